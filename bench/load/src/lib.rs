@@ -1,4 +1,4 @@
-//! What the benchmark's binaries share: clocks, the machine, and the form of the mock's log.
+//! Shared by the benchmark's binaries: clocks, the machine, and the form of the mock's log.
 
 pub mod clock;
 pub mod machine;

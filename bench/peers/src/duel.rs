@@ -1,4 +1,4 @@
-//! Weir and the peer in turns, and the check that they simulate the same thing.
+//! Weir and the peer in turns, and the check that both simulate the same.
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
@@ -14,10 +14,9 @@ use crate::workload::{
 
 /// Runs of each side without and with its rows, besides the pairs.
 const EXTRA_RUNS: u32 = 3;
-/// Largest relative difference of passes and virtual time that counts as the same simulation.
+/// Relative difference of passes and virtual time that counts as the same simulation.
 const SAME_COURSE: f64 = 0.02;
 
-/// Checks, warms up, runs the pairs, and prints the tables.
 pub(crate) fn run(pairs: u32, requests: u64, peer_requests: u64) -> Result<()> {
     let ours = Size { requests, prefix_tokens: PREFIX_TOKENS };
     let theirs = Size { requests: peer_requests, prefix_tokens: PREFIX_TOKENS };
@@ -77,7 +76,7 @@ pub(crate) fn run(pairs: u32, requests: u64, peer_requests: u64) -> Result<()> {
     Ok(())
 }
 
-/// One of Weir's recorded runs; the folder is made before and removed after the timed part.
+/// The folder is made before and removed after the timed part.
 fn recorded(size: Size) -> Result<Taken> {
     let folder = temporary()?;
     Ok(timed(|| weir::recorded(size, &folder.path().join("run")))?.1)
@@ -87,7 +86,6 @@ fn temporary() -> Result<TempDir> {
     tempfile::tempdir().context("no temporary folder; set TMPDIR to one that can be written")
 }
 
-/// The timed runs of one side.
 struct Runs {
     requests: u64,
     taken: Vec<Taken>,
@@ -119,7 +117,7 @@ impl Runs {
     }
 }
 
-/// Both sides simulate the same requests once; the run ends here where they did different work.
+/// Both sides simulate the same requests once; an error where their work differs.
 fn check(size: Size) -> Result<()> {
     let folder = temporary()?;
     let run = folder.path().join("run");
@@ -168,7 +166,7 @@ fn check(size: Size) -> Result<()> {
     Ok(())
 }
 
-/// A count as it is, a time to the hundredth of a second.
+/// A count as it is, a time in hundredths of a second.
 fn figure(value: f64) -> String {
     if value.fract() == 0.0 { whole(value) } else { format!("{value:.2}") }
 }
@@ -177,7 +175,7 @@ fn passes(work: Work) -> f64 {
     work.passes.map_or(f64::NAN, |passes| passes as f64)
 }
 
-/// The version of a package that this binary was built with.
+/// Of a package that this binary was built with.
 fn locked_version(package: &str) -> Result<&'static str> {
     let name = format!("name = \"{package}\"\n");
     let (_, entry) = include_str!("../Cargo.lock")

@@ -1,5 +1,3 @@
-//! The machine: which core, how much processor time, how much memory.
-
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -7,8 +5,7 @@ use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Keeps this process, and whatever threads it starts, on the last core that it may use.
-/// Returns the core's number.
+/// With all threads that this process starts, on its last core. Returns the core's number.
 pub(crate) fn pin_to_one_core() -> Result<usize> {
     let allowed = sched_getaffinity(None).context("the allowed cores could not be read")?;
     let core = (0..CpuSet::MAX_CPU)
@@ -22,18 +19,14 @@ pub(crate) fn pin_to_one_core() -> Result<usize> {
     Ok(core)
 }
 
-/// Time of one run: by the clock on the wall, and of the processor.
-///
-/// Processor time leaves out what other processes on the core took, and waits for the disk.
+/// CPU time excludes other processes on the core, and waits for the disk.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Taken {
-    /// By the clock on the wall.
     pub(crate) wall: Duration,
-    /// Of the processor, all threads of this process.
+    /// All threads of this process.
     pub(crate) processor: Duration,
 }
 
-/// Runs `what` and times it.
 pub(crate) fn timed<T>(what: impl FnOnce() -> Result<T>) -> Result<(T, Taken)> {
     let wall = Instant::now();
     let processor = processor_time();
@@ -48,8 +41,8 @@ fn processor_time() -> Duration {
     Duration::from_secs(time.tv_sec.unsigned_abs()) + Duration::from_nanos(time.tv_nsec as u64)
 }
 
-/// A line of `/proc/self/status` that is given in kB (`VmHWM`: largest resident size so far,
-/// `VmRSS`: resident size now), in bytes.
+/// Bytes, from a kB line of `/proc/self/status` (`VmHWM`: peak resident size, `VmRSS`: resident
+/// size now).
 pub(crate) fn memory(line: &str) -> Result<u64> {
     let status = fs::read_to_string("/proc/self/status").context("/proc/self/status")?;
     let value = status
@@ -65,7 +58,7 @@ pub(crate) fn memory(line: &str) -> Result<u64> {
     Ok(kib * 1024)
 }
 
-/// The processor's name and the number of cores that this process may use, before it is pinned.
+/// The CPU's name and the number of cores that this process may use, before it is pinned.
 pub(crate) fn describe() -> String {
     let name = fs::read_to_string("/proc/cpuinfo")
         .ok()

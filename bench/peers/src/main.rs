@@ -1,7 +1,7 @@
-//! Weir's simulator beside other simulators: the same workload, in one run, in turns.
+//! Weir's simulator beside other simulators on the same workload.
 //!
-//! Without options: pairs of runs, Weir and the peer in turns, and a check that both simulate the
-//! same thing. With `--sizes`: Weir alone over numbers of requests and lengths of the prefix.
+//! Without options: pairs of runs in turns, and a check that both simulate the same. With
+//! `--sizes`: Weir alone over numbers of requests and prefix lengths.
 
 mod duel;
 mod host;

@@ -1,7 +1,7 @@
-//! The peer's side: `aisimulate-core`, a replay of the same requests on one worker.
+//! The peer: `aisimulate-core`, a replay of the same requests on one worker.
 //!
-//! It is driven in the way that its documentation recommends for closed loops: requests are
-//! generated when a slot is free, and nothing is kept per request unless asked for.
+//! As its documentation recommends for closed loops, requests are generated when a slot is free,
+//! and nothing is kept per request by default.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,23 +20,21 @@ use crate::workload::{
     PASS_MS, Size, TOKEN_BUDGET, Work,
 };
 
-/// What the peer keeps of each request.
+/// Per request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rows {
     /// Sums and sketches only: its cheapest mode.
     Summed,
-    /// One record per request, in memory.
     Kept,
 }
 
-/// Simulates with the peer's own fixed timing.
 pub(crate) fn simulate(size: Size, rows: Rows) -> Result<Work> {
     let report = run(size, rows, ReplayEngineFactory::new())?;
     Ok(work_of(&report))
 }
 
-/// Simulates with the same pass times from a timing model that counts passes, which the peer's
-/// report does not.
+/// With the same pass times from a timing model that counts passes, which the peer's report does
+/// not.
 pub(crate) fn counted(size: Size) -> Result<Work> {
     let passes = Arc::new(CountedTiming::default());
     let factory = ReplayEngineFactory::with_timing_model(passes.clone());
@@ -46,8 +44,8 @@ pub(crate) fn counted(size: Size) -> Result<Work> {
     Ok(work)
 }
 
-/// Makes the prompts of a run and nothing else: the share of them in the peer's time. Returns a
-/// digest, so that the work cannot be optimised away.
+/// Only makes the prompts of a run: their share of the peer's time. Returns a digest, so that the
+/// work cannot be optimised away.
 pub(crate) fn prompts(size: Size) -> u64 {
     let prefix = prefix(size.prefix_tokens);
     (0..size.requests).fold(0, |sum, index| {
@@ -65,8 +63,8 @@ fn run(size: Size, rows: Rows, factory: ReplayEngineFactory) -> Result<ReplayRep
             max_num_seqs: MAX_SEQUENCES as usize,
             max_num_batched_tokens: TOKEN_BUDGET as usize,
             enable_prefix_caching: true,
-            // A pass takes the sum of both: whatever the mix is, the constant (but for the few
-            // passes at the start in which nothing decodes).
+            // A pass takes the sum of both: the constant for any mix (except the few passes at the
+            // start without a decode).
             timing_model: TimingModelConfig::Fixed { prefill_ms: 0.0, decode_ms: PASS_MS as f64 },
             ..EngineConfig::for_backend(Backend::Vllm)
         },
@@ -107,7 +105,7 @@ fn work_of(report: &ReplayReport) -> Work {
     Work {
         completed: counts.completed_requests as u64,
         prompt_tokens,
-        // Without preemption, what was not computed was served from the cache.
+        // Without preemption, tokens that were not computed came from the cache.
         hit_tokens: prompt_tokens.saturating_sub(report.committed_prefill_tokens),
         output_tokens: counts.total_output_tokens as u64,
         passes: None,
@@ -119,7 +117,6 @@ fn prefix(tokens: u32) -> Vec<u32> {
     (0..u64::from(tokens)).map(|place| token(u64::MAX, place)).collect()
 }
 
-/// The peer needs every token of every prompt.
 fn request(prefix: &[u32], index: u64) -> DirectRequest {
     let mut tokens = Vec::with_capacity(prefix.len() + OWN_TOKENS as usize);
     tokens.extend_from_slice(prefix);
@@ -127,7 +124,7 @@ fn request(prefix: &[u32], index: u64) -> DirectRequest {
     DirectRequest { tokens, max_output_tokens: OUTPUT_TOKENS as usize, ..DirectRequest::default() }
 }
 
-/// A token id: the finaliser of `SplitMix64` over text and place.
+/// The finaliser of `SplitMix64` over text and place.
 fn token(text: u64, place: u64) -> u32 {
     let mut z = (text << 16 ^ place).wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -135,10 +132,10 @@ fn token(text: u64, place: u64) -> u32 {
     (z ^ (z >> 31)) as u32
 }
 
-/// The peer's fixed timing, with a count of passes. In each pass the peer asks first for the
-/// prompt part and then for the decode part, and leaves out a part that is empty. So the count
-/// is one short where a pass of prompts alone is followed by one of decodes alone; in a closed
-/// loop of many requests prompts are waiting behind every pass of prompts alone.
+/// The peer's fixed timing, with a count of passes. In each pass the peer times first the prompt
+/// part and then the decode part, without empty parts. So the count is one short where a pass of
+/// prompts alone precedes one of decodes alone. In a closed loop of many requests, prompts are
+/// waiting after every pass of prompts alone.
 #[derive(Default)]
 struct CountedTiming {
     passes: AtomicU64,
@@ -153,7 +150,7 @@ impl TimingModel for CountedTiming {
     }
 
     fn predict_decode_ms(&self, _: usize, _: usize, _: usize, _: usize) -> Result<f64> {
-        // A decode part behind a prompt part belongs to a pass that was counted.
+        // A decode part after a prompt part belongs to a counted pass.
         if !self.prefilled.swap(false, Ordering::Relaxed) {
             self.passes.fetch_add(1, Ordering::Relaxed);
         }

@@ -1,5 +1,5 @@
-//! Weir alone, recorded, over numbers of requests and lengths of the shared prefix: each run in a
-//! process of its own, so that its largest resident size is its own.
+//! Weir alone, recorded, over numbers of requests and prefix lengths. Each run has its own
+//! process, for its own peak resident size.
 
 use std::env;
 use std::process::Command;
@@ -15,10 +15,9 @@ use crate::workload::{PREFIX_TOKENS, Size};
 const REQUESTS: [u64; 3] = [10_000, 100_000, 1_000_000];
 /// Sizes over which only the prefix changes.
 const PREFIXES: [u32; 3] = [1_000, 10_000, 30_000];
-/// Requests of each run over [`PREFIXES`].
+/// Of each run over [`PREFIXES`].
 const PREFIX_REQUESTS: u64 = 100_000;
 
-/// Runs all sizes in turns, and prints the table.
 pub(crate) fn run(rounds: u32) -> Result<()> {
     let by_requests = REQUESTS.map(|requests| Size { requests, prefix_tokens: PREFIX_TOKENS });
     let by_prefix = PREFIXES.map(|prefix_tokens| Size { requests: PREFIX_REQUESTS, prefix_tokens });
@@ -44,14 +43,13 @@ pub(crate) fn run(rounds: u32) -> Result<()> {
     Ok(())
 }
 
-/// What one process prints: seconds by the wall clock, seconds of the processor, bytes.
+/// Seconds by the wall clock, CPU seconds, bytes.
 struct Figures {
     wall_s: f64,
     processor_s: f64,
     growth: f64,
 }
 
-/// The child's part: one recorded run in a fresh process.
 pub(crate) fn one(size: Size) -> Result<()> {
     let folder = tempfile::tempdir()
         .context("no temporary folder; set TMPDIR to one that can be written")?;

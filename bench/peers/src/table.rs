@@ -1,6 +1,6 @@
 //! Plain tables for the terminal.
 
-/// Prints rows below a header: the first column to the left, the others to the right.
+/// The first column is left-aligned, the others right-aligned.
 pub(crate) fn print(header: &[&str], rows: &[Vec<String>]) {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(String::len);
@@ -23,7 +23,7 @@ fn line<'a>(cells: impl Iterator<Item = &'a str>, widths: &[usize]) {
     println!();
 }
 
-/// A whole number with its thousands apart.
+/// With thousands separated.
 pub(crate) fn whole(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::with_capacity(digits.len() * 4 / 3);
@@ -36,7 +36,6 @@ pub(crate) fn whole(value: f64) -> String {
     text
 }
 
-/// The middle value, or the mean of the two in the middle; not a number without values.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

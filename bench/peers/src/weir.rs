@@ -1,4 +1,4 @@
-//! Weir's side: one replica in the simulated world, with its rows recorded as in a real run.
+//! Weir: one simulated replica, with its rows recorded as in a real run.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -20,8 +20,8 @@ use crate::workload::{
 
 const CELL: &str = "model/hardware/arm/level/0";
 
-/// Simulates and records `requests.parquet` and `steps.parquet` in a new run folder in `folder`:
-/// encoded, compressed, checksummed, synced, and completed by `cell.json`.
+/// Records `requests.parquet` and `steps.parquet` in a new run folder: encoded, compressed,
+/// checksummed, synced, and completed by `cell.json`.
 pub(crate) fn recorded(size: Size, folder: &Path) -> Result<Summary> {
     let environment =
         Environment { started: String::new(), weir: String::new(), host: BTreeMap::new() };
@@ -32,17 +32,15 @@ pub(crate) fn recorded(size: Size, folder: &Path) -> Result<Summary> {
     Ok(summary)
 }
 
-/// Simulates, and lets the rows go.
 pub(crate) fn unrecorded(size: Size) -> Result<Summary> {
     let mut rows = Dropped { sum: 0 };
     let summary = simulate(size, &mut rows)?;
-    // So that the rows cannot be optimised away.
+    // The rows must not be optimised away.
     ensure!(std::hint::black_box(rows.sum) > 0, "no row came");
     Ok(summary)
 }
 
-/// What was simulated, read back from the files that [`recorded`] wrote: their checksums are
-/// verified first.
+/// Read back from [`recorded`]'s files after a check of their checksums.
 pub(crate) fn recorded_work(folder: &Path) -> Result<Work> {
     let run = RunFolder::open_read_only(folder)?;
     let cell = run.open_cell(CELL)?;

@@ -1,16 +1,15 @@
-//! The system's allocator, with its allocations counted: a tier must move blocks without any.
+//! The system's allocator with a count: a tier must move blocks without allocations.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
-/// Counts, and hands on to the system's allocator.
 #[derive(Debug)]
 pub(crate) struct Counting;
 
 #[expect(unsafe_code, reason = "an allocator can be replaced in no other way")]
-// SAFETY: every call is handed on as it is.
+// SAFETY: every call is passed on unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
@@ -36,7 +35,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Allocations of this process so far, all threads.
+/// Of this process, all threads.
 pub(crate) fn so_far() -> u64 {
     ALLOCATIONS.load(Ordering::Relaxed)
 }

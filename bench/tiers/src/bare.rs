@@ -1,24 +1,21 @@
-//! The practical limit of a RESP store: one blocking socket, commands written with their payloads
-//! by `writev`, bodies received straight into their place, and nothing else. Lengths are known, so
-//! a reply is compared and not parsed.
+//! The practical limit of a RESP store: one blocking socket, `writev` of commands with their
+//! payloads, and bodies received in place. Lengths are known, so replies are compared and not
+//! parsed.
 
 use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::net::TcpStream;
 
 use anyhow::{Context, Result, ensure};
 
-/// Bytes of blocks that are on their way, as in Weir's pipeline; two blocks may always be. The best
-/// of 256 KiB to 32 MiB: with more, what is written to a socket has left the caches when it is
-/// read, and a server builds all replies that it can before it sends the first.
+/// Bytes of blocks in flight, as in Weir's pipeline; two blocks are always allowed. The best of
+/// 256 KiB to 32 MiB: with more, written bytes have left the caches when they are read, and a
+/// server builds all possible replies before it sends the first.
 const OPEN_BYTES: usize = 512 << 10;
-/// What a server says when it has stored a block.
 const OK: &[u8] = b"+OK\r\n";
-/// Slices of one `writev`; the system takes 1024.
+/// Of one `writev`; the system takes 1024.
 const SLICES_MAX: usize = 1024;
-/// Longest reply to a control command.
 const REPLY_BYTES_MAX: usize = 64 << 10;
 
-/// A connection to a store.
 #[derive(Debug)]
 pub(crate) struct Bare {
     socket: TcpStream,
@@ -34,7 +31,6 @@ impl Bare {
         Ok(Self { socket, block_bytes, text: Vec::new(), ends: Vec::new() })
     }
 
-    /// Runs a control command, and returns its one-line reply.
     pub(crate) fn control(&mut self, words: &[&str]) -> Result<String> {
         self.text.clear();
         write!(self.text, "*{}\r\n", words.len())?;
@@ -54,7 +50,6 @@ impl Bare {
         Ok(reply)
     }
 
-    /// A line of `INFO server`.
     pub(crate) fn information(&mut self, name: &str) -> Result<String> {
         let head = self.control(&["INFO", "server"])?;
         let bytes: usize = head.trim_start_matches('$').parse().context("INFO")?;
@@ -66,7 +61,7 @@ impl Bare {
         value.map(|value| value.trim().to_owned()).context("INFO has no such line")
     }
 
-    /// Stores blocks, with as many on their way as the window has room for.
+    /// Keeps as many blocks in flight as the window has room for.
     pub(crate) fn put<'b>(
         &mut self,
         keys: &[Vec<u8>],
@@ -87,7 +82,7 @@ impl Bare {
             if is_last || begun % half == 0 {
                 write(&self.socket, &mut slices)?;
                 slices.clear();
-                // Half a window stays on its way.
+                // Half a window stays in flight.
                 let until = if is_last { begun } else { begun - half };
                 stored(&self.socket, until - answered)?;
                 answered = until;
@@ -100,7 +95,7 @@ impl Bare {
         (OPEN_BYTES / self.block_bytes).max(2)
     }
 
-    /// Writes the heads of `SET`, each with the end of the payload before it.
+    /// Heads of `SET`, each with the end of the payload before it.
     fn heads(&mut self, keys: &[Vec<u8>]) -> Result<()> {
         self.text.clear();
         self.ends.clear();
@@ -114,7 +109,7 @@ impl Bare {
         Ok(())
     }
 
-    /// Loads blocks, with as many asked for as the window has room for.
+    /// Keeps as many requests in flight as the window has room for.
     pub(crate) fn get<'b>(
         &mut self,
         keys: &[Vec<u8>],
@@ -125,7 +120,7 @@ impl Bare {
         let mut end = vec![0; 2 + head.len()];
         let mut asked = 0;
         for (index, block) in blocks.enumerate() {
-            // Half a window at a time: one write for many questions.
+            // Half a window at a time: one write for many requests.
             if asked < keys.len() && (asked - index) * 2 <= window {
                 let until = keys.len().min(index + window);
                 self.ask(&keys[asked..until])?;
@@ -175,7 +170,7 @@ fn write(mut socket: &TcpStream, slices: &mut [IoSlice<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// Waits for so many replies to `SET`.
+/// Waits for `replies` to `SET`.
 fn stored(mut socket: &TcpStream, replies: usize) -> Result<()> {
     let wanted = OK.repeat(replies);
     let mut got = vec![0; wanted.len()];

@@ -1,4 +1,4 @@
-//! The blocks that all contestants of this program move: contents, names, and buffers.
+//! The blocks of all contestants: contents, names, and buffers.
 
 use anyhow::{Context, Result, ensure};
 use weir_store::{Block, ChunkHash, Slab};
@@ -11,7 +11,6 @@ const fn mixed(number: u64) -> u64 {
     word ^ (word >> 31)
 }
 
-/// The name of a block.
 pub(crate) fn name(number: u64) -> ChunkHash {
     let mut bytes = [0; 32];
     for (lane, word) in bytes.chunks_exact_mut(8).enumerate() {
@@ -25,7 +24,7 @@ pub(crate) fn take(slab: &std::sync::Arc<Slab>, count: usize) -> Result<Vec<Bloc
     (0..count).map(|_| slab.take().context("the slab has too few blocks")).collect()
 }
 
-/// Fills blocks with contents of their own, which no compression and no equal page can shorten.
+/// With contents that neither compression nor equal pages can shorten.
 pub(crate) fn fill(blocks: &mut [Block]) {
     for (index, block) in blocks.iter_mut().enumerate() {
         for (place, word) in block.chunks_mut(8).enumerate() {
@@ -35,14 +34,14 @@ pub(crate) fn fill(blocks: &mut [Block]) {
     }
 }
 
-/// Makes blocks that are loaded into differ from all that are stored.
+/// Makes the destination blocks differ from all stored ones.
 pub(crate) fn spoil(blocks: &mut [Block]) {
     for block in blocks {
         block.fill(0xa5);
     }
 }
 
-/// Checks that the sinks hold what the sources of the same places hold.
+/// Compares sinks with the sources of the same places.
 pub(crate) fn check<'b>(
     sinks: &[Block],
     sources: impl Iterator<Item = &'b Block>,
@@ -60,7 +59,6 @@ pub(crate) fn shuffled(count: usize) -> Vec<usize> {
     (0..count).map(|index| index.wrapping_mul(0x9e37_79b1) % count).collect()
 }
 
-/// A size in words.
 pub(crate) fn size(bytes: usize) -> String {
     if bytes >= 1 << 20 && bytes.is_multiple_of(1 << 20) {
         format!("{} MiB", bytes >> 20)

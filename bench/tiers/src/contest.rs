@@ -1,5 +1,3 @@
-//! Contestants on a case, in turns.
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -8,50 +6,45 @@ use anyhow::Result;
 use crate::figures::{Allocations, Case, Demand, Entry, Round, Sample, Way};
 use crate::machine::wait_for_calm;
 
-/// Turns of a contestant in one round, until one is not disturbed.
+/// Of a contestant in one round, until one is not disturbed.
 const ATTEMPTS: u32 = 4;
 
-/// Set by Ctrl-C.
 pub(crate) static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Who moves the blocks of a case.
 pub(crate) trait Contestant {
     fn name(&self) -> String;
 
-    /// What Weir must reach against it; nothing for Weir itself.
+    /// Weir's bar against it; None for Weir itself.
     fn demand(&self) -> Option<Demand>;
 
-    /// Stores and loads all blocks, and tells both.
     fn round(&mut self) -> Result<Round>;
 
-    /// Rounds that only bring memory and files into their steady state.
+    /// Rounds that bring memory and files into their steady state.
     fn warm_up_rounds(&self) -> u32 {
         0
     }
 
-    /// Counts Weir's allocations after all rounds.
+    /// Weir's allocations after all rounds.
     fn allocations(&mut self) -> Result<Option<[Allocations; 2]>> {
         Ok(None)
     }
 }
 
-/// A contestant, or the name and demand of one that is not there, and why.
+/// A contestant, or the name and demand of a missing one with the reason.
 pub(crate) enum Seat<'c> {
     Taken(Box<dyn Contestant + 'c>),
     Empty { name: String, demand: Demand, why: String },
 }
 
-/// How a case is run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
-    /// Rounds besides warm-ups.
+    /// Without warm-ups.
     pub(crate) rounds: u32,
-    /// How long a turn waits for a calm machine; then a disturbed one is repeated.
+    /// For a calm machine; a disturbed turn is then repeated.
     pub(crate) patience: Option<Duration>,
 }
 
-/// Runs a case: every contestant once per round, in an order that moves on with each, so that
-/// nobody always has the same one before him.
+/// Every contestant runs once per round, in a rotating order, so that the predecessors change.
 pub(crate) fn run(
     name: String,
     notes: Vec<String>,
@@ -91,7 +84,7 @@ pub(crate) fn run(
                 Ok(_) if is_warm_up => {}
                 Ok(samples) => entry.rounds.push(samples),
                 Err(_) if STOP.load(Ordering::Relaxed) => {}
-                // Weir's own failure is not a gap in a table.
+                // A failure of Weir fails the comparison.
                 Err(error) if entry.demand.is_none() => return Err(error.context(name)),
                 Err(error) => entry.absent = Some(format!("failed: {error:#}")),
             }
@@ -108,7 +101,7 @@ pub(crate) fn run(
     Ok(Case { name, notes, entries, allocations })
 }
 
-/// One turn, on a calm machine if that is asked for.
+/// With `patience`, on a calm machine.
 fn turn(contestant: &mut dyn Contestant, patience: Option<Duration>) -> Result<Round> {
     let Some(patience) = patience else { return contestant.round() };
     for _ in 1..ATTEMPTS {

@@ -1,4 +1,4 @@
-//! A disk: Weir's tier, fio and LMCache's adapters on one file system, past the page cache.
+//! Disks: Weir's tier, fio and LMCache's adapters on one file system, past the page cache.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -19,22 +19,21 @@ use crate::resp::zeros;
 
 /// Requests in flight.
 pub(crate) const DEPTHS: [u16; 2] = [16, 8];
-/// Bytes of one call: what a long prefix takes.
+/// Per call: a long prefix.
 const CALL_BYTES: usize = 128 << 20;
-/// Different blocks that are written again and again, as fio does with its buffers.
+/// Different blocks that are written repeatedly, as fio does with its buffers.
 const SOURCES: usize = 16;
-/// Longest time of one call.
 const PATIENCE: Duration = Duration::from_mins(2);
-/// Alignment that `O_DIRECT` wants at most.
+/// The largest of `O_DIRECT`.
 const ALIGNMENT: usize = 4096;
-/// File systems that are no disk: magic numbers of `statfs(2)`.
+/// File systems in memory: magic numbers of `statfs(2)`.
 const TMPFS: u64 = 0x0102_1994;
 const RAMFS: u64 = 0x8584_58f6;
 
 const LIMIT: Demand = Demand { rate: Some(0.95), processor: None, is_limit: true };
 const PEER: Demand = Demand { rate: Some(1.5), processor: None, is_limit: false };
 
-/// The folder for the files of a disk: a new one in `wanted`, or beside this program.
+/// A new folder in `wanted`, or beside this program.
 pub(crate) fn folder(wanted: Option<&Path>) -> Result<tempfile::TempDir> {
     let own = std::env::current_exe().context("where this program is")?;
     let parent = match wanted {
@@ -49,7 +48,6 @@ pub(crate) fn folder(wanted: Option<&Path>) -> Result<tempfile::TempDir> {
     tempfile::Builder::new().prefix("weir-tiers-").tempdir_in(parent).with_context(named)
 }
 
-/// One case: a size of blocks and a depth.
 pub(crate) fn case(
     setting: &Setting,
     folder: &Path,
@@ -124,7 +122,6 @@ struct Weir {
 }
 
 impl Weir {
-    /// Stores the blocks of some places; returns the tier's allocations.
     fn put(&self, places: std::ops::Range<usize>, outcomes: &mut [Stored]) -> Result<u64> {
         let put = |place| {
             let key = name(self.round << 32 | place as u64);
@@ -141,7 +138,6 @@ impl Weir {
         Ok(allocated)
     }
 
-    /// Loads the blocks of some places; returns the tier's allocations.
     fn get(&mut self, places: &[usize], outcomes: &mut [Loaded]) -> Result<u64> {
         let get =
             |(place, into): (&usize, _)| Get { key: name(self.round << 32 | *place as u64), into };
@@ -234,7 +230,6 @@ impl Contestant for Limit {
     }
 }
 
-/// Which of LMCache's adapters.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Fs,
@@ -262,8 +257,8 @@ impl Kind {
     }
 }
 
-/// LMCache's files, opened with `O_DIRECT`; as many submissions in flight as the depth, because an
-/// adapter works on the blocks of one submission one after the other, or with its workers.
+/// LMCache's files, opened with `O_DIRECT`. As many submissions in flight as the depth: an adapter
+/// handles the blocks of one submission in sequence, or with its workers.
 struct Peer {
     kind: Kind,
     lmcache: Lmcache,
@@ -299,7 +294,7 @@ impl Contestant for Peer {
             server: None,
             zeros_s_per_gb: self.zeros_s_per_gb,
         });
-        // It does not store what is there.
+        // It does not store existing blocks.
         if self.folder.exists() {
             std::fs::remove_dir_all(&self.folder).context("LMCache's files")?;
         }

@@ -1,17 +1,16 @@
-//! What was measured, round by round, and what follows from it: medians, ratios and bars.
+//! Figures by round: medians, ratios and bars.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// Foreign load, in cores, above which a round is called disturbed. The kernel's own threads and
-/// interrupts count as foreign, so it is not near nothing.
+/// Foreign load of a disturbed round, in cores. It includes the kernel's threads and interrupts,
+/// so it is never near zero.
 const DISTURBED_CORES: f64 = 0.3;
-/// Above this many allocations per block there is one for every so many blocks: buffers that grow
-/// with the batch by doubling stay far below.
+/// A larger value means an allocation per number of blocks; buffers that double with the batch
+/// stay far below.
 const ALLOCATIONS_MAX: f64 = 0.01;
 
-/// The direction of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Way {
@@ -35,95 +34,85 @@ impl fmt::Display for Way {
 /// One round of one contestant in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Sample {
-    /// Thousand millions of bytes per second.
+    /// 10^9 bytes per second.
     pub(crate) gb_per_s: f64,
-    /// Processor seconds per thousand million bytes of the client, where they are known.
+    /// CPU seconds of the client per 10^9 bytes, where known.
     pub(crate) client_s_per_gb: Option<f64>,
     /// The same of the server.
     pub(crate) server_s_per_gb: Option<f64>,
-    /// Cores that were busy with neither of them.
+    /// Cores busy with neither of them.
     pub(crate) foreign_cores: Option<f64>,
 }
 
 impl Sample {
-    /// Whether others used the machine meanwhile.
     pub(crate) fn is_disturbed(&self) -> bool {
         self.foreign_cores.is_some_and(|cores| cores > DISTURBED_CORES)
     }
 }
 
-/// What one round gave, both ways.
 pub(crate) type Round = [Sample; 2];
 
-/// What Weir must reach against a contestant.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub(crate) struct Demand {
-    /// Weir's bytes per second over the contestant's, at least.
+    /// Least ratio of Weir's bytes per second.
     pub(crate) rate: Option<f64>,
-    /// Weir's processor seconds per byte over the contestant's, at most.
+    /// Largest ratio of Weir's CPU seconds per byte.
     pub(crate) processor: Option<f64>,
-    /// It is not somebody else's program but what is possible.
+    /// The practical limit, and no other program.
     pub(crate) is_limit: bool,
 }
 
-/// All rounds of a contestant on a case.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Entry {
     pub(crate) name: String,
-    /// Nothing for Weir itself.
+    /// None for Weir itself.
     pub(crate) demand: Option<Demand>,
     pub(crate) rounds: Vec<Round>,
-    /// Why it did not take part, or not to the end.
+    /// Why it has no or fewer rounds.
     pub(crate) absent: Option<String>,
 }
 
-/// Allocations of Weir's tier after warm-up.
+/// Of Weir's tier after warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Allocations {
-    /// In one call.
     pub(crate) per_call: f64,
-    /// By which a call has more of them for each block more.
+    /// Additional ones per block.
     pub(crate) per_block: f64,
 }
 
 impl Allocations {
-    /// From the allocations of a call of half a batch and of one of a whole.
+    /// From calls of half a batch and of a whole one.
     pub(crate) fn of_calls(half: u64, whole: u64, half_blocks: usize) -> Self {
         let more = whole as f64 - half as f64;
         Self { per_call: whole as f64, per_block: more / half_blocks as f64 }
     }
 }
 
-/// A case: contestants on the same blocks and the same machine, in turns.
+/// Contestants on the same blocks and the same machine, in turns.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Case {
     pub(crate) name: String,
-    /// What it is done with.
     pub(crate) notes: Vec<String>,
     pub(crate) entries: Vec<Entry>,
-    /// Both ways.
     pub(crate) allocations: Option<[Allocations; 2]>,
 }
 
-/// One bar.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Bar {
     pub(crate) what: String,
-    /// Nothing where it could not be measured.
+    /// None where it could not be measured.
     pub(crate) value: Option<f64>,
     pub(crate) limit: String,
     pub(crate) met: bool,
 }
 
 impl Entry {
-    /// The median of a figure over the rounds.
     pub(crate) fn median(&self, way: Way, figure: impl Fn(&Sample) -> Option<f64>) -> Option<f64> {
         let values: Vec<f64> =
             self.rounds.iter().filter_map(|round| figure(&round[way as usize])).collect();
         median(&values)
     }
 
-    /// Least and largest bytes per second.
     pub(crate) fn range(&self, way: Way) -> Option<(f64, f64)> {
         let rates = self.rounds.iter().map(|round| round[way as usize].gb_per_s);
         let low = rates.clone().reduce(f64::min)?;
@@ -131,8 +120,7 @@ impl Entry {
     }
 }
 
-/// The median of a figure's ratios, of two contestants round by round: what the machine did
-/// meanwhile was done to both.
+/// The median of ratios by round: the state of the machine affects both contestants.
 pub(crate) fn ratio(
     over: &Entry,
     under: &Entry,
@@ -158,17 +146,14 @@ pub(crate) fn median(values: &[f64]) -> Option<f64> {
 }
 
 impl Case {
-    /// Weir's own entry.
     pub(crate) fn weir(&self) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.demand.is_none())
     }
 
-    /// The entry of what is possible.
     pub(crate) fn limit(&self) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.demand.is_some_and(|demand| demand.is_limit))
     }
 
-    /// All bars of this case.
     pub(crate) fn bars(&self) -> Vec<Bar> {
         let Some(weir) = self.weir() else { return Vec::new() };
         let mut bars = Vec::new();
@@ -199,7 +184,6 @@ impl Case {
         bars
     }
 
-    /// Rounds during which others used the machine, and all rounds.
     pub(crate) fn disturbed(&self) -> (usize, usize) {
         let samples = self.entries.iter().flat_map(|entry| entry.rounds.iter().flatten());
         let known = samples.filter(|sample| sample.foreign_cores.is_some());
@@ -237,7 +221,7 @@ mod tests {
         let under = entry(None, &[8.0, 4.0, 4.0], 0.2);
         let rate = |sample: &Sample| Some(sample.gb_per_s);
         assert_eq!(ratio(&over, &under, Way::Put, rate), Some(0.5));
-        // A contestant that gave up is compared as far as it came.
+        // A contestant that failed is compared by its complete rounds.
         let short = entry(None, &[8.0], 0.2);
         assert_eq!(ratio(&over, &short, Way::Get, rate), Some(0.5));
         assert_eq!(ratio(&over, &entry(None, &[], 0.2), Way::Get, rate), None);
@@ -254,7 +238,7 @@ mod tests {
         };
         let met =
             |rates: &[f64]| -> Vec<bool> { case(rates).bars().iter().map(|bar| bar.met).collect() };
-        // Put: rate, processor, allocations; then get, which allocates once for each block.
+        // Put: rate, CPU, allocations; then get, which allocates once for each block.
         assert_eq!(met(&[1.0, 1.0]), [true, true, true, true, true, false]);
         assert_eq!(met(&[3.0, 3.0]), [false, true, true, false, true, false]);
         let bars = case(&[]).bars();

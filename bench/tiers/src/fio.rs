@@ -1,5 +1,5 @@
-//! fio, the limit of a disk: the same sizes, depth and way past the page cache, from a few buffers
-//! that are registered with the kernel, and nothing but input and output.
+//! fio, the limit of a disk: the same sizes, depth and direction past the page cache, from a few
+//! buffers registered with the kernel.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,12 +9,11 @@ use serde::Deserialize;
 
 use crate::figures::{Round, Sample};
 
-/// fio on one file.
 #[derive(Debug)]
 pub(crate) struct Fio {
     /// Made by the first write.
     pub(crate) file: PathBuf,
-    /// Of the file, and so moved by each call.
+    /// Of the file, moved by each call.
     pub(crate) bytes: usize,
     pub(crate) block_bytes: usize,
     pub(crate) depth: u16,
@@ -40,11 +39,9 @@ struct Job {
 #[derive(Debug, Deserialize)]
 struct Moved {
     io_bytes: u64,
-    /// Bytes per second.
     bw_bytes: f64,
 }
 
-/// Its version; or why there is none.
 pub(crate) fn version() -> Result<String, String> {
     let output = Command::new("fio")
         .arg("--version")
@@ -63,7 +60,7 @@ impl Fio {
         let output = Command::new("fio")
             .args(["--name=limit", "--direct=1", "--output-format=json", "--randrepeat=0"])
             .args(["--ioengine=io_uring", "--fixedbufs=1", "--registerfiles=1"])
-            // It would change its buffers before each write, which costs it a third of its rate.
+            // It would change its buffers before each write, which costs a third of its rate.
             .arg("--scramble_buffers=0")
             .arg(format!("--filename={}", self.file.display()))
             .arg(format!("--size={}", self.bytes))
@@ -99,7 +96,7 @@ fn sample(text: &str, pattern: &str, bytes: u64) -> Result<Sample> {
 mod tests {
     use super::sample;
 
-    /// Output of fio 3.33: 512 MiB in blocks of 64 KiB, depth 16.
+    /// fio 3.33: 512 MiB in blocks of 64 KiB, depth 16.
     const READ: &str = include_str!("../tests/fixtures/fio-randread.json");
     const WRITE: &str = include_str!("../tests/fixtures/fio-write.json");
     const BYTES: u64 = 512 << 20;

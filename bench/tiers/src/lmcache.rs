@@ -1,10 +1,9 @@
-//! LMCache's own benchmark of its L2 adapters, `lmcache bench l2`: how it is called, what it says,
-//! and what its process costs.
+//! LMCache's own benchmark of its L2 adapters, `lmcache bench l2`.
 //!
-//! It stores and loads in rounds, after one round as a warm-up, and prints a line after each. The
-//! processor time of its process is read when these lines come, so that its start (seconds of
-//! imports) does not count. Before each round of loads it overwrites its buffers with zeros, which
-//! is not the adapter's work: that time is measured here and taken off.
+//! It stores and loads in rounds after a warm-up, and prints a line after each. CPU time is read
+//! at these lines, so that its start (seconds of imports) does not count. Before each round of
+//! loads it zeroes its buffers, which is not the adapter's work: that time is measured here and
+//! subtracted.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -20,41 +19,34 @@ use serde_json::Value;
 use crate::figures::{Round, Way};
 use crate::machine::Reading;
 
-/// Longest time of one call.
+/// Per call.
 const PATIENCE: Duration = Duration::from_mins(5);
-/// Most bytes that it may print.
 const OUTPUT_BYTES_MAX: u64 = 8 << 20;
-/// Characters of its complaints that an error repeats.
+/// Of its error output in an error.
 const COMPLAINT_CHARS: usize = 400;
 
-/// The command.
 #[derive(Debug, Clone)]
 pub(crate) struct Lmcache {
     program: PathBuf,
 }
 
-/// One call.
 #[derive(Debug)]
 pub(crate) struct Job {
-    /// Type and settings of the adapter.
     pub(crate) adapter: Value,
-    /// Bytes of a block, a multiple of 1024.
+    /// A multiple of 1024.
     pub(crate) block_bytes: usize,
-    /// Blocks of one submission, and submissions that a round makes before it waits.
+    /// Blocks of one submission, and submissions per round.
     pub(crate) keys: usize,
     pub(crate) in_flight: usize,
-    /// Rounds besides the warm-up.
     pub(crate) rounds: usize,
-    /// Alignment of its buffers, as `O_DIRECT` wants it.
     pub(crate) align: usize,
-    /// The server whose processor time counts.
+    /// The server whose CPU time counts.
     pub(crate) server: Option<u32>,
-    /// Processor seconds that a thousand million bytes of zeros take.
+    /// CPU seconds of zeroing 10^9 bytes.
     pub(crate) zeros_s_per_gb: f64,
 }
 
 impl Lmcache {
-    /// The command at a path; or why it is not there.
     pub(crate) fn find(program: Option<&Path>) -> Result<Self, String> {
         let how = "scripts/peers/lmcache installs it and prints the path for --lmcache";
         match program {
@@ -64,7 +56,6 @@ impl Lmcache {
         }
     }
 
-    /// Its version, as its installation says.
     pub(crate) fn version(&self) -> Option<String> {
         let folders = self.program.ancestors().nth(2)?.join("lib").read_dir().ok()?;
         let packages = folders
@@ -76,7 +67,7 @@ impl Lmcache {
         })
     }
 
-    /// Runs one call, on the cores of this thread.
+    /// On the cores of this thread.
     pub(crate) fn run(&self, job: &Job) -> Result<Round> {
         let mut command = Command::new(&self.program);
         command
@@ -90,7 +81,7 @@ impl Lmcache {
             .env("LMCACHE_DISABLE_BANNER", "1")
             // Lines must come when they are printed.
             .env("PYTHONUNBUFFERED", "1")
-            // Its zeros would be made by several threads that wait for each other in loops.
+            // Several threads would zero the buffers and wait for each other in loops.
             .env("OMP_NUM_THREADS", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -100,7 +91,7 @@ impl Lmcache {
         let complaints = child.stderr.take().map(|stderr| {
             std::thread::spawn(move || {
                 let mut text = Vec::new();
-                // What cannot be read is missing in an error's text.
+                // Unreadable output is missing in an error's text.
                 let _ = stderr.take(OUTPUT_BYTES_MAX).read_to_end(&mut text);
                 String::from_utf8_lossy(&text).into_owned()
             })
@@ -132,7 +123,7 @@ impl Guard {
         let (done, waiting) = mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
             if waiting.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-                // It fails only when the child is gone.
+                // It fails only when the child has ended.
                 let _ = pidfd_send_signal(&pidfd, Signal::KILL);
             }
         });
@@ -149,10 +140,10 @@ impl Drop for Guard {
     }
 }
 
-/// The readings after the warm-up and after the last round, by direction.
+/// Readings after the warm-up and after the last round, by direction.
 type Windows = [Option<(Reading, Reading)>; 2];
 
-/// Reads what it prints, and the clocks at the lines that end rounds.
+/// Reads its output, and the clocks at the ends of rounds.
 fn listen(child: &mut Child, job: &Job) -> Result<(String, Windows)> {
     let pid = child.id();
     let stdout = child.stdout.take().context("lmcache has no output")?;
@@ -176,7 +167,7 @@ fn listen(child: &mut Child, job: &Job) -> Result<(String, Windows)> {
     }
 }
 
-/// The direction and number of the round that a line ends.
+/// Direction and number of the round that a line ends.
 fn round_ended(line: &str) -> Option<(Way, usize)> {
     let line = line.trim_start();
     let (way, rest) = if let Some(rest) = line.strip_prefix("[Store] Round ") {
@@ -187,7 +178,6 @@ fn round_ended(line: &str) -> Option<(Way, usize)> {
     Some((way, rest.split_once(':')?.0.parse().ok()?))
 }
 
-/// Its result, of which this is used.
 #[derive(Debug, Deserialize)]
 struct Report {
     metrics: serde_json::Map<String, Value>,
@@ -204,7 +194,7 @@ struct Operation {
     duration_avg_ms: f64,
 }
 
-/// Seconds of all rounds of an operation, besides the warm-up.
+/// All rounds of an operation, without the warm-up.
 fn seconds(text: &str, operation: &str, job: &Job) -> Result<f64> {
     // Other lines stand around the JSON, none of which begins with a brace.
     let from = text.find("\n{").map(|at| at + 1).context("lmcache printed no JSON")?;
@@ -253,7 +243,7 @@ mod tests {
 
     use super::{Job, Lmcache, Way, round_ended, seconds};
 
-    /// Output of LMCache 0.5.6 with its adapter `resp` on Redis 7.0.15.
+    /// LMCache 0.5.6 with its adapter `resp` on Redis 7.0.15.
     const OUTPUT: &str = include_str!("../tests/fixtures/lmcache-resp.txt");
 
     fn job() -> Job {

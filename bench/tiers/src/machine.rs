@@ -1,5 +1,3 @@
-//! The machine: cores, clocks, and the processor time of processes.
-
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -9,25 +7,22 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::figures::Sample;
 
-/// Ticks of `/proc/stat` per second; a constant of Linux's interface.
+/// Of `/proc/stat`, a constant of Linux's interface.
 const TICKS_PER_S: f64 = 100.0;
 
-/// For how long, and how little, a machine is used that counts as calm.
+/// Duration and largest load of a calm machine.
 const CALM: Duration = Duration::from_millis(500);
 const CALM_CORES: f64 = 0.1;
 
-/// The cores of a comparison.
 #[derive(Debug, Clone)]
 pub(crate) struct Cores {
     all: CpuSet,
-    /// Of a store's server.
     pub(crate) server: usize,
-    /// Of all clients.
     pub(crate) client: usize,
 }
 
 impl Cores {
-    /// The last two cores that this process may use: the first serves most interrupts.
+    /// The last two cores of this process: the first serves most interrupts.
     pub(crate) fn of_this_process() -> Result<Self> {
         let all = sched_getaffinity(None).context("the allowed cores could not be read")?;
         let mut allowed = (0..CpuSet::MAX_CPU).rev().filter(|core| all.is_set(*core));
@@ -37,7 +32,6 @@ impl Cores {
         Ok(Self { all, server, client })
     }
 
-    /// Keeps this thread, and whatever it starts, on one core.
     pub(crate) fn pin(core: usize) -> Result<()> {
         let mut one = CpuSet::new();
         one.set(core);
@@ -45,25 +39,23 @@ impl Cores {
             .with_context(|| format!("the process could not be pinned to core {core}"))
     }
 
-    /// Lets this thread, and whatever it starts, use all cores again.
     pub(crate) fn release(&self) -> Result<()> {
         sched_setaffinity(None, &self.all).context("the process could not be unpinned")
     }
 }
 
-/// A moment of a measurement.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reading {
     at: Instant,
-    /// Processor seconds of the client, and of the server.
+    /// CPU seconds of the client, and of the server.
     client_s: f64,
     server_s: f64,
-    /// Busy seconds of all cores, whoever used them.
+    /// Busy seconds of all cores.
     machine_s: f64,
 }
 
 impl Reading {
-    /// Reads the clocks; the client is this process or another one.
+    /// The client is this process or another one.
     pub(crate) fn take(client: Option<u32>, server: Option<u32>) -> Self {
         let own = || {
             let time = clock_gettime(ClockId::ProcessCPUTime);
@@ -77,7 +69,7 @@ impl Reading {
         }
     }
 
-    /// What the time since then was used for; `seconds` where the contestant took the time itself.
+    /// `seconds` where the contestant took the time itself.
     pub(crate) fn sample(self, end: Self, bytes: u64, seconds: Option<f64>) -> Sample {
         let gb = bytes as f64 / 1e9;
         let wall = end.at.duration_since(self.at).as_secs_f64();
@@ -92,7 +84,7 @@ impl Reading {
     }
 }
 
-/// Waits until nobody uses the machine, or the time is over; whether nobody does.
+/// False where the machine is not calm in time.
 pub(crate) fn wait_for_calm(patience: Duration) -> bool {
     let began = Instant::now();
     loop {
@@ -108,7 +100,7 @@ pub(crate) fn wait_for_calm(patience: Duration) -> bool {
     }
 }
 
-/// Processor seconds of the living threads of a process, to the nanosecond.
+/// Of living threads, to the nanosecond.
 fn processor_s(pid: u32) -> f64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let texts =
@@ -122,12 +114,11 @@ fn machine_busy_s() -> f64 {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     let Some(line) = text.lines().next() else { return 0.0 };
     let ticks: Vec<f64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    // user nice system (idle iowait) irq softirq; the time of guests is in user's.
+    // user nice system (idle iowait) irq softirq; user includes guests.
     let busy: f64 = [0, 1, 2, 5, 6].iter().filter_map(|place| ticks.get(*place)).sum();
     busy / TICKS_PER_S
 }
 
-/// The processor's name and the number of cores.
 pub(crate) fn describe() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cores = text.lines().filter(|line| line.starts_with("processor")).count();

@@ -1,5 +1,3 @@
-//! Weir's tiers beside the practical limits and LMCache, in one run and in turns.
-
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints")]
 
 mod allocations;
@@ -33,7 +31,6 @@ use crate::machine::Cores;
 #[global_allocator]
 static ALLOCATOR: allocations::Counting = allocations::Counting;
 
-/// Bytes of the blocks.
 const BLOCK_SIZES: [usize; 2] = [2 << 20, 64 << 10];
 
 /// Weir's tiers beside the practical limits and LMCache, in one run
@@ -77,16 +74,14 @@ enum Group {
     Memory,
 }
 
-/// What all cases have in common.
 #[derive(Debug)]
 pub(crate) struct Setting {
     pub(crate) cores: Cores,
     pub(crate) pace: Pace,
-    /// Bytes that a round keeps in a store, on a disk, in memory: powers of two.
+    /// Bytes of a round in a store, on a disk, in memory: powers of two.
     pub(crate) store_bytes: usize,
     pub(crate) disk_bytes: usize,
     pub(crate) memory_bytes: usize,
-    /// The peer; or why there is none.
     pub(crate) lmcache: Result<Lmcache, String>,
 }
 

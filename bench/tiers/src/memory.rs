@@ -16,12 +16,11 @@ use crate::machine::{Cores, Reading};
 /// Bytes of a batch, and most blocks of it.
 const BATCH_BYTES: usize = 32 << 20;
 const BATCH_BLOCKS_MAX: usize = 64;
-/// Longest time of one batch.
+/// Per batch.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 const LIMIT: Demand = Demand { rate: Some(0.85), processor: None, is_limit: true };
 
-/// One case: a size of blocks.
 pub(crate) fn case(setting: &Setting, block_bytes: usize) -> Result<Case> {
     Cores::pin(setting.cores.client)?;
     let count = setting.memory_bytes / block_bytes;
@@ -144,7 +143,7 @@ impl Contestant for Weir<'_> {
     }
 }
 
-/// The limit: each block copied to where it is kept, and from there.
+/// The limit: each block copied to its place, and back.
 struct Copies<'c> {
     held: Vec<Block>,
     buffers: Shared<'c>,

@@ -1,4 +1,4 @@
-//! The tables, the bars, and all of it as JSON.
+//! Tables and bars, as text and as JSON.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use crate::figures::{Bar, Case, Entry, Sample, Way, ratio};
 use crate::table;
 
-/// What the columns mean.
 const NOTES: &str = "\
 GB: 10^9 bytes. GB/s: the median, and the range over the rounds; LMCache's from the durations that
 it states. CPU: processor seconds per GB, of the client's whole process and of the server's;
@@ -16,7 +15,6 @@ into its buffers before it loads. Weir/it, limit/it: GB/s of Weir, and of the li
 the row; CPU Weir/it: that of Weir's client over the row's: medians of the ratios of each round.
 Allocations: of a call of Weir's after warm-up, and for each block more.";
 
-/// Everything, for the terminal.
 pub(crate) fn text(cases: &[Case]) -> String {
     let mut text = String::new();
     // Writing to a text cannot fail.
@@ -119,7 +117,6 @@ fn bars_text(cases: &[Case]) -> String {
     format!("{table}\n{met} of {} bars met\n", bars.len())
 }
 
-/// Everything, for programs.
 pub(crate) fn json(heading: &str, cases: &[Case]) -> Value {
     let bars: Vec<Bar> = cases.iter().flat_map(Case::bars).collect();
     json!({ "heading": heading, "cases": cases, "bars": bars })

@@ -1,4 +1,4 @@
-//! RESP stores: Weir's tier, the bare loop and LMCache on one server, by one core each.
+//! RESP stores: Weir's tier, the bare loop and LMCache on one server, with one core each.
 
 use std::time::{Duration, Instant};
 
@@ -21,23 +21,21 @@ use crate::figures::{Allocations, Case, Demand, Round, Sample};
 use crate::lmcache::{Job, Lmcache};
 use crate::machine::{Cores, Reading};
 
-/// Stores that are compared.
 pub(crate) const PRODUCTS: [Product; 2] = [Product::Redis, Product::Valkey];
-/// Bytes of a batch, and most blocks of it: what a request of some thousand tokens moves at once.
+/// Bytes of a batch, and most blocks of it: a request of some thousand tokens.
 const BATCH_BYTES: usize = 32 << 20;
 const BATCH_BLOCKS_MAX: usize = 256;
-/// Workers of LMCache's adapter where nothing is said.
+/// Default of LMCache's adapter.
 const DEFAULT_WORKERS: u32 = 8;
-/// Longest time of one batch.
+/// Per batch.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// What LMCache names the blocks of its benchmark.
+/// LMCache's name of the blocks of its benchmark.
 const LMCACHE_MODEL: &str = "bench-model";
 
 /// Weir over the limit, and over LMCache with one worker.
 const LIMIT: Demand = Demand { rate: Some(0.9), processor: None, is_limit: true };
 const PEER: Demand = Demand { rate: Some(2.0), processor: Some(0.5), is_limit: false };
 
-/// One case: a product and a size of blocks.
 pub(crate) fn case(setting: &Setting, product: Product, block_bytes: usize) -> Result<Case> {
     let name = format!("{}, {}", product.name(), size(block_bytes));
     if program(product).is_none() {
@@ -86,11 +84,11 @@ pub(crate) fn case(setting: &Setting, product: Product, block_bytes: usize) -> R
     run(name, notes, seats, setting.pace)
 }
 
-/// What all contestants of a case have in common.
+/// Common to all contestants of a case.
 #[derive(Debug, Clone, Copy)]
 struct Shape {
     port: u16,
-    /// The server's process.
+    /// Of the server.
     pid: u32,
     block_bytes: usize,
     /// Blocks of a call, and calls.
@@ -107,8 +105,8 @@ struct Buffers {
 type Shared<'c> = &'c std::cell::RefCell<Buffers>;
 
 impl Shape {
-    /// Empties the store, and lets it hold as many bytes under the same keys as will be stored: it
-    /// then has its memory, and nobody pays for its page faults.
+    /// Empties the store and fills it with as many bytes under the same keys: it then has its
+    /// memory, and no contestant pays for page faults.
     fn prepare(&self, sources: &[Block], key: impl Fn(u64, &mut Vec<u8>)) -> Result<()> {
         let mut bare = Bare::connect(self.port, self.block_bytes)?;
         bare.control(&["FLUSHALL", "SYNC"])?;
@@ -129,7 +127,7 @@ impl Shape {
         numbers.map(one).collect()
     }
 
-    /// Runs all batches, the first as a warm-up, and takes the figures of the others.
+    /// The first batch is a warm-up.
     fn measure(&self, mut call: impl FnMut(usize) -> Result<()>) -> Result<Sample> {
         call(0)?;
         let start = Reading::take(None, Some(self.pid));
@@ -142,7 +140,7 @@ impl Shape {
     }
 }
 
-/// Weir's tier in the layout of LMCache's server, which has no checksums.
+/// In the layout of LMCache's server, which has no checksums.
 struct Weir<'c> {
     shape: Shape,
     tier: RespTier,
@@ -264,7 +262,7 @@ impl Contestant for Loop<'_> {
         let layout = layout();
         let key = |number, out: &mut Vec<u8>| layout.key(&name(number), KeyPart::Value, out);
         self.shape.prepare(sources, key)?;
-        // Made before: the loop does nothing but input and output.
+        // Made before: the loop does only input and output.
         let keys: Vec<_> =
             (0..self.shape.batches).map(|batch| self.shape.keys(batch, key)).collect();
         let put = self
@@ -300,7 +298,7 @@ fn peer_demand(workers: u32) -> Demand {
     if workers == 1 { PEER } else { Demand::default() }
 }
 
-/// The key of its adapter for a block of its benchmark.
+/// Its adapter's key of a block of its benchmark.
 fn lmcache_key(number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(format!("{LMCACHE_MODEL}@{number:08x}@0@{number:032x}").as_bytes());
 }
@@ -319,7 +317,7 @@ impl Contestant for Peer<'_> {
         self.shape.prepare(&self.buffers.borrow().sources, lmcache_key)?;
         let stored = Bare::connect(port, block_bytes)?.control(&["DBSIZE"])?;
         let mut adapter = json!({"type": "resp", "host": "127.0.0.1", "port": port});
-        // The default is what it does by itself.
+        // The default is left out.
         if self.workers != DEFAULT_WORKERS {
             adapter["num_workers"] = json!(self.workers);
         }
@@ -333,14 +331,14 @@ impl Contestant for Peer<'_> {
             server: Some(pid),
             zeros_s_per_gb: self.zeros_s_per_gb,
         })?;
-        // Other keys would cost the server fresh memory, which nobody else pays for.
+        // Other keys would cost the server fresh memory, unlike the other contestants.
         let after = Bare::connect(port, block_bytes)?.control(&["DBSIZE"])?;
         ensure!(stored == after, "LMCache's keys are not those expected: {after} and {stored}");
         Ok(round)
     }
 }
 
-/// Processor seconds per thousand million bytes of overwriting buffers with zeros.
+/// CPU seconds of zeroing 10^9 bytes.
 pub(crate) fn zeros(sinks: &mut [Block]) -> f64 {
     let mut times = [0.0; 9];
     let bytes: usize = sinks.iter().map(|sink| sink.len()).sum();

@@ -1,6 +1,6 @@
 //! Plain tables for the terminal.
 
-/// Rows below a header, as text: the first column to the left, the others to the right.
+/// The first column is left-aligned, the others right-aligned.
 pub(crate) fn text(header: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());

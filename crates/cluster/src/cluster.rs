@@ -1,7 +1,6 @@
-//! The cluster: N replicas behind a router, and the remote store that they share.
+//! N replicas behind a router, with a shared remote store.
 //!
-//! Loop: take the next event, let its replica handle it, schedule what follows. The cluster owns
-//! all model time; engines, router and tiers have no clock.
+//! The cluster owns all model time; engines, router and tiers have no clock.
 
 use weir_engine::timing::{Timing, TimingError};
 use weir_engine::{Slot, TransferId, TransferOutcome};
@@ -26,7 +25,6 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// An idle cluster at time zero.
     pub fn new(config: ClusterConfig) -> Result<Self, TimingError> {
         let replicas = config.replicas.max(1);
         let event_delay = match &config.router.policy {
@@ -52,7 +50,7 @@ impl Cluster {
         })
     }
 
-    /// Hands transfers and lookups to the caller as [`IoRequest`]s, in place of the model of links
+    /// Transfers and lookups become [`IoRequest`]s for the caller, instead of the model of links
     /// and store. Must be called before the first request.
     pub fn use_external_io(&mut self) {
         self.store = None;
@@ -61,14 +59,13 @@ impl Cluster {
         }
     }
 
-    /// Appends the new I/O requests. Must be called after each call that can make any.
+    /// Must be called after each call that can make new requests.
     pub fn take_io_requests(&mut self, into: &mut Vec<IoRequest>) {
         for replica in &mut self.replicas {
             into.append(&mut replica.io_requests);
         }
     }
 
-    /// An [`IoRequest::Transfer`] ended at `now`.
     pub fn transfer_done(
         &mut self,
         now: Nanos,
@@ -79,8 +76,7 @@ impl Cluster {
         self.queue.schedule(now.max(self.queue.now()), Event::TransferEnd(replica, id, outcome));
     }
 
-    /// An [`IoRequest::Lookup`] ended at `now`: the store has `found` consecutive chunks from
-    /// `from_chunk` on.
+    /// The store has `found` consecutive chunks from `from_chunk` on.
     pub fn lookup_done(
         &mut self,
         now: Nanos,
@@ -93,11 +89,10 @@ impl Cluster {
         self.queue.schedule(at, Event::LookupEnd(replica, slot, from_chunk, found));
     }
 
-    /// Routes a request that arrives at `now`. `tag` is the caller's id for it, unique among the
-    /// requests in flight; the observer gets it with every event of the request.
+    /// `tag` is the caller's id, unique among requests in flight, and part of all its events.
     ///
-    /// The caller first steps everything due at or before `now`. A `now` before the last handled
-    /// event counts as that event's time.
+    /// The caller first steps everything due by `now`. An earlier `now` counts as the last event's
+    /// time.
     pub fn submit(
         &mut self,
         now: Nanos,
@@ -113,12 +108,11 @@ impl Cluster {
         placement
     }
 
-    /// `None`: nothing happens without a call.
+    /// None: only a call can change anything.
     pub fn next_at(&self) -> Option<Nanos> {
         self.queue.next_at()
     }
 
-    /// Handles the next event, at its scheduled time. False when there is none.
     pub fn step(&mut self, observer: &mut impl Observer) -> bool {
         let Some(event) = self.queue.next() else { return false };
         let now = self.queue.now();
@@ -153,9 +147,8 @@ impl Cluster {
         true
     }
 
-    /// Aborts a request; the observer gets no more events of it. Its blocks are free at once,
-    /// except those that a load still writes to. A tag that is not in flight is ignored: a client
-    /// may disconnect while its last token is on the way.
+    /// Ends all events of the request. Its blocks are free at once, except those that a load writes
+    /// to. Unknown tags are ignored: a client may disconnect while its last token is sent.
     pub fn abort(&mut self, now: Nanos, tag: u64) {
         let owner = self.replicas.iter_mut().find_map(|it| it.abort(tag).then_some(it.number));
         if let Some(number) = owner {
@@ -163,10 +156,10 @@ impl Cluster {
         }
     }
 
-    /// Empties the GPUs' caches, as vLLM's `reset_prefix_cache` does; with `external` also the
-    /// tiers and the modelled store. A caller that does the I/O empties the real tiers itself.
-    /// False, and nothing changes, while requests hold blocks of any replica; with `external` also
-    /// while any request or transfer is in flight.
+    /// As vLLM's `reset_prefix_cache`; `external` includes the tiers and the modelled store. A
+    /// caller that does the I/O empties the real tiers itself. False, without changes, while
+    /// requests hold blocks of any replica, or with `external` while any request or transfer is in
+    /// flight.
     pub fn reset_prefix_cache(&mut self, now: Nanos, external: bool) -> bool {
         if self.replicas.iter().any(|replica| replica.engine.pool().used_blocks() > 0) {
             return false;
@@ -210,18 +203,16 @@ impl Cluster {
         self.router.stats()
     }
 
-    /// Requests submitted that have not ended.
     pub fn in_flight(&self) -> impl Iterator<Item = InFlight> {
         self.replicas.iter().flat_map(Replica::requests)
     }
 
-    /// True when no pass runs and none can begin. A request in flight then waits for a lookup or a
-    /// transfer.
+    /// No pass runs and none can begin. Requests in flight then wait for a lookup or a transfer.
     pub fn is_idle(&self) -> bool {
         self.replicas.iter().all(Replica::is_idle)
     }
 
-    /// Chooses a replica; returns also the time that the decision takes.
+    /// Also returns the time that the decision takes.
     fn place(&mut self, now: Nanos, prompt: &Prompt) -> (Placement, Nanos) {
         if self.replicas.len() == 1 {
             return (Placement::default(), Nanos::ZERO);
@@ -230,7 +221,7 @@ impl Cluster {
         self.loads.extend(self.replicas.iter().map(|replica| {
             let running = replica.engine.running();
             weir_router::ReplicaLoad {
-                // A router counts what it has sent, even before it reaches the engine.
+                // The router counts a request once sent, before it reaches the engine.
                 waiting: replica.in_flight - running,
                 running,
                 kv_usage: replica.kv_usage(),

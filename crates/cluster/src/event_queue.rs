@@ -1,4 +1,4 @@
-//! Future events by time; events of one time come in the order in which they were scheduled.
+//! Future events by time, then in scheduling order.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -28,7 +28,6 @@ impl<E> Ord for Scheduled<E> {
     }
 }
 
-/// The model time reached so far, and the events after it.
 pub(crate) struct EventQueue<E> {
     queue: BinaryHeap<Reverse<Scheduled<E>>>,
     scheduled: u64,
@@ -40,7 +39,7 @@ impl<E> EventQueue<E> {
         Self { queue: BinaryHeap::new(), scheduled: 0, now: Nanos::ZERO }
     }
 
-    /// The time of the event that was handled last.
+    /// Time of the last handled event.
     pub(crate) const fn now(&self) -> Nanos {
         self.now
     }
@@ -52,12 +51,11 @@ impl<E> EventQueue<E> {
         self.queue.push(Reverse(Scheduled { at, sequence: self.scheduled, event }));
     }
 
-    /// When the next event is due.
     pub(crate) fn next_at(&self) -> Option<Nanos> {
         self.queue.peek().map(|next| next.0.at)
     }
 
-    /// Takes the next event and moves the time there.
+    /// Advances the time.
     pub(crate) fn next(&mut self) -> Option<E> {
         let Reverse(scheduled) = self.queue.pop()?;
         self.now = scheduled.at;

@@ -1,7 +1,7 @@
-//! Engines behind a router, stepped on whatever clock the caller has.
+//! Engines behind a router, stepped by the caller's clock.
 //!
-//! The simulator steps it in virtual time and the live server in real time. Every decision is made
-//! at an event's own planned time, so both decide alike, however late a live caller is.
+//! Decisions are made at an event's planned time, so the simulator and a late live server decide
+//! alike.
 
 mod cluster;
 mod config;

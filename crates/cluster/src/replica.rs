@@ -16,69 +16,64 @@ use crate::io::IoRequest;
 use crate::observer::Observer;
 use crate::view::{InFlight, LinkTotals};
 
-/// An event of the replica with this number.
+/// The first field is the replica's number.
 pub(crate) enum Event {
-    /// The front end has finished with its oldest request.
+    /// The front end's oldest request is ready.
     Submit(u16),
     PassEnd(u16),
     TransferEnd(u16, TransferId, TransferOutcome),
-    /// First chunk of a remote lookup, and the number of consecutive chunks found.
+    /// First chunk, and consecutive chunks found.
     LookupEnd(u16, Slot, u32, u32),
     /// KV events reach the router.
     KvEvents(u16, Vec<KvEvent>),
-    /// A call changed the engine, which may be able to run now.
+    /// A call changed the engine, which may run now.
     Wake(u16),
 }
 
-/// What all replicas share.
 pub(crate) struct SharedParts<'a> {
     pub(crate) queue: &'a mut EventQueue<Event>,
     pub(crate) store: Option<&'a mut ModelledStore>,
 }
 
-/// A request in the front end.
 struct Arriving {
     tag: u64,
     request: Request,
 }
 
-/// One engine as the router sees it.
 pub struct Replica {
     pub(crate) engine: Engine,
     timing: Timing,
     pub(crate) number: u16,
     links: Vec<(TierKind, Link)>,
     pub(crate) totals: Vec<LinkTotals>,
-    /// Transfers in flight by id, with the time of their request.
+    /// By id, with the request's time.
     transfers: Vec<Option<(Transfer, Nanos)>>,
-    /// Transfers in flight that the next pass waits for.
+    /// Transfers in flight that delay the next pass.
     pass_transfers: u32,
-    /// Ended transfers of the pass; the engine gets them at the end of the pass.
+    /// For the engine at the end of the pass.
     pass_outcomes: Vec<(TransferId, TransferOutcome)>,
-    /// Duration of a scheduled pass that waits for its loads.
+    /// Duration of a pass that waits for its loads.
     delayed_pass: Option<Nanos>,
-    /// The caller does the I/O.
     external_io: bool,
     pub(crate) io_requests: Vec<IoRequest>,
     evictions: Vec<(TierKind, Eviction)>,
-    /// Time by which copies issued since the last pass lengthen the next one.
+    /// Copies since the last pass lengthen the next by this.
     issue_debt: Nanos,
-    /// Requests in the front end, first in, first out. `None`: aborted.
+    /// First in, first out. None: aborted.
     front_end: VecDeque<Option<Arriving>>,
-    /// When the front end is done with all of them.
+    /// When the front end has processed all.
     front_end_free: Nanos,
     in_pass: bool,
     last_end: Nanos,
     effects: Effects,
-    /// The caller's tags of the requests in the engine, by slot.
+    /// Caller's tags by slot.
     tags: Vec<Option<u64>>,
-    /// Unfinished requests, those in the front end included.
+    /// Unfinished, the front end's included.
     pub(crate) in_flight: u32,
     new_transfers: Vec<Transfer>,
     new_lookups: Vec<weir_engine::Lookup>,
-    /// Delay of KV events to the router; `None`: it does not use them.
+    /// To the router. None if it does not use them.
     event_delay: Option<Nanos>,
-    /// The observer wants KV events.
     observes_events: bool,
 }
 
@@ -136,7 +131,6 @@ impl Replica {
         queue.schedule(self.front_end_free, Event::Submit(self.number));
     }
 
-    /// Sends the oldest request in the front end to the engine.
     pub(crate) fn submit(
         &mut self,
         now: Nanos,
@@ -163,7 +157,7 @@ impl Replica {
         }
     }
 
-    /// Begins a pass if none runs and the engine has work.
+    /// No effect if one runs or the engine has no work.
     pub(crate) fn try_begin_pass<O: Observer>(
         &mut self,
         now: Nanos,
@@ -193,7 +187,6 @@ impl Replica {
         self.collect_events(now, shared.queue, observer);
     }
 
-    /// Ends the running pass and reports its results.
     pub(crate) fn end_pass<O: Observer>(
         &mut self,
         now: Nanos,
@@ -237,7 +230,7 @@ impl Replica {
         self.try_begin_pass(now, shared, observer);
     }
 
-    /// Reports the end of a transfer to the engine: at once, or with the pass that waits for it.
+    /// Reported at once, or with the pass that waits for it.
     pub(crate) fn transfer_ended(
         &mut self,
         now: Nanos,
@@ -284,7 +277,7 @@ impl Replica {
         }
     }
 
-    /// False when the request is not on this replica.
+    /// False if the request is not on this replica.
     pub(crate) fn abort(&mut self, tag: u64) -> bool {
         let matches = |entry: &Option<Arriving>| entry.as_ref().is_some_and(|it| it.tag == tag);
         if let Some(entry) = self.front_end.iter_mut().find(|entry| matches(entry)) {
@@ -299,7 +292,6 @@ impl Replica {
         true
     }
 
-    /// Reports the KV events since the last call.
     pub(crate) fn collect_events(
         &mut self,
         now: Nanos,
@@ -326,8 +318,7 @@ impl Replica {
         self.engine.use_external_io();
     }
 
-    /// Starts the engine's new transfers and lookups; returns the earliest start of a pass that
-    /// waits for them, where the model knows it.
+    /// Returns the earliest start of a pass that waits for them, if the model knows it.
     fn start_transfers(&mut self, now: Nanos, shared: &mut SharedParts<'_>) -> Nanos {
         self.engine.take_transfers(&mut self.new_transfers);
         self.engine.take_lookups(&mut self.new_lookups);
@@ -435,7 +426,7 @@ impl Replica {
         &self.engine
     }
 
-    /// Counters since the start.
+    /// Since the start.
     pub const fn counters(&self) -> Counters {
         self.engine.counters()
     }
@@ -444,23 +435,23 @@ impl Replica {
         self.engine.running()
     }
 
-    /// Unfinished requests, those in the front end included.
+    /// Unfinished, the front end's included.
     pub const fn in_flight(&self) -> u32 {
         self.in_flight
     }
 
-    /// Ended transfers to and from its tiers.
+    /// Ended transfers per tier and direction.
     pub fn links(&self) -> &[LinkTotals] {
         &self.totals
     }
 
-    /// Share of the pool's blocks that requests hold, 0 to 1.
+    /// Share of blocks held by requests, 0 to 1.
     pub fn kv_usage(&self) -> f64 {
         let pool = self.engine.pool();
         f64::from(pool.used_blocks()) / f64::from(pool.total_blocks())
     }
 
-    /// Requests that have not ended: those in the engine, then those in the front end.
+    /// Those in the engine, then those in the front end.
     pub(crate) fn requests(&self) -> impl Iterator<Item = InFlight> {
         let replica = self.number;
         let in_engine = self.tags.iter().enumerate().filter_map(move |(slot, tag)| {

@@ -1,32 +1,30 @@
-//! What is known of a cache after it was asked to be empty: counted, answered, or neither.
+//! What is known of a cache after emptying: counted, answered, or unknown.
 
 use serde::{Deserialize, Serialize};
 
-/// A cache before the load, and how much is known of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Emptied {
-    /// The part of the arm: a process's name, a store's product, an endpoint's URL.
+    /// A process's name, a store's product, or an endpoint's URL.
     pub place: String,
     pub known: Emptiness,
-    /// What was counted in it before it was emptied, in the same unit; nothing where that was not
-    /// counted.
+    /// Count before emptying, in the same unit. None where nothing was counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<u64>,
 }
 
-/// How it is known whether a cache is empty.
+/// How the emptiness of a cache is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Emptiness {
     Counted(EmptiedCount),
-    /// It answered that it emptied itself, and nothing could be counted.
+    /// The server confirmed, and nothing could be counted.
     Answered,
-    /// It has no request to be emptied, or does not tell what is left.
+    /// It cannot be emptied, or its contents cannot be checked.
     Unknown,
 }
 
-/// What was counted after a cache was emptied.
+/// Count after emptying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EmptiedCount {
@@ -35,8 +33,8 @@ pub enum EmptiedCount {
     Files(u64),
     /// Keys of the arm in a store.
     Keys(u64),
-    /// Prompt tokens that were served of those asked again, in prompts that the caches had held.
-    /// That the server tells of hits was seen just before.
+    /// Cached tokens of prompts sent again, which the caches had held. The server was found to
+    /// report hits just before.
     Served {
         asked: u64,
         served: u64,
@@ -44,7 +42,7 @@ pub enum EmptiedCount {
 }
 
 impl Emptiness {
-    /// Whether it is empty; nothing where nothing was counted.
+    /// None where nothing was counted.
     pub const fn is_empty(self) -> Option<bool> {
         match self {
             Self::Counted(

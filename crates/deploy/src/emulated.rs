@@ -9,17 +9,16 @@ use weir_spec::plan::{Arm, Deployment, EmulatedTarget};
 use crate::error::DeployError;
 use crate::tiers::Tiers;
 
-/// A running engine with its tiers. Dropping it stops it.
+/// Dropping it stops it.
 #[derive(Debug)]
 pub struct Emulated {
-    // Before the tiers: it uses them to its end.
+    // Before the tiers, which it uses to its end.
     server: ServerHandle,
     tiers: Option<Tiers>,
 }
 
 impl Emulated {
-    /// Starts the engines of an arm on a free port of this machine, pinned to `core` if one is
-    /// named, for a run by its id.
+    /// `core` pins its threads; `run` is the run's id.
     pub fn start(
         target: &EmulatedTarget,
         deployment: &Deployment,
@@ -36,7 +35,7 @@ impl Emulated {
         Ok(Self { server, tiers })
     }
 
-    /// Its tiers, where they hold real bytes.
+    /// Tiers with real bytes only.
     pub const fn tiers(&self) -> Option<&Tiers> {
         self.tiers.as_ref()
     }
@@ -45,7 +44,7 @@ impl Emulated {
         format!("http://{}", self.server.addr)
     }
 
-    /// Ends it, with whatever it still answers, then its tiers.
+    /// Waits for open answers, then closes the tiers.
     pub fn stop(self) -> Result<(), DeployError> {
         let ended = self.server.shutdown();
         self.tiers.map_or(Ok(()), Tiers::close)?;
@@ -53,7 +52,7 @@ impl Emulated {
     }
 }
 
-/// The server of an arm: its engines, tiers and routing, under the model's name.
+/// Engines, tiers and routing of an arm, under the model's name.
 pub fn config(
     deployment: &Deployment,
     arm: &Arm,

@@ -1,5 +1,4 @@
-//! An OpenAI-compatible endpoint, asked for what is not measured: what it serves, whether it is
-//! well, to empty its caches, to warm up.
+//! Unmeasured requests to an OpenAI-compatible endpoint: models, health, emptying, warm-up.
 
 use std::fs;
 use std::time::Duration;
@@ -13,15 +12,14 @@ use weir_spec::plan::{EndpointTarget, HeaderValue};
 
 use crate::error::DeployError;
 
-/// Longest text of a server that an error repeats.
+/// Of a server's text in an error.
 const SAID_CHARACTERS_MAX: usize = 300;
-/// Shorter values of headers (`1`, `on`) are no secrets, and stand in every other message.
+/// Shorter header values (`1`, `on`) are no secrets, and appear in every other message.
 const SECRET_MIN: usize = 6;
 
-/// Longest wait for it.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The field of a request with the salt of its blocks' names, in vLLM.
+/// Field of a vLLM request that salts the hashes of its blocks.
 pub const CACHE_SALT: &str = "cache_salt";
 
 /// What every request to an endpoint carries.
@@ -30,16 +28,16 @@ pub struct Access {
     pub bearer: Option<String>,
     pub headers: Vec<(String, String)>,
     pub tls: TlsConfig,
-    /// The same, loaded once; nothing where no URL is `https`.
+    /// Loaded once; None where no URL is `https`.
     pub client: Option<TlsClient>,
-    /// Longest request of any kind; each kind has a limit of its own besides.
+    /// Upper limit for requests of any kind.
     pub timeout: Option<Duration>,
-    /// The salt of every prompt, which stands in the keys of what is stored of it.
+    /// Salts the keys of all stored prompts.
     pub cache_salt: Option<String>,
 }
 
 impl Access {
-    /// Reads token and certificates of a target, whose requests take so long at most.
+    /// Reads token and certificates. `timeout` limits every request.
     pub fn of(target: &EndpointTarget, timeout: Duration) -> Result<Self, DeployError> {
         let mut headers: Vec<(String, String)> = Vec::new();
         for (name, value) in &target.headers {
@@ -78,7 +76,6 @@ impl Access {
         Ok(Self { bearer, headers, tls, client, timeout: Some(timeout), cache_salt: None })
     }
 
-    /// Reads the metrics at `path` below a URL.
     pub fn scraper(&self, url: &Url, path: &str, selection: Selection) -> Scraper {
         let mut scraper = Scraper::new(url, path, selection);
         if let Some(token) = &self.bearer {
@@ -91,21 +88,19 @@ impl Access {
     }
 }
 
-/// A model that an endpoint serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Served {
     pub id: String,
-    /// The longest sequence, where the endpoint says.
+    /// None where the endpoint does not report it.
     pub max_model_len: Option<u32>,
 }
 
-/// What came of asking a server to empty its caches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flush {
     Done,
-    /// It knows no such request (vLLM outside of its development mode).
+    /// Unknown path (vLLM outside of its development mode).
     Unknown,
-    /// It refused, as vLLM does while requests run.
+    /// vLLM refuses while requests run.
     Refused,
 }
 
@@ -116,8 +111,7 @@ pub struct EngineEndpoint {
 }
 
 impl EngineEndpoint {
-    /// An endpoint by its base URL; a path that ends in `/v1`, as clients' settings have it, is
-    /// the same place.
+    /// A path that ends in `/v1`, as in clients' settings, is the same as its base.
     pub fn new(text: &str, access: Access) -> Result<Self, DeployError> {
         let mut url = Url::parse(text)?;
         if let Some(base) = url.path.strip_suffix("/v1") {
@@ -130,7 +124,6 @@ impl EngineEndpoint {
         &self.url
     }
 
-    /// What its requests carry.
     pub const fn access(&self) -> &Access {
         &self.access
     }
@@ -169,9 +162,8 @@ impl EngineEndpoint {
         Ok(list.iter().filter_map(served).collect())
     }
 
-    /// The model to ask for: the named one, or the only one there is. A server that lists none
-    /// (gateways and deployments have no such list, or keep it from the user) is believed to serve
-    /// the named one: its first answer tells.
+    /// The named model, or the only one. A server without a list (some gateways hide it) is taken
+    /// to serve the named one; its first answer shows whether it does.
     pub fn choose(
         &self,
         model: Option<&str>,
@@ -200,7 +192,7 @@ impl EngineEndpoint {
         }
     }
 
-    /// The version that its server says it has (vLLM: `/version`); nothing where it does not.
+    /// vLLM's `/version`; None where the server has none.
     pub(crate) fn version(&self) -> Option<String> {
         let said: Value = serde_json::from_str(&self.text("/version")?).ok()?;
         said["version"].as_str().map(str::to_owned)
@@ -210,7 +202,7 @@ impl EngineEndpoint {
         self.models(&|| false).ok()?.into_iter().find(|served| served.id == model)
     }
 
-    /// Another server that is asked with the same access.
+    /// With the same access.
     pub(crate) fn beside(&self, url: &Url) -> Self {
         Self { url: url.clone(), access: self.access.clone() }
     }
@@ -222,8 +214,7 @@ impl EngineEndpoint {
         (answer.head.status == 200).then(|| answer.text().into_owned())
     }
 
-    /// Size of the GPU cache of its engines, the least of them, as its metrics say; empty where
-    /// they do not.
+    /// From the engines' metrics, least of all engines; empty without such metrics.
     pub fn cache_limits(&self) -> EndpointLimits {
         let selection = Selection::of(&[CACHE_CONFIG]);
         let scraper = self.access.scraper(&self.url, "/metrics", selection);
@@ -233,7 +224,7 @@ impl EngineEndpoint {
         let number = |labels: &Labels, name| labels.get(name)?.parse::<u64>().ok();
         let one = |labels: &Labels| {
             let block = number(labels, "block_size").filter(|size| *size > 0);
-            // One of them is vLLM's null block, which holds nothing.
+            // vLLM's null block holds nothing.
             let blocks = number(labels, "num_gpu_blocks").filter(|blocks| *blocks > 1);
             let blocks = blocks.map(|blocks| blocks - 1);
             EndpointLimits {
@@ -246,8 +237,7 @@ impl EngineEndpoint {
         engines.into_iter().flatten().reduce(EndpointLimits::least).unwrap_or_default()
     }
 
-    /// Asks it to empty its prefix cache, and, if that is wanted, what its connector keeps behind
-    /// it.
+    /// Empties the prefix cache, and with `external` also what the connector stores.
     pub fn flush(&self, external: bool, stopped: &dyn Fn() -> bool) -> Result<Flush, DeployError> {
         let path = if external {
             "/reset_prefix_cache?reset_external=true"
@@ -256,7 +246,7 @@ impl EngineEndpoint {
         };
         let request = Fetch::post(&self.url, path, "application/json", Vec::new());
         let answer = self.send(request, stopped)?;
-        // vLLM says whether it did it in the body; before 0.15 or so it had nothing to say.
+        // vLLM's body has the result; before about 0.15 it had none.
         let said: Option<Value> = serde_json::from_slice(&answer.body).ok();
         let refused = said.is_some_and(|said| said["success"] == Value::Bool(false));
         Ok(match answer.head.status {
@@ -267,9 +257,8 @@ impl EngineEndpoint {
         })
     }
 
-    /// One request that is not measured, as the measured ones are made. Its whole answer is waited
-    /// for, as long as theirs may take. Gives the prompt tokens that came from a cache, where the
-    /// answer is in one piece and says so.
+    /// Sends an unmeasured request as the measured ones are sent, with their time limit. Returns
+    /// the cached prompt tokens, where the answer is not streamed and has them.
     pub fn first_request(
         &self,
         path: &str,
@@ -304,7 +293,7 @@ impl EngineEndpoint {
         }
     }
 
-    /// What a server said, on one line and cut, without what it was told in headers.
+    /// One line, shortened, without the secrets of the request's headers.
     fn words(&self, body: &[u8]) -> String {
         let text = String::from_utf8_lossy(body);
         let words: Vec<&str> = text.split_whitespace().collect();
@@ -314,7 +303,7 @@ impl EngineEndpoint {
         line.chars().take(SAID_CHARACTERS_MAX).collect()
     }
 
-    /// The same behind a colon, where there is anything.
+    /// The same after a colon; empty without text.
     fn said(&self, body: &[u8]) -> String {
         let words = self.words(body);
         if words.is_empty() { words } else { format!(": {words}") }
@@ -334,16 +323,14 @@ impl EngineEndpoint {
     }
 }
 
-/// What the usage of an answer in one piece says of caches.
+/// From the usage of an answer that is not streamed.
 fn cached_tokens(body: &[u8]) -> Option<u64> {
     let said: Value = serde_json::from_slice(body).ok()?;
     let cached = said["usage"]["prompt_tokens_details"]["cached_tokens"].as_f64()?;
     Some(cached as u64)
 }
 
-/// Why there is no list of models.
 enum ModelsError {
-    /// The server has none, or keeps it from this user.
     NoList(DeployError),
     NoAnswer(DeployError),
 }
@@ -354,18 +341,9 @@ impl From<DeployError> for ModelsError {
     }
 }
 
-/// Why a first request was not answered.
 #[derive(Debug)]
 pub enum FirstRequestError {
-    /// The server refuses what it was asked.
-    Refused {
-        /// The endpoint and the path.
-        url: String,
-        /// 400 or 422.
-        status: u16,
-        /// Why, in its words.
-        said: String,
-    },
+    Refused { url: String, status: u16, said: String },
     Other(DeployError),
 }
 
@@ -375,5 +353,4 @@ impl From<DeployError> for FirstRequestError {
     }
 }
 
-/// What to do about a first request that is not answered, where nothing more is known.
 pub const UNANSWERED: &str = "the server must answer this before it can be measured";

@@ -1,8 +1,7 @@
-//! What the parts of an arm that stands say of themselves.
+//! Facts that the parts of a running arm report, before and after the measurement.
 //!
-//! Asked before the load and after it, outside of what is measured. Each part is asked where it
-//! speaks: engines at `/metrics`, `/version` and `/v1/models`, LMCache's server at `/status`,
-//! stores by `INFO`; of processes of ours there are the log of the start and the command line.
+//! Sources: engines' `/metrics`, `/version` and `/v1/models`, LMCache's `/status`, stores' `INFO`,
+//! and for local processes the start-up log and the command line.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,7 @@ use weir_spec::likeness::arguments;
 use crate::local::{Local, StartedCommand};
 use crate::site::Site;
 
-/// Longest wait for one answer.
+/// Per answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 const METRICS: &str = "/metrics";
 /// Arguments of vLLM whose values logs do not always repeat.
@@ -27,8 +26,7 @@ const ASKED: [(&str, FactKind); 2] = [
 ];
 
 impl Site {
-    /// What its parts say of themselves now. What cannot be seen is missing; of an emulated engine,
-    /// which is Weir's own, there is its store alone.
+    /// Unobservable facts are missing. An emulated engine has only its store's.
     pub fn facts(&self) -> RunningFacts {
         let mut facts = RunningFacts::default();
         if !self.is_fresh() || self.processes().is_some() {
@@ -71,7 +69,7 @@ impl Site {
             add_engine_facts(&snapshot, &place, facts);
             add_second_level(&snapshot, &place, facts);
             if self.processes().is_none() {
-                // Processes of ours have the log, which also says that there is none.
+                // The log of local processes also shows that there is none.
                 add_connector(&snapshot, &place, facts);
             }
             if snapshot.speaks_of(LMCACHE_SERVER_FAMILIES)
@@ -83,21 +81,20 @@ impl Site {
         }
     }
 
-    /// Tokens of a chunk of LMCache's server.
     fn lmcache_chunk(&self, url: &Url) -> Option<u64> {
         let text = self.endpoints().first()?.beside(url).text("/status")?;
         let status: Value = serde_json::from_str(&text).ok()?;
         status["chunk_size"].as_u64()
     }
 
-    /// The name of the part that listens there: that of our process, or its address.
+    /// Name of the local process that listens there, else the address.
     fn place(&self, url: &Url) -> String {
         let ours = self.processes().and_then(|local| local.name_of(url));
         ours.map_or_else(|| url.to_string(), str::to_owned)
     }
 }
 
-/// What a replica was asked for and does not say itself.
+/// Arguments of a replica that it does not report itself.
 fn add_asked(command: &StartedCommand, facts: &mut RunningFacts) {
     let given = arguments::by_flag(&command.line);
     for (flag, kind) in ASKED {
@@ -108,14 +105,13 @@ fn add_asked(command: &StartedCommand, facts: &mut RunningFacts) {
     }
 }
 
-/// The address of a server, of that of its metrics.
+/// A server's address from that of its metrics.
 fn base(url: &Url) -> Url {
     let path = url.path.strip_suffix(METRICS).unwrap_or(&url.path).to_owned();
     Url { path, ..url.clone() }
 }
 
 impl Local {
-    /// The name of the part that listens at a URL.
     fn name_of(&self, url: &Url) -> Option<&str> {
         let mut parts = self.parts();
         parts.find_map(|(name, known)| (known.authority() == url.authority()).then_some(name))

@@ -1,5 +1,5 @@
-//! Where live things run: endpoints that somebody deployed, Weir's own engine, and real vLLM,
-//! LMCache and stores as processes of this machine, brought up for a cell.
+//! Targets: deployed endpoints, Weir's own engine, and real vLLM, LMCache and stores as local
+//! processes of a cell.
 
 pub mod checkpoint;
 pub mod emptied;

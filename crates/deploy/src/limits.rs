@@ -1,4 +1,4 @@
-//! What the endpoints of an experiment say of their engines, before anything is planned.
+//! Engine limits that an experiment's endpoints report, before planning.
 
 use std::time::Duration;
 
@@ -8,12 +8,11 @@ use weir_spec::plan::EndpointTarget;
 use crate::endpoint::{Access, EngineEndpoint};
 use crate::error::DeployError;
 
-/// Longest wait for one answer: nothing is generated for it.
+/// Per answer; nothing is generated.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Asks every URL of a target for its limits; the least of them hold for the plan, which is one for
-/// all arms. The second part says what could not be asked, and where URLs differ, one sentence
-/// each.
+/// The least limits over all URLs of a target: one plan is for all arms. The second part has a
+/// sentence for each missing answer and each difference.
 pub fn of_target(
     target: &EndpointTarget,
     model: Option<&str>,
@@ -23,7 +22,7 @@ pub fn of_target(
     let mut least: Option<EndpointLimits> = None;
     let mut notes = Vec::new();
     for url in target.all_urls() {
-        // A URL that is not taken is refused by the plan, which knows its key.
+        // The plan refuses a wrong URL, and names its key.
         let Ok(endpoint) = EngineEndpoint::new(url, access.clone()) else { continue };
         let served = match endpoint.choose(model, &|| false) {
             Ok(served) => served,

@@ -1,5 +1,5 @@
-//! A run's mark in a store that goes on without it: a second run would be measured with the first
-//! one's traffic, and evict its blocks, so it is told who is there instead.
+//! A run's mark in a store that Weir did not start. A second run would mix its traffic into the
+//! first one's figures, so it is refused.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,11 +14,9 @@ use weir_store::{RespError, RespTier};
 
 use crate::process::Owner;
 
-/// The mark of a run that was killed keeps others away for so long.
+/// The mark of a killed run expires after this.
 const LIFE: Duration = Duration::from_secs(30);
-/// How often it is set again.
 const REFRESH: Duration = Duration::from_secs(5);
-/// Longest wait for the store to take it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +36,7 @@ impl StoreUser {
         serde_json::to_string(self).expect("four plain fields")
     }
 
-    /// Whether it is known to be gone: a process of this machine that does not live.
+    /// True for a dead process of this machine.
     fn is_gone(&self, here: &Self) -> bool {
         self.host == here.host && !self.owner.is_alive()
     }
@@ -50,36 +48,31 @@ impl fmt::Display for StoreUser {
     }
 }
 
-/// Who a mark names, for people: a mark of another form is shown as it is.
 pub(crate) fn user_words(mark: &str) -> String {
     serde_json::from_str::<StoreUser>(mark)
         .map_or_else(|_| format!("`{mark}`"), |user| user.to_string())
 }
 
-/// What came of marking a store.
 #[derive(Debug)]
 pub(crate) enum Marking {
-    /// The mark stands until this is dropped.
+    /// Stands until this is dropped.
     Set(StoreMark),
-    /// Another run is there, in words.
     Taken(String),
-    /// The store takes no mark, in its words.
     Refused(RespError),
 }
 
-/// A mark that stands. It is set again now and then, and goes with this.
+/// Refreshed regularly, and removed on drop.
 #[derive(Debug)]
 pub(crate) struct StoreMark {
     resp: Arc<RespTier>,
     text: String,
-    /// Who took the store over meanwhile, in words.
+    /// Who replaced the mark meanwhile, in words.
     taken: Arc<Mutex<Option<String>>>,
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl StoreMark {
-    /// Marks a store as used by a run, unless another one uses it.
     pub(crate) fn set(resp: &Arc<RespTier>, owner: &Owner) -> Marking {
         let user = StoreUser::of(owner);
         let text = user.text();
@@ -108,7 +101,7 @@ impl StoreMark {
             let (resp, text, taken) = (Arc::clone(resp), text.clone(), Arc::clone(&taken));
             std::thread::spawn(move || {
                 while stopped.recv_timeout(REFRESH) == Err(RecvTimeoutError::Timeout) {
-                    // A store that is away for a while is found by those who need it.
+                    // An unreachable store is reported by its users.
                     let again = resp.mark(&text, None, LIFE, Instant::now() + PATIENCE);
                     if let Ok(Marked::Other(mark)) = again {
                         let mut taken = taken.lock();
@@ -126,7 +119,6 @@ impl StoreMark {
         })
     }
 
-    /// Who took the store over while the mark was to stand.
     pub(crate) fn taken(&self) -> Option<String> {
         self.taken.lock().clone()
     }
@@ -138,7 +130,7 @@ impl Drop for StoreMark {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        // One that cannot be removed ends by itself.
+        // A mark that cannot be removed expires.
         let _ = self.resp.unmark(&self.text, Instant::now() + PATIENCE);
     }
 }

@@ -1,5 +1,5 @@
-//! Runs of Weir on one machine see each other: each leaves a file with its name in the folder for
-//! temporary files, which every user may list. What two measure at the same time disturbs both.
+//! Detection of other runs on one machine, which would disturb the measurement: each run has a
+//! file in the temporary folder, which every user may list.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -8,17 +8,15 @@ use std::path::{Path, PathBuf};
 use crate::error::DeployError;
 use crate::process::Owner;
 
-/// How the files' names begin.
 const PREFIX: &str = "weir-run-";
 
-/// A run that can be seen, until this is dropped.
+/// The file stands until this is dropped.
 #[derive(Debug)]
 pub struct Presence {
     file: PathBuf,
 }
 
 impl Presence {
-    /// Shows that this process works at a run.
     pub fn show(run: &str) -> Result<Self, DeployError> {
         Self::show_in(&std::env::temp_dir(), run)
     }
@@ -36,7 +34,6 @@ impl Presence {
     }
 }
 
-/// The processes of this machine that work at other runs now.
 pub fn other_runs() -> BTreeSet<u32> {
     others_in(&std::env::temp_dir())
 }
@@ -53,7 +50,7 @@ impl Drop for Presence {
     }
 }
 
-/// Removes the files of runs that were killed; those of other users stay.
+/// Files of other users stay.
 pub(crate) fn clear_dead() {
     clear_in(&std::env::temp_dir());
 }
@@ -66,7 +63,6 @@ fn clear_in(folder: &Path) {
     }
 }
 
-/// The files of runs, with who they name.
 fn named(folder: &Path) -> Vec<(PathBuf, Owner)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let of_run = |path: PathBuf| {

@@ -1,4 +1,4 @@
-//! Who reads the blocks of an arm's farthest tier from a device, where that is on this machine.
+//! Processes that read an arm's farthest tier from a local device.
 
 use std::time::{Duration, Instant};
 
@@ -11,24 +11,21 @@ use crate::remote::RemoteStore;
 use crate::site::Site;
 use crate::tiers::Tiers;
 
-/// Longest wait for a store to say where it is.
+/// Per answer of a store.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The processes that read a tier's blocks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TierReaders {
     pub tier: TierKind,
-    /// What holds its bytes.
     pub held: HeldIn,
-    /// Process ids; empty where they are not known.
+    /// Empty where unknown.
     pub processes: Vec<u32>,
-    /// Their names: "weir", "vllm-0 and lmcache", "kvrocks".
+    /// Such as "weir", "vllm-0 and lmcache" or "kvrocks".
     pub who: String,
 }
 
 impl Site {
-    /// Who reads the blocks of the arm's disk, or of a store that keeps them in files; nothing of
-    /// other tiers, and of those that are elsewhere.
+    /// Of the arm's disk, or of a store with files. None for other tiers and remote ones.
     pub fn readers(&self, arm: &Arm) -> Option<TierReaders> {
         match arm.offload.as_ref()?.farthest()? {
             TierKind::Disk => {
@@ -50,7 +47,7 @@ impl Tiers {
 }
 
 impl Local {
-    /// The connector in the engines and LMCache's server read files through the kernel.
+    /// Connector and LMCache's server read files through the kernel.
     fn readers(&self) -> Option<TierReaders> {
         let held = held_in(self.disk()?).unwrap_or(HeldIn::Uncounted);
         let names: Vec<&str> = self.parts().map(|(name, _)| name).collect();

@@ -1,5 +1,5 @@
-//! The remote store of an arm: one that runs already, or one that is brought up for a cell. The
-//! emulated engine moves blocks through it; beside a real LMCache it is only counted and emptied.
+//! An arm's remote store, deployed or started for a cell. The emulated engine moves blocks through
+//! it; beside a real LMCache it is only counted and emptied.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +22,6 @@ use crate::mark::{Marking, StoreMark, user_words};
 use crate::process::Owner;
 use crate::store_probe::StoreProbe;
 
-/// Keys of the emulated engine's blocks, for a run.
 pub(crate) fn emulated_layout(model: &str, owner: &Owner) -> KeyLayout {
     KeyLayout::LmcacheServer {
         model: format!("{NAMESPACE}/{model}"),
@@ -32,36 +31,34 @@ pub(crate) fn emulated_layout(model: &str, owner: &Owner) -> KeyLayout {
     }
 }
 
-/// Keys that LMCache's server writes for an engine with so many ranks that store, for requests with
-/// this salt. What bears the run's salt is the run's, whatever the ranks.
+/// Keys of LMCache's server for an engine with `ranks` storing ranks. A key with the run's salt is
+/// the run's for any number of ranks.
 pub(crate) fn server_layout(model: &str, ranks: u32, salt: Option<String>) -> KeyLayout {
     let world = u8::try_from(ranks).ok().filter(|_| salt.is_none());
     KeyLayout::LmcacheServerRanks { model: model.to_owned(), world, salt }
 }
 
-/// The one worker of an engine whose ranks store their parts together, in the form of LMCache's
-/// server: `world << 24 | rank << 16 | local world << 8 | local rank`.
+/// Ranks that store together are one worker, in the form of LMCache's server: `world << 24 | rank
+/// << 16 | local world << 8 | local rank`.
 const KV_RANK: u32 = 0x0100_0100;
-/// Goes before the model's name in keys: what Weir's engine stores is no KV cache, and must never
-/// be read as one by an LMCache that serves the model, nor cleared with its keys.
+/// Prefix of the model's name in keys: an LMCache that serves the model must neither read nor
+/// clear Weir's blocks, which are no KV cache.
 const NAMESPACE: &str = "weir-emulated";
-/// What a store's allocator and its own books take beside the blocks: size classes are a quarter of
-/// a power of two apart.
+/// A store's allocator and metadata per byte of blocks: size classes are a quarter of a power of
+/// two apart.
 const OVERHEAD: f64 = 1.25;
-/// The store's own needs.
+/// A store's own memory, bytes.
 const BASE: u64 = 64 << 20;
-/// Longest time for a store to say what it is, and to take a mark.
+/// For facts of a store, and for setting a mark.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Who says what a store is.
 const SAID: FactSource = FactSource::StoreInfo;
-/// Why it is not known whether a store holds keys of the arm.
 const UNCOUNTED: &str = "the arm's keys cannot be counted: SCAN does not find a key that was just \
                          written for that, or none may be written; name a store that has SCAN and \
                          takes keys";
-/// Chunks whose checksums are remembered at least.
+/// Fewest chunks with kept checksums.
 const CHUNKS_MIN: u64 = 1024;
 
-/// Where a store listens, as LMCache is told.
+/// In LMCache's form.
 #[derive(Debug, Clone)]
 pub(crate) struct StorePlace {
     pub(crate) host: String,
@@ -70,36 +67,34 @@ pub(crate) struct StorePlace {
     pub(crate) password: Option<Secret>,
 }
 
-/// How blocks are moved to a store.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StoreTraffic<'a> {
-    /// How its keys are named.
     pub(crate) layout: &'a KeyLayout,
     pub(crate) block_bytes: usize,
-    /// Blocks that the arm's capacity comes to.
+    /// Capacity of the arm.
     pub(crate) blocks: u64,
     /// Threads, and blocks that each moves at once.
     pub(crate) workers: usize,
     pub(crate) batch: usize,
     pub(crate) checksums: bool,
-    /// Below which folder a store of our own keeps its files: below one that is found again by its
-    /// name when this process is gone, or the system's for temporary files.
+    /// Parent folder of a started store's files: one found again by name after a crash, or the
+    /// system's temporary folder.
     pub(crate) below: Option<&'a Path>,
 }
 
-/// What may be done with the keys of the layout that are in a store already.
+/// What is allowed with existing keys of the layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keys<'a> {
-    /// They have this run's name in them: nobody else wrote them, and they are removed.
+    /// Keys have this run's name: they are removed.
     Run(&'a Owner),
-    /// Whoever serves the model with this software writes such keys: they are removed only where
-    /// that was asked for.
+    /// Others with this model and software write such keys: they are removed only where the
+    /// experiment says so.
     Anybody(&'a Owner, Emptying),
-    /// They belong to a deployment that is only looked at.
+    /// Read only.
     Deployment,
 }
 
-/// Whether keys that this run did not write may be removed.
+/// Whether other runs' keys may be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Emptying {
     Asked,
@@ -107,7 +102,7 @@ pub(crate) enum Emptying {
 }
 
 impl<'a> Keys<'a> {
-    /// The run's own where requests carry its salt; else those that the arm allows.
+    /// The run's own with a salt; else by the arm's setting.
     pub(crate) fn of(arm: &Arm, owner: &'a Owner, is_salted: bool) -> Self {
         let asked = arm.store_access.as_ref().is_some_and(|access| access.empty);
         match (is_salted, asked) {
@@ -125,29 +120,29 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// See the module's header.
+/// See the module.
 #[derive(Debug)]
 pub struct RemoteStore {
     arm: String,
-    /// Goes before the store does.
+    /// Dropped before the store.
     mark: Option<StoreMark>,
-    /// The store itself, for what is asked besides blocks.
+    /// For requests other than blocks.
     resp: Arc<RespTier>,
-    /// The store as all replicas use it: what several ask for at once is loaded once.
+    /// For all replicas: simultaneous requests for a block load it once.
     shared: Arc<dyn Tier>,
     product: Product,
     address: Address,
-    /// Whether all of its keys are the arm's, because nobody knows how they are named.
+    /// All of its keys count, because the form of the arm's is not known.
     whole: bool,
-    /// What a measurement with it should know, one sentence each.
+    /// One sentence each.
     notes: Vec<Note>,
-    /// Where it was started for this cell; it ends with this.
+    /// Started for this cell; ends with this.
     server: Option<StoreServer>,
 }
 
 impl RemoteStore {
-    /// Finds the arm's store, or starts one with room for the arm's blocks. Keys have the form that
-    /// LMCache's server writes. A store that goes on without us is looked at, and marked as used.
+    /// Finds or starts a store with room for the arm's blocks, with keys in the form of LMCache's
+    /// server. A deployed store is checked and marked.
     pub(crate) fn open(
         arm: &Arm,
         store: &StoreConfig,
@@ -168,10 +163,9 @@ impl RemoteStore {
         };
         let mut options =
             RespOptions::new(address.clone(), moved.layout.clone(), moved.block_bytes);
-        // As LMCache does; what the store has already is not sent again.
+        // As LMCache does: existing blocks are not sent again.
         options.skip_present = true;
-        // A worker has one batch under way; two more are for the mark, and for whoever asks for
-        // counters.
+        // One batch per worker, plus the mark and the counters.
         options.connections = moved.workers + 2;
         let resp = Arc::new(RespTier::new(options).map_err(|error| failed(&error))?);
         let copies = (moved.workers * moved.batch) as u32;
@@ -203,8 +197,7 @@ impl RemoteStore {
         Ok(opened)
     }
 
-    /// The store beside an `LMCache` that serves the model: it moves the chunks, and the store is
-    /// only counted and emptied.
+    /// Beside a real `LMCache`, which moves the chunks.
     pub(crate) fn beside_lmcache(
         arm: &Arm,
         store: &StoreConfig,
@@ -226,7 +219,7 @@ impl RemoteStore {
         Self::open(arm, store, moved, keys)
     }
 
-    /// The store behind somebody else's deployment: counted, and never written or emptied.
+    /// Counted, and never written or emptied.
     pub(crate) fn of_endpoint(
         arm: &Arm,
         store: &StoreConfig,
@@ -236,7 +229,7 @@ impl RemoteStore {
         Self::beside_lmcache(arm, store, &layout, chunk_bytes, None, Keys::Deployment)
     }
 
-    /// Where it listens, as LMCache's adapter wants it: database 0 of one server without TLS.
+    /// In the form of LMCache's adapter: database 0 of one server without TLS.
     pub(crate) fn place(&self) -> Option<StorePlace> {
         match self.address.endpoints.as_slice() {
             [StoreEndpoint::Tcp { host, port }]
@@ -253,7 +246,7 @@ impl RemoteStore {
         }
     }
 
-    /// Refuses where a store that was started for the cell has died.
+    /// An error where a store started for the cell has died.
     pub(crate) fn check(&self, arm: &str) -> Result<(), DeployError> {
         let Some(server) = &self.server else { return Ok(()) };
         if server.is_running() {
@@ -266,32 +259,32 @@ impl RemoteStore {
         })
     }
 
-    /// What the server that was started for the cell wrote to its log.
+    /// Of a store started for the cell.
     pub(crate) fn log(&self) -> Option<String> {
         self.server.as_ref().map(StoreServer::log)
     }
 
-    /// The store as all replicas use it.
+    /// For all replicas.
     pub(crate) fn tier(&self) -> Arc<dyn Tier> {
         Arc::clone(&self.shared)
     }
 
-    /// Whether it was started for the cell.
+    /// True where it was started for the cell.
     pub const fn is_own(&self) -> bool {
         self.server.is_some()
     }
 
-    /// "redis", "valkey" or "kvrocks", as the arm says.
+    /// "redis", "valkey" or "kvrocks", by the arm.
     pub const fn product(&self) -> &'static str {
         self.product.name()
     }
 
-    /// What went wrong last between Weir and the store, in the store's words where it spoke.
+    /// The last error between Weir and the store.
     pub fn problem(&self) -> Option<String> {
         self.resp.problem()
     }
 
-    /// Removes the arm's keys, and looks whether they are gone.
+    /// Verified by a count.
     pub(crate) fn empty(&self, deadline: Instant) -> Result<(), DeployError> {
         self.resp.clear(deadline).map_err(|error| self.failed(&error))?;
         match self.report(deadline)?.layout_chunks {
@@ -308,7 +301,7 @@ impl RemoteStore {
         DeployError::Store { arm: self.arm.clone(), problem: problem.to_string() }
     }
 
-    /// What it says of itself, with the arm's keys counted where they can be told from others.
+    /// With a count of the arm's keys where their form is known.
     fn report(&self, deadline: Instant) -> Result<StoreReport, DeployError> {
         let report = if self.whole {
             self.servers(deadline).map(|servers| StoreReport {
@@ -324,9 +317,8 @@ impl RemoteStore {
         })
     }
 
-    /// Refuses a store of another product than the arm says, or without room for one block, and
-    /// notes what a measurement with it should know. A store of our own has the settings that it
-    /// should have.
+    /// Refuses another product and a store without room for one block; notes other deviations. A
+    /// store that Weir started has the right settings.
     fn look(&mut self, wanted: u64, block: u64) -> Result<(), DeployError> {
         if self.is_own() && self.product.traits().evicts {
             return Ok(());
@@ -355,12 +347,11 @@ impl RemoteStore {
         Ok(())
     }
 
-    /// Marks a store that goes on without us, and makes sure that what is removed from it is the
-    /// run's.
+    /// Marks a deployed store, and removes only permitted keys.
     fn enter(&mut self, keys: Keys<'_>) -> Result<(), DeployError> {
         let place = self.resp.place();
         let Some(owner) = keys.owner() else {
-            // Nothing is written into it, not even a mark.
+            // This store is never written, not even with a mark.
             let marked = self.resp.marked(Instant::now() + PATIENCE).ok().flatten();
             self.notes
                 .extend(marked.map(|mark| {
@@ -403,23 +394,21 @@ impl RemoteStore {
         Ok(())
     }
 
-    /// What a measurement with it should know.
     pub(crate) fn notes(&self) -> &[Note] {
         &self.notes
     }
 
-    /// That another run took it over meanwhile.
+    /// A note where another run replaced the mark.
     pub fn taken(&self) -> Option<Note> {
         let by = self.mark.as_ref()?.taken()?;
         Some(TierNote::StoreTaken { place: self.resp.place(), by }.into())
     }
 
-    /// What its servers say of themselves.
     pub(crate) fn servers(&self, deadline: Instant) -> Result<Vec<ServerReport>, RespError> {
         self.resp.servers(deadline)
     }
 
-    /// What its servers are; nothing where they do not say.
+    /// Empty where they do not answer.
     pub(crate) fn facts(&self, deadline: Instant) -> RunningFacts {
         let mut facts = RunningFacts::default();
         for server in self.servers(deadline).unwrap_or_default() {
@@ -430,19 +419,17 @@ impl RemoteStore {
         facts
     }
 
-    /// Whose the samples of [`probe`](Self::probe) are.
+    /// Source of [`probe`](Self::probe)'s samples.
     pub fn source(&self) -> String {
         format!("{} INFO", self.product.name())
     }
 
-    /// Samples what the store counts.
     pub fn probe(&self) -> Result<StoreProbe, DeployError> {
         let client = StoreClient::new(&self.address, &self.resp.options().tls);
         let client = client.map_err(|error| self.failed(&error.to_string()))?;
         Ok(StoreProbe::new(client, self.source()))
     }
 
-    /// The store's own counters, now.
     pub fn counts(&self, deadline: Instant) -> Result<StoreCounts, DeployError> {
         let report = self.report(deadline)?;
         let sum = |of: fn(&weir_store::resp::ServerReport) -> u64| {
@@ -464,12 +451,11 @@ impl RemoteStore {
     }
 }
 
-/// Whether keys of the layout could be of somebody who did not ask for their removal.
+/// Whether the layout's keys may belong to others who did not ask for removal.
 const fn keys_may_be_others(keys: Keys<'_>) -> bool {
     matches!(keys, Keys::Anybody(_, Emptying::Never))
 }
 
-/// The recipe, with room for the arm's blocks.
 fn settings(store: &StoreConfig, moved: StoreTraffic<'_>) -> StoreSettings {
     let blocks = moved.blocks as f64 * moved.block_bytes as f64;
     StoreSettings {
@@ -484,7 +470,6 @@ fn settings(store: &StoreConfig, moved: StoreTraffic<'_>) -> StoreSettings {
     }
 }
 
-/// That a store is not what the arm says.
 fn other_product(found: &ServerReport, wanted: Product) -> String {
     let ServerReport { place, product, version, .. } = found;
     match product {
@@ -498,25 +483,28 @@ fn other_product(found: &ServerReport, wanted: Product) -> String {
     }
 }
 
-/// Room of a store for what an arm may keep in it.
 #[derive(Debug, PartialEq, Eq)]
 enum Room {
-    /// As much as is planned, or it has no limit.
+    /// The planned room, or no limit.
     Enough,
-    /// Less than is planned.
-    Some { free: Bytes, limit: Bytes },
-    /// Less than one block.
-    None { free: Bytes, limit: Bytes },
+    Some {
+        free: Bytes,
+        limit: Bytes,
+    },
+    None {
+        free: Bytes,
+        limit: Bytes,
+    },
 }
 
 fn room(report: &StoreReport, wanted: u64, block: u64) -> Room {
     let Some(limit) = report.limit() else { return Room::Enough };
-    // What evicts makes room of what others keep in it.
+    // A store that evicts makes room.
     let evicts = report.servers.iter().all(|server| server.policy.starts_with("allkeys"));
     let free = match report.used() {
         _ if evicts => limit,
         Some(used) => Bytes(limit.0.saturating_sub(used.0)),
-        // It has a limit, and does not say how far it is.
+        // It has a limit, and does not report its use.
         None => return Room::Enough,
     };
     if free.0 < block {
@@ -528,12 +516,12 @@ fn room(report: &StoreReport, wanted: u64, block: u64) -> Room {
     }
 }
 
-/// Refuses a store's address that cannot be used, before anything is started.
+/// Before anything is started.
 pub fn check_address(arm: &Arm) -> Result<(), DeployError> {
     arm.store_access.as_ref().map_or(Ok(()), |access| address(arm, access).map(drop))
 }
 
-/// The address that the arm names, with its password.
+/// With its password.
 fn address(arm: &Arm, access: &StoreAccess) -> Result<Address, DeployError> {
     let wrong = |problem: String| DeployError::Setting {
         key: format!("arms.{}.store.address", arm.name),

@@ -1,4 +1,4 @@
-//! A place where one arm stands while a cell is measured.
+//! One running arm during a cell.
 
 use std::time::Duration;
 
@@ -16,7 +16,6 @@ use crate::local::{CellPlace, Local};
 use crate::remote::RemoteStore;
 use crate::tiers::Tiers;
 
-/// Where an arm's engines are asked and observed.
 #[derive(Debug)]
 pub struct Site {
     endpoints: Vec<EngineEndpoint>,
@@ -27,14 +26,14 @@ pub struct Site {
 
 #[derive(Debug)]
 enum Stands {
-    /// Nothing: it was there, with the store that the arm names.
+    /// Deployed before, with the store that the arm names.
     Found(Option<Box<RemoteStore>>),
     Emulated(Box<Emulated>),
     Local(Box<Local>),
 }
 
 impl Site {
-    /// Brings an arm up, or finds where it is deployed, and checks that the model is served there.
+    /// Starts an arm, or finds its deployment, and checks that the model is served.
     pub fn stand_up(
         target: &LiveTarget,
         client: &ClientOptions,
@@ -126,12 +125,10 @@ impl Site {
         &self.endpoints
     }
 
-    /// Where metrics are read: full URLs.
     pub fn metrics(&self) -> &[Url] {
         &self.metrics
     }
 
-    /// Reads the metrics at one of them.
     pub fn scraper(&self, url: &Url) -> Scraper {
         self.endpoints[0].access().scraper(url, "", Selection::relevant())
     }
@@ -140,12 +137,11 @@ impl Site {
         &self.model
     }
 
-    /// True when it was brought up for this cell: its caches are empty.
+    /// True when it was started for this cell: its caches are empty.
     pub const fn is_fresh(&self) -> bool {
         !matches!(self.stands, Stands::Found(_))
     }
 
-    /// The emulated tiers that were brought up with it.
     pub fn tiers(&self) -> Option<&Tiers> {
         match &self.stands {
             Stands::Emulated(emulated) => emulated.tiers(),
@@ -153,7 +149,6 @@ impl Site {
         }
     }
 
-    /// The processes that were brought up with it.
     pub fn processes(&self) -> Option<&Local> {
         match &self.stands {
             Stands::Local(local) => Some(local),
@@ -161,7 +156,6 @@ impl Site {
         }
     }
 
-    /// The store behind the arm.
     pub fn store(&self) -> Option<&RemoteStore> {
         match &self.stands {
             Stands::Found(store) => store.as_deref(),
@@ -170,7 +164,7 @@ impl Site {
         }
     }
 
-    /// What a measurement there should know of its tiers, one sentence each.
+    /// On its tiers, one sentence each.
     pub fn notes(&self) -> Vec<Note> {
         match &self.stands {
             Stands::Found(store) => store.iter().flat_map(|store| store.notes()).cloned().collect(),
@@ -179,7 +173,7 @@ impl Site {
         }
     }
 
-    /// Refuses where a part of it has died, with the cause that its log gives.
+    /// An error where a part has died, with the cause from its log.
     pub fn check(&self) -> Result<(), DeployError> {
         match &self.stands {
             Stands::Local(local) => local.check(),
@@ -187,7 +181,6 @@ impl Site {
         }
     }
 
-    /// Takes down what was brought up.
     pub fn tear_down(self) -> Result<(), DeployError> {
         match self.stands {
             Stands::Found(_) => Ok(()),
@@ -197,8 +190,7 @@ impl Site {
     }
 }
 
-/// The processor of a server beside the client's workers: the one after theirs, where they are
-/// pinned.
+/// The CPU after the client's workers', where those are pinned.
 fn server_core(client: &ClientOptions) -> Option<usize> {
     client.pin.map(|first| (first + client.workers) as usize)
 }

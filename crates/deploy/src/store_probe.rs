@@ -1,5 +1,5 @@
-//! Samples what a store counts, beside a running cell: `INFO`, and of a Kvrocks `STATS`, over a
-//! connection of its own.
+//! Samples a store's counters during a cell: `INFO`, and a Kvrocks's `STATS`, over its own
+//! connection.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,6 @@ use weir_observe::{SampleSource, SourceSample, StoreFigure, StoreSample, UtcCloc
 use weir_store::StoreClient;
 use weir_store::resp::{RocksDbFigures, ServerReport};
 
-/// A store that is asked again and again.
 #[derive(Debug)]
 pub struct StoreProbe {
     client: StoreClient,
@@ -34,8 +33,7 @@ impl SampleSource for StoreProbe {
     }
 }
 
-/// What one server says. Counters that a server may not have, and which read 0 then, are left out
-/// where they are 0.
+/// Optional counters, which read 0 where the server lacks them, are left out at 0.
 fn figures(server: &ServerReport) -> Vec<StoreFigure> {
     let counter = |value: u64| Some(value).filter(|value| *value > 0);
     let seconds = server.cpu_ns.map(|nanos| nanos as f64 / 1e9);

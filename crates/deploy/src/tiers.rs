@@ -1,7 +1,7 @@
-//! The tiers of an emulated arm: sized, opened, emptied before a cell, and taken down after it.
+//! The tiers of an emulated arm: sized, opened, emptied before a cell, closed after it.
 //!
-//! The engine's own books decide what a local tier holds; the real tier follows them, with some
-//! room more for what is on its way in while something else is on its way out.
+//! The engine's records decide what a local tier holds; the real tier follows, with extra room for
+//! simultaneous stores and evictions.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,27 +19,26 @@ use crate::error::DeployError;
 use crate::process::Owner;
 use crate::remote::{Keys, RemoteStore, StoreTraffic, emulated_layout};
 
-/// Blocks are whole pages: disks want that, and it costs nobody more than a page per chunk.
+/// Blocks are whole pages, as disks require; the cost is at most a page per chunk.
 const PAGE: u64 = 4096;
-/// Longest time to empty a tier, or to ask how full it is.
+/// To empty a tier, or to read its fill.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Longest time for a store that was gone to be asked again, at the end.
+/// For a store that was gone, at the end.
 const COME_BACK: Duration = Duration::from_secs(5);
 
-/// See the module's header.
+/// See the module.
 #[derive(Debug)]
 pub struct Tiers {
     mover: MoverConfig,
     remote: Option<RemoteStore>,
-    /// Where disk tiers are, removed with this.
+    /// Of disk tiers, removed with this.
     folder: Option<HeldFolder>,
-    /// What figures of the local ones would not say by themselves, one sentence each.
+    /// On local tiers, one sentence each.
     notes: Vec<Note>,
 }
 
 impl Tiers {
-    /// Opens the tiers of an arm, for a run by its id; nothing for an arm that has none or whose
-    /// bytes are modelled.
+    /// `run` is the run's id. None without tiers, or with modelled bytes.
     pub fn open(
         target: &EmulatedTarget,
         deployment: &Deployment,
@@ -99,7 +98,7 @@ impl Tiers {
         Ok(Some(tiers))
     }
 
-    /// A disk tier of one replica, in a folder of its own that goes with the arm.
+    /// Each replica has its own folder, removed with the arm.
     fn disk(
         &mut self,
         target: &EmulatedTarget,
@@ -143,12 +142,11 @@ impl Tiers {
         Ok(Arc::new(disk))
     }
 
-    /// What a server needs of them.
     pub fn mover(&self) -> MoverConfig {
         self.mover.clone()
     }
 
-    /// Bytes that are moved for one chunk.
+    /// Moved for one chunk.
     pub const fn block_bytes(&self) -> u64 {
         self.mover.block_bytes as u64
     }
@@ -161,20 +159,20 @@ impl Tiers {
         self.folder.as_ref().map(HeldFolder::path)
     }
 
-    /// What their figures would not say by themselves.
+    /// What the figures alone do not show.
     pub fn notes(&self) -> Vec<Note> {
         let of_store = self.remote.as_ref().map_or(&[][..], RemoteStore::notes);
         self.notes.iter().chain(of_store).cloned().collect()
     }
 
-    /// Leaves a store that goes on without us as it was found, and takes down the rest.
+    /// A deployed store stays as it was found.
     pub fn close(self) -> Result<(), DeployError> {
         match &self.remote {
             Some(remote) if !remote.is_own() => {
                 let begin = Instant::now();
                 loop {
                     let emptied = remote.empty(Instant::now() + PATIENCE);
-                    // One that was gone for a while is not asked again at once.
+                    // A store that was gone gets time to come back.
                     if emptied.is_ok() || begin.elapsed() > COME_BACK {
                         return emptied;
                     }
@@ -186,9 +184,9 @@ impl Tiers {
     }
 }
 
-/// From the model's bytes to those that are moved.
+/// From the model's bytes to those moved.
 struct Sizes {
-    /// The model's bytes of a chunk, over all ranks.
+    /// The model's, over all ranks.
     chunk_bytes: u64,
     block_bytes: u64,
 }
@@ -200,17 +198,17 @@ impl Sizes {
         Self { chunk_bytes, block_bytes: scaled.next_multiple_of(PAGE).max(PAGE) }
     }
 
-    /// Bytes moved per byte of the model's, rounded pages included.
+    /// Bytes moved per byte of the model's, with rounded pages.
     fn scale(&self) -> f64 {
         self.block_bytes as f64 / self.chunk_bytes as f64
     }
 
-    /// Blocks of a capacity in the model's bytes.
+    /// Of a capacity in the model's bytes.
     const fn blocks(&self, capacity: Bytes) -> u64 {
         capacity.0 / self.chunk_bytes
     }
 
-    /// Blocks of a local tier that follows the engine's books: what it holds, and what moves.
+    /// For a local tier: the engine's contents, and blocks under way.
     fn with_room(&self, capacity: Bytes, target: &EmulatedTarget) -> u32 {
         let blocks = self.blocks(capacity);
         let room = blocks / 16 + u64::from(target.movers) * BATCH as u64;

@@ -1,13 +1,12 @@
-//! The repository's files, as git would see them: everything but what the root `.gitignore`
-//! names. They are found by a walk and not by asking git, so that an unpacked archive can be
-//! checked too, and so that a file counts before it is added.
+//! The repository's files without those in the root `.gitignore`. Found by a walk and not by git:
+//! this works for unpacked archives, and for files before they are added.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-/// Most bytes of a file that is looked at: beyond this it is data, whatever its name says.
+/// Larger files are data, whatever their name.
 const MOST_BYTES: u64 = 4 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,24 +16,22 @@ pub(crate) struct SourceFile {
 }
 
 impl SourceFile {
-    /// The last part of the path.
     pub(crate) fn name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or(&self.path)
     }
 
-    /// What stands behind the last dot of the name; empty without a dot.
     pub(crate) fn extension(&self) -> &str {
         self.name().rsplit_once('.').map_or("", |(_, extension)| extension)
     }
 }
 
-/// The root of the workspace that this program was built from.
+/// Of the workspace that this program was built from.
 pub(crate) fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap_or(here).to_owned()
 }
 
-/// All files below `root` that are not ignored, in the order of their paths.
+/// Without ignored files, sorted by path.
 pub(crate) fn read(root: &Path) -> anyhow::Result<Vec<SourceFile>> {
     let ignore = Ignore::parse(&fs::read_to_string(root.join(".gitignore")).unwrap_or_default());
     let mut files = Vec::new();
@@ -42,7 +39,7 @@ pub(crate) fn read(root: &Path) -> anyhow::Result<Vec<SourceFile>> {
     while let Some(folder) = folders.pop() {
         let at = root.join(&folder);
         let entries = match fs::read_dir(&at) {
-            // A folder of a test that has just ended.
+            // The folder of a test that has just ended.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             entries => entries.with_context(|| format!("cannot list {}", at.display()))?,
         };
@@ -67,7 +64,7 @@ pub(crate) fn read(root: &Path) -> anyhow::Result<Vec<SourceFile>> {
     Ok(files)
 }
 
-/// The text of a file: empty for pictures and other data, `None` for a file that has just gone.
+/// Empty for pictures and other data, `None` for a file that has just been removed.
 fn text_of(path: &Path) -> anyhow::Result<Option<String>> {
     let bytes = match fs::metadata(path) {
         Ok(metadata) if metadata.len() > MOST_BYTES => return Ok(Some(String::new())),
@@ -81,8 +78,8 @@ fn text_of(path: &Path) -> anyhow::Result<Option<String>> {
     Ok(Some(String::from_utf8(bytes).unwrap_or_default()))
 }
 
-/// The part of gitignore's notation that the root file uses: a path from the root (`/target`), or
-/// a name anywhere (`*.log`), each with `*` for part of a name.
+/// The part of gitignore's notation in use: a path from the root (`/target`), or a name anywhere
+/// (`*.log`), each with `*` for part of a name.
 #[derive(Debug)]
 struct Ignore {
     patterns: Vec<String>,
@@ -104,7 +101,7 @@ impl Ignore {
     }
 }
 
-/// Whether `text` is `pattern`, where each `*` stands for any characters but `/`.
+/// `*` stands for any characters but `/`.
 fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,

@@ -1,4 +1,4 @@
-//! Time of one `TimingModel::pass` call: the figure that bounds a simulation from below.
+//! Time of one `TimingModel::pass` call, the lower bound of a simulation.
 
 use divan::{Bencher, black_box};
 use weir_engine::TimingConfig;
@@ -71,7 +71,7 @@ fn shape(prefill: Vec<PrefillChunk>) -> PassShape {
     }
 }
 
-/// 500 sequences, one token each; contexts grow as they do in a run.
+/// 500 sequences with contexts that grow as in a run.
 #[divan::bench(sample_size = 10_000)]
 fn decode_only(bencher: Bencher<'_, '_>) {
     let mut timing = timing();
@@ -83,7 +83,7 @@ fn decode_only(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// The same with four prompts being computed.
+/// With four prompts in prefill.
 #[divan::bench(sample_size = 10_000)]
 fn mixed(bencher: Bencher<'_, '_>) {
     let mut timing = timing();
@@ -96,7 +96,7 @@ fn mixed(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// A token count seen for the first time: what a kept one saves.
+/// A new token count, without memoised parts.
 #[divan::bench]
 fn first_of_its_size(bencher: Bencher<'_, '_>) {
     let shape = shape(Vec::new());

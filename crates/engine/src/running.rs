@@ -1,10 +1,9 @@
-//! The running sequences: their order, and a wheel of the passes in which a decoding sequence
-//! needs attention.
+//! The running sequences in order, and a wheel of passes in which a decoding sequence needs
+//! attention.
 //!
-//! A decoding sequence gets exactly one token in every pass. Between block boundaries and its end
-//! nothing about it changes that anybody could see, so it is left alone: the cohort advances as
-//! one number. The wheel wakes a sequence in the pass in which it fills a block, needs a new one,
-//! or ends.
+//! A decoding sequence gets one token per pass. Between block boundaries nothing else about it
+//! changes, so the cohort advances as one number. The wheel wakes a sequence in the pass in which
+//! it fills a block, needs a new one, or ends.
 
 const NONE: u32 = u32::MAX;
 
@@ -14,7 +13,7 @@ struct Links {
     after: u32,
 }
 
-/// Sequences in the order in which they started to run.
+/// In the order in which they started.
 #[derive(Debug, Clone)]
 pub(crate) struct RunningList {
     links: Vec<Links>,
@@ -41,7 +40,7 @@ impl RunningList {
         if self.last == NONE { None } else { Some(self.last) }
     }
 
-    /// From the one that started first.
+    /// Oldest start first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
         let after = |slot: &u32| {
             let next = self.links[*slot as usize].after;
@@ -50,7 +49,7 @@ impl RunningList {
         std::iter::successors(self.first(), after)
     }
 
-    /// Appends a sequence; returns its place in the order.
+    /// Returns its place in the order.
     pub(crate) fn push(&mut self, slot: u32) -> u64 {
         if self.links.len() <= slot as usize {
             self.links.resize(slot as usize + 1, Links { before: NONE, after: NONE });
@@ -83,21 +82,20 @@ impl RunningList {
     }
 }
 
-/// A decoding sequence to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WakeUp {
     pub(crate) slot: u32,
     pub(crate) epoch: u32,
 }
 
-/// Wake-ups by pass, at most one turn of the wheel ahead.
+/// By pass, at most one turn of the wheel ahead.
 #[derive(Debug, Clone)]
 pub(crate) struct Wheel {
     buckets: Vec<Vec<WakeUp>>,
 }
 
 impl Wheel {
-    /// A wheel for wake-ups at most `ahead` passes away.
+    /// Wake-ups may be `ahead` passes away.
     pub(crate) fn new(ahead: u32) -> Self {
         Self { buckets: vec![Vec::new(); ahead as usize + 1] }
     }
@@ -107,7 +105,7 @@ impl Wheel {
         self.buckets[(pass % turn) as usize].push(wake_up);
     }
 
-    /// Exchanges the wake-ups of a pass with an empty buffer.
+    /// Swaps the wake-ups of a pass with an empty buffer.
     pub(crate) fn take(&mut self, pass: u64, buffer: &mut Vec<WakeUp>) {
         buffer.clear();
         let turn = self.buckets.len() as u64;

@@ -1,71 +1,67 @@
-//! One request inside the engine.
-
 use weir_model::{Prompt, Request};
 
 use crate::offload::Segment;
 use crate::pool::Holding;
 
-/// Every phase but `Done` has a concrete future wake-up.
+/// Every phase but `Done` has a future wake-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// In the waiting queue of the next pass.
     Waiting,
-    /// In a remote lookup, whose result wakes it.
+    /// The lookup's result wakes it.
     LookingUp,
-    /// In a load, whose end wakes it.
+    /// The load's end wakes it.
     Loading,
     /// Running, with uncomputed known tokens.
     Prefill,
     /// Running, one token per pass.
     Decode,
-    /// Aborted during a lookup or loads; their end frees blocks and slot.
+    /// Aborted in a lookup or load, whose end frees blocks and slot.
     Aborted,
-    /// The slot is free.
     Done,
 }
 
-/// State of the prompt tokens that caches serve.
+/// State of the prompt tokens from caches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hits {
     /// Before the first admission.
     Unknown,
-    /// Decided. With external I/O, those of tiers count at the end of their loads.
+    /// With external I/O, hits of tiers count at the end of their loads.
     Decided,
-    /// The loads from tiers have ended.
+    /// The loads have ended.
     Arrived,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Sequence {
     pub(crate) request: u64,
-    /// Prompt followed by the whole answer; only the first `known` tokens count.
+    /// Prompt and whole answer; only the first `known` tokens count.
     pub(crate) tokens: Prompt,
     pub(crate) prompt_tokens: u32,
     pub(crate) output_tokens: u32,
     pub(crate) phase: Phase,
     pub(crate) holding: Holding,
-    /// Tokens whose KV is there. Kept up to date outside of decode; see [`Sequence::at_pass`].
+    /// Tokens with KV. Stale during decode; see [`Sequence::at_pass`].
     pub(crate) computed: u32,
-    /// Prompt and generated tokens. Kept up to date outside of decode.
+    /// Prompt and generated tokens. Stale during decode.
     pub(crate) known: u32,
-    /// The pass after which `computed` and `known` were last right, in decode.
+    /// Last pass after which `computed` and `known` were exact.
     pub(crate) decode_base: u64,
-    /// Changes when the sequence leaves decode, so that old wake-ups are void.
+    /// Changes at the end of decode, which voids old wake-ups.
     pub(crate) epoch: u32,
-    /// Place in the order of running sequences.
+    /// Among running sequences.
     pub(crate) order: u64,
     pub(crate) first_step: Option<u64>,
-    /// Prompt tokens served per tier at the first admission.
+    /// Prompt tokens per tier at the first admission.
     pub(crate) cached: [u32; 4],
     pub(crate) hits: Hits,
     pub(crate) preemptions: u16,
-    /// Result of the remote lookup: its first chunk, and the number found.
+    /// Of the remote lookup: first chunk, and number found.
     pub(crate) remote: Option<(u32, u32)>,
     pub(crate) loading: Vec<Segment>,
     pub(crate) loads_open: u32,
-    /// A load failed: its blocks cannot be used.
+    /// A load failed, so its blocks are invalid.
     pub(crate) load_failed: bool,
-    /// It has run, before a preemption perhaps.
+    /// Remains true after a preemption.
     pub(crate) has_run: bool,
 }
 
@@ -96,12 +92,12 @@ impl Sequence {
         }
     }
 
-    /// Known tokens at the start of a pass, in decode.
+    /// In decode, at the start of the pass.
     pub(crate) const fn known_at(&self, pass: u64) -> u32 {
         self.known + (pass - 1 - self.decode_base) as u32
     }
 
-    /// Writes down the state as it is before `pass`, leaving decode's implicit counting.
+    /// Makes the counts exact as of the start of `pass`.
     pub(crate) fn settle_at(&mut self, pass: u64) {
         self.known = self.known_at(pass);
         self.computed = self.known - 1;

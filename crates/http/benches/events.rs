@@ -1,5 +1,5 @@
-//! Time per event of the splitter, beside a bare search for the empty line: what framing must cost
-//! at least. Items per second are events per second.
+//! Time per event of the splitter, beside a bare search for the empty line as lower bound. Items
+//! are events.
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
@@ -10,7 +10,7 @@ fn main() {
     divan::main();
 }
 
-/// An event as an OpenAI-compatible server sends it: 210 bytes with its empty line.
+/// As from an OpenAI-compatible server: 210 bytes with the empty line.
 fn event() -> Vec<u8> {
     let mut event = Vec::from(
         &b"data: {\"id\":\"cmpl-0123456789abcdef0123456789abcdef\",\"object\":\"text_completion\",\
@@ -53,7 +53,7 @@ fn bare_memmem(bencher: Bencher<'_, '_>, events: usize) {
     });
 }
 
-/// The whole way of a streamed token: each event is a chunk of its own, as servers send them.
+/// Each event is a chunk, as servers send them.
 #[divan::bench(args = PER_FEED)]
 fn chunks_and_splitter(bencher: Bencher<'_, '_>, events: usize) {
     let bytes = [b"d2\r\n", &event()[..], b"\r\n"].concat().repeat(events);
@@ -72,7 +72,7 @@ fn chunks_and_splitter(bencher: Bencher<'_, '_>, events: usize) {
     });
 }
 
-/// Each event comes in two reads: the only case that copies.
+/// Each event comes in two reads, the only case that copies.
 #[divan::bench]
 fn splitter_halves(bencher: Bencher<'_, '_>) {
     let bytes = event();

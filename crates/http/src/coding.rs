@@ -4,8 +4,7 @@ use std::io::Read;
 
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
-/// The decoded body, cut at `most` bytes. `None`: the coding is unsupported (`br`), or the body is
-/// not in it.
+/// Cut at `most` bytes. None: the coding is unsupported (`br`), or the body invalid.
 pub fn decoded(coding: &str, body: &[u8], most: usize) -> Option<Vec<u8>> {
     match coding.to_ascii_lowercase().as_str() {
         "gzip" | "x-gzip" => read(MultiGzDecoder::new(body), most),

@@ -1,42 +1,40 @@
 //! Server-sent events from bytes as they come (WHATWG HTML, section 9.2.6).
 //!
-//! Only `data` is handed out: nothing else of an event is used by the servers that are measured.
-//! The common event — one `data:` line that lies whole in what was fed, ended by line feeds — costs
-//! one scan for its line end and is handed out where it lies.
+//! Only `data` is returned, as the measured servers use nothing else. An event of one `data:` line
+//! within one read costs one scan for its line end and no copy.
 
 use memchr::memchr2;
 use thiserror::Error;
 
-/// Why a stream of events cannot be read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum EventError {
     #[error("malformed event stream: a line or event is longer than {limit} bytes without an end")]
     TooLong { limit: usize },
 }
 
-/// The byte order mark that a stream may begin with.
+/// May begin a stream.
 const BOM: [u8; 3] = [0xef, 0xbb, 0xbf];
 
-/// Splits one stream into the `data` of its events.
+/// Returns the `data` of one stream's events.
 #[derive(Debug)]
 pub struct EventSplitter {
-    /// Bytes that the data of an event so far and the line being read may have together.
+    /// Bytes of the event's data and the current line together.
     limit: usize,
-    /// The beginning of a line whose end did not come yet.
+    /// Start of an incomplete line.
     line: Vec<u8>,
-    /// The data lines of the event so far, joined by line feeds.
+    /// The event's data lines, joined by line feeds.
     data: Vec<u8>,
-    /// Whether the event has a data line: an empty one counts.
+    /// True for an empty data line too.
     has_data: bool,
-    /// The last byte was a carriage return, which ended a line: a line feed now belongs to it.
+    /// The last byte was a carriage return, so a line feed now belongs to it.
     after_cr: bool,
-    /// Bytes of a byte order mark that were matched; `None` behind the start of the stream.
+    /// Matched bytes of a byte order mark. None after the start of the stream.
     start: Option<usize>,
     too_long: bool,
 }
 
 impl EventSplitter {
-    /// A splitter at the start of a stream. It never holds more than twice `max_event_bytes`.
+    /// It never holds more than twice `max_event_bytes`.
     pub fn new(max_event_bytes: usize) -> Self {
         Self {
             limit: max_event_bytes,
@@ -49,7 +47,6 @@ impl EventSplitter {
         }
     }
 
-    /// Prepares for the next stream.
     pub fn reset(&mut self) {
         self.line.clear();
         self.data.clear();
@@ -59,23 +56,21 @@ impl EventSplitter {
         self.too_long = false;
     }
 
-    /// Whether something would be lost if the stream ended here: an event without its empty line,
-    /// or a line without its end.
+    /// True in an event without its empty line, or a line without its end.
     pub fn is_mid_event(&self) -> bool {
         self.has_data || !self.line.is_empty() || self.start.is_some_and(|matched| matched > 0)
     }
 
-    /// Bytes held back for events and lines that are not complete, by capacity.
+    /// Capacity held for incomplete events and lines.
     pub fn held_bytes(&self) -> usize {
         self.line.capacity() + self.data.capacity()
     }
 
-    /// Takes what was received; `event` gets the `data` of each event that ends in it, without the
-    /// line feed at its end. It lies in `bytes` itself where the event is one whole data line
-    /// there. After an error every feed gives the same error until a reset.
+    /// `event` gets the `data` of each event that ends in `bytes`, without its last line feed, and
+    /// as a slice of `bytes` where possible. After an error every feed gives the same error until a
+    /// reset.
     ///
-    /// A carriage return ends a line at once: an event is never held back to see whether a line
-    /// feed follows.
+    /// A carriage return ends a line at once, so no event waits for a line feed.
     pub fn feed(&mut self, bytes: &[u8], event: &mut impl FnMut(&[u8])) -> Result<(), EventError> {
         if self.too_long {
             return Err(EventError::TooLong { limit: self.limit });
@@ -91,10 +86,10 @@ impl EventSplitter {
         if !self.has_data && self.line.is_empty() {
             rest = self.common(rest, event);
         }
-        // The only data line of the event so far, while it lies in `bytes`.
+        // The event's only data line, while it is in `bytes`.
         let mut span: Option<&[u8]> = None;
         while let Some(first) = rest.first() {
-            // An empty line is seen at its first byte, so that an event costs one scan, not two.
+            // The first byte shows an empty line, so an event costs one scan.
             let found = match first {
                 b'\n' | b'\r' => Some(0),
                 _ => memchr2(b'\n', b'\r', rest),
@@ -126,8 +121,7 @@ impl EventSplitter {
         Ok(())
     }
 
-    /// Hands out events of the common form at the front of `bytes`, which lies between two events;
-    /// what follows them. The loop in [`feed`](Self::feed) would do the same, more slowly.
+    /// Fast path of [`feed`](Self::feed) between two events; returns the rest.
     fn common<'a>(&self, mut bytes: &'a [u8], event: &mut impl FnMut(&[u8])) -> &'a [u8] {
         const PREFIX: &[u8] = b"data: ";
         while let Some(line) = bytes.strip_prefix(PREFIX) {
@@ -153,7 +147,7 @@ impl EventSplitter {
         }
     }
 
-    /// Passes over a byte order mark at the start of the stream, which may come in pieces.
+    /// A byte order mark at the start of the stream may be split.
     fn skip_start<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], EventError> {
         let Some(matched) = self.start else { return Ok(bytes) };
         let wanted = &BOM[matched..];
@@ -163,7 +157,7 @@ impl EventSplitter {
         } else if same == bytes.len() {
             self.start = Some(matched + same);
         } else {
-            // Not a mark: what looked like one begins the first line.
+            // The bytes are no mark, but begin the first line.
             self.start = None;
             self.check(matched)?;
             append(&mut self.line, &BOM[..matched], self.limit);
@@ -172,7 +166,7 @@ impl EventSplitter {
         Ok(&bytes[same..])
     }
 
-    /// Ends the line whose beginning came earlier, if its end is in `bytes`; what follows it.
+    /// Returns what follows the line's end.
     fn finish_line<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], EventError> {
         let found = memchr2(b'\n', b'\r', bytes);
         let more = &bytes[..found.unwrap_or(bytes.len())];
@@ -205,8 +199,7 @@ impl EventSplitter {
         append(&mut self.data, value, self.limit);
     }
 
-    /// Refuses `more` bytes for the current event and line if they go beyond the limit. The rule
-    /// does not depend on how the stream was split.
+    /// Limits event and line together, whatever the splits of the stream.
     fn check(&mut self, more: usize) -> Result<(), EventError> {
         if self.data.len() + self.line.len() + more > self.limit {
             self.too_long = true;
@@ -216,7 +209,7 @@ impl EventSplitter {
     }
 }
 
-/// The value of a `data` line, without the one space that may follow the colon.
+/// Without the one space that may follow the colon.
 fn data_of(line: &[u8]) -> Option<&[u8]> {
     let value = match line.strip_prefix(b"data")? {
         [] => &[],
@@ -226,7 +219,7 @@ fn data_of(line: &[u8]) -> Option<&[u8]> {
     Some(value)
 }
 
-/// Appends with doubling growth, as `Vec` does, but never to a capacity beyond the limit.
+/// Doubles the capacity like `Vec`, up to the limit.
 fn append(buffer: &mut Vec<u8>, bytes: &[u8], limit: usize) {
     let needed = buffer.len() + bytes.len();
     if needed > buffer.capacity() {

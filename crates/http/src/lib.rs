@@ -1,14 +1,12 @@
 //! HTTP/1.1 for a client, from bytes: responses, server-sent events, TLS, a small blocking fetch.
 //!
-//! Everything but [`mod@fetch`] does no input or output: the caller owns the socket and hands over
-//! what it received, so that a measuring loop can stamp a read before anything is parsed and hold
-//! thousands of connections without a thread for each. Bytes of bodies and events are handed out as
-//! slices of what was fed; nothing is copied or allocated per chunk or per event unless it was
-//! split between two reads.
+//! Only [`mod@fetch`] does I/O. The caller owns the socket and passes received bytes, so that a
+//! measuring loop can stamp reads and hold thousands of connections without threads. Bodies and
+//! events are slices of the input; nothing is copied per event unless it was split between two
+//! reads.
 //!
-//! No retry, no redirect, no proxy, no connection pool: a failure is an error that quotes what was
-//! received. Compression is not requested; compressed messages are decoded all the same, compressed
-//! answers to measured requests are refused.
+//! No retry, redirect, proxy or connection pool; errors quote the received bytes. Compression is
+//! not requested. Compressed messages are decoded, but refused as answers to measured requests.
 
 pub mod coding;
 pub mod events;

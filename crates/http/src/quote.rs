@@ -2,13 +2,11 @@
 
 use std::fmt;
 
-/// How many bytes of the input a quotation shows at most.
 const SHOWN_BYTES: usize = 48;
-/// How many characters a quotation may have: escapes make four of one byte.
+/// Escapes make four characters of one byte.
 const SHOWN_CHARS: usize = 56;
 
-/// The beginning of `bytes` in double quotes, with everything outside printable ASCII escaped; an
-/// ellipsis stands for the rest.
+/// The start of `bytes` in double quotes, escaped outside printable ASCII, with an ellipsis if cut.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Quoted(String);
 

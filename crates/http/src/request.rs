@@ -1,5 +1,5 @@
-//! The head of a request, as bytes. Names and values are checked, because a line break in a header
-//! that a user gave would begin a second request on the same connection.
+//! Request heads. Names and values are checked, because a line break in a header would begin a
+//! second request.
 
 use thiserror::Error;
 
@@ -10,14 +10,13 @@ use crate::url::Url;
 pub enum Method {
     #[default]
     Get,
-    /// Its head alone: the response has no body.
+    /// The response has no body.
     Head,
     /// That it handles the body of the request.
     Post,
 }
 
 impl Method {
-    /// The word on the request line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Get => "GET",
@@ -27,7 +26,6 @@ impl Method {
     }
 }
 
-/// Why a request cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RequestError {
     /// Not a token of RFC 9110.
@@ -36,8 +34,7 @@ pub enum RequestError {
     #[error("the header {name} has {character:?} in its value: it would end the line; remove it")]
     Value {
         name: String,
-        /// The first character that has no place there. The value is not repeated because it may
-        /// be a secret.
+        /// The first invalid character. The value is not repeated, as it may be secret.
         character: char,
     },
     #[error("the header {0} is set from the body itself: leave it out")]
@@ -46,11 +43,8 @@ pub enum RequestError {
     Target(Quoted),
 }
 
-/// The head of a request for `target` (which begins with a slash, see [`Url::target`]) at the host
-/// of `url`, the empty line included.
-///
-/// `Host`, `User-Agent` and `Content-Length` (with a body) are added; `headers` may replace the
-/// first two.
+/// `target` begins with a slash (see [`Url::target`]); the empty line is included. Adds `Host`,
+/// `User-Agent` and `Content-Length` (with a body); `headers` may replace the first two.
 pub fn head<N: AsRef<str>, V: AsRef<str>>(
     method: Method,
     url: &Url,
@@ -63,7 +57,7 @@ pub fn head<N: AsRef<str>, V: AsRef<str>>(
     Ok(out)
 }
 
-/// As [`head`], appended to `out`, which keeps its length when there is an error.
+/// As [`head`], appended to `out`, which is unchanged on error.
 pub fn write_head<N: AsRef<str>, V: AsRef<str>>(
     out: &mut Vec<u8>,
     method: Method,
@@ -103,7 +97,6 @@ pub fn write_head<N: AsRef<str>, V: AsRef<str>>(
     Ok(())
 }
 
-/// Checks a header of the user before anything starts.
 pub fn check(name: &str, value: &str) -> Result<(), RequestError> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || !name.bytes().all(is_token) {

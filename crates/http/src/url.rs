@@ -1,5 +1,5 @@
-//! Endpoint URLs: `http` or `https`, a host, a port, a path prefix. Strict, because a typing error
-//! must not become a request to the wrong server.
+//! Endpoint URLs: `http` or `https`, host, port, path prefix. Strict, so that a typing error does
+//! not reach the wrong server.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -10,11 +10,11 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Url {
     pub scheme_is_tls: bool,
-    /// Host name in lower case, or an IP address; IPv6 without brackets.
+    /// Lower-case name, or an IP address; IPv6 without brackets.
     pub host: String,
-    /// Port, the scheme's own (80, 443) where the text names none.
+    /// Default: the scheme's (80, 443).
     pub port: u16,
-    /// Path prefix without a slash at its end: empty, or `/v1`.
+    /// Without a final slash: empty, or `/v1`.
     pub path: String,
 }
 
@@ -25,7 +25,7 @@ pub enum UrlError {
     #[error("{url:?} has no scheme: write {corrected}")]
     NoScheme {
         url: String,
-        /// The same with a scheme.
+        /// With a scheme.
         corrected: String,
     },
     #[error("{url:?} has the scheme {scheme:?}: the scheme must be http or https")]
@@ -35,16 +35,11 @@ pub enum UrlError {
          an Authorization header instead"
     )]
     UserInfo {
-        /// What follows the `@`; the rest is not repeated because it may be a secret.
+        /// The part after `@`; the rest may be secret.
         host: String,
     },
     #[error("{url:?} is followed by a {part} ({mark}): give scheme, host, port and path only")]
-    Extra {
-        url: String,
-        part: &'static str,
-        /// The character that begins it.
-        mark: char,
-    },
+    Extra { url: String, part: &'static str, mark: char },
     #[error("{url:?} has no usable host: {why}")]
     Host { url: String, why: String },
     #[error("{url:?} has the port {port:?}: the port must be a number from 1 to 65535")]
@@ -77,7 +72,7 @@ impl Url {
         }
         for (mark, part) in [('?', "query"), ('#', "fragment")] {
             if path.contains(mark) {
-                // What follows may be a secret.
+                // The rest may be secret.
                 let url = text.split(['?', '#']).next().unwrap_or_default().to_owned();
                 return Err(UrlError::Extra { url, part, mark });
             }
@@ -99,8 +94,7 @@ impl Url {
         Ok(Self { scheme_is_tls, host, port, path: path.trim_end_matches('/').to_owned() })
     }
 
-    /// Host and port as the `Host` header has them: brackets around IPv6, no port where it is the
-    /// scheme's own.
+    /// For the `Host` header: brackets around IPv6, no default port.
     pub fn authority(&self) -> String {
         let host = self.bracketed_host();
         if self.port == default_port(self.scheme_is_tls) {
@@ -110,14 +104,13 @@ impl Url {
         }
     }
 
-    /// Host and port for messages: always with the port.
+    /// For messages: always with the port.
     pub fn address(&self) -> String {
         format!("{}:{}", self.bracketed_host(), self.port)
     }
 
-    /// The request target for `path` (which begins with a slash) below this endpoint. A segment
-    /// that ends the prefix and begins `path` is not doubled, so that `http://h/v1` and `http://h`
-    /// both give `/v1/models` for `/v1/models`.
+    /// `path` begins with a slash. A segment that ends the prefix and begins `path` is not doubled:
+    /// `http://h/v1` and `http://h` both give `/v1/models` for `/v1/models`.
     pub fn target(&self, path: &str) -> String {
         let first = path.get(1..).and_then(|rest| rest.find('/')).map(|at| &path[..=at]);
         match first {
@@ -153,7 +146,7 @@ fn default_port(tls: bool) -> u16 {
     if tls { 443 } else { 80 }
 }
 
-/// Splits `host:port`, `[v6]:port` and their forms without a port.
+/// `host:port`, `[v6]:port`, or these without a port.
 fn split_port(authority: &str) -> Result<(&str, Option<&str>), String> {
     if authority.starts_with('[') {
         let end = authority.find(']').ok_or("the bracket of an IPv6 address is not closed")?;
@@ -176,7 +169,7 @@ fn split_port(authority: &str) -> Result<(&str, Option<&str>), String> {
     }
 }
 
-/// Checks a host and brings it to the form that [`Url::host`] keeps.
+/// Checks a host and normalizes it for [`Url::host`].
 fn host_of(host: &str) -> Result<String, String> {
     if let Some(v6) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         let address: Ipv6Addr = v6.parse().map_err(|_| format!("{v6:?} is not an IPv6 address"))?;
@@ -195,7 +188,7 @@ fn host_of(host: &str) -> Result<String, String> {
     if name.len() > 253 || name.split('.').any(|label| label.is_empty() || label.len() > 63) {
         return Err("a name has labels of 1 to 63 characters, 253 in all".to_owned());
     }
-    // A name whose last label is a number is read as an address by every resolver.
+    // Resolvers read a name whose last label is a number as an address.
     let last = name.rsplit('.').next().unwrap_or(name);
     if last.bytes().all(|byte| byte.is_ascii_digit()) && name.parse::<Ipv4Addr>().is_err() {
         return Err(format!("{name:?} is not an IPv4 address (four numbers from 0 to 255)"));

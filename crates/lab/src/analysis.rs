@@ -1,4 +1,4 @@
-//! What the cells of a run say together: compared, judged against the plan, and written.
+//! The results of a run: compared, judged against the plan, and written.
 
 use weir_model::Verdict;
 use weir_record::{CellStatus, RunFolder};
@@ -18,11 +18,9 @@ pub struct Analysis<'a> {
 }
 
 impl<'a> Analysis<'a> {
-    /// Reads and compares what has run.
     pub fn of(run: &RunFolder, plan: &'a Plan) -> Result<Self, LabError> {
         let ReadResults { mut results, left_out } = read(run, plan)?;
-        // The folder's name carries the time of day: with it, equal runs would differ in their
-        // bytes.
+        // The folder's name has the time of day: equal runs would differ in their bytes.
         results.provenance.run.clone_from(&plan.name);
         let comparison = Comparison::of(&results)?;
         Ok(Self { results, comparison, left_out })
@@ -41,7 +39,6 @@ impl<'a> Analysis<'a> {
         Ok(())
     }
 
-    /// Whether every cell that has run is what the plan predicted.
     pub fn is_as_predicted(&self) -> bool {
         self.results.cells.iter().all(|result| {
             let cell = &self.results.plan.cells[result.cell];

@@ -15,7 +15,7 @@ use crate::progress::{Progress, Stop};
 use crate::recorded::Recorded;
 use crate::simulated::simulate;
 
-/// Runs a cell. False when it was stopped: it has no `cell.json` then, and a resume runs it.
+/// False when it was stopped: it has no `cell.json` then, and a resume runs it.
 pub fn run_cell(
     run: &RunFolder,
     plan: &Plan,
@@ -27,7 +27,7 @@ pub fn run_cell(
     let mut writer = run.begin_cell(&cell.path)?;
     let mut fresh;
     let plan = if asked_before && plan.target.endpoint().is_some() {
-        // Nobody empties the stores behind an endpoint: they hold what the cell asked before.
+        // Weir does not empty stores behind an endpoint: they hold earlier prompts of the cell.
         fresh = plan.clone();
         fresh.salt_prompts(host::nonce());
         &fresh
@@ -47,7 +47,6 @@ pub fn run_cell(
     Ok(true)
 }
 
-/// Makes figures and evidence of what was recorded, and completes the cell.
 fn close(plan: &Plan, cell: &Cell, writer: CellWriter, ran: &CellOutcome) -> Result<(), LabError> {
     let mut closed = writer.close_tables()?;
     let recorded = Recorded::read(plan, cell, closed.tables())?;
@@ -57,13 +56,12 @@ fn close(plan: &Plan, cell: &Cell, writer: CellWriter, ran: &CellOutcome) -> Res
             (CellFigures::default(), CellStatus::Failed(CellFailure::Rows(contradiction)))
         }
     };
-    // What the run itself shows comes first: the rows of a cell that never came to its load
-    // contradict each other for want of them.
+    // The run's own failure comes first: rows of a cell without load contradict each other.
     let status = ran.failure.clone().map_or(status, CellStatus::Failed);
     let status = match status {
         CellStatus::Complete => worth(plan, &figures),
         failed @ CellStatus::Failed(_) if figures.measured == 0 => failed,
-        // Nobody can tell how fast the generator is where the server answers nothing.
+        // A server that answers nothing does not show how fast the generator is.
         failed => match worth(plan, &figures) {
             CellStatus::Complete => failed,
             unworthy => unworthy,
@@ -83,8 +81,7 @@ fn close(plan: &Plan, cell: &Cell, writer: CellWriter, ran: &CellOutcome) -> Res
     if matches!(status, CellStatus::RequestsFailed { .. } | CellStatus::NothingCompleted)
         && let Some(certificate) = &mut figures.certificate
     {
-        // The requests are why the level says nothing; how fast the generator can be, they do not
-        // show.
+        // The requests are the reason. They do not show how fast the generator can be.
         certificate.refused = None;
     }
     if plan.target.live().is_some() {
@@ -95,7 +92,7 @@ fn close(plan: &Plan, cell: &Cell, writer: CellWriter, ran: &CellOutcome) -> Res
     Ok(())
 }
 
-/// Whether a cell that ran to its end has a result, by what came of the measured set.
+/// Whether a cell that ran to its end has a result, by its measured requests.
 fn worth(plan: &Plan, figures: &CellFigures) -> CellStatus {
     let most = plan.client.max_failures;
     if figures.failed as f64 > most * figures.measured as f64 {
@@ -107,7 +104,6 @@ fn worth(plan: &Plan, figures: &CellFigures) -> CellStatus {
     }
 }
 
-/// Whether what ran is what the plan says, and stayed so.
 fn comparable(plan: &Plan, cell: &Cell, ran: &CellOutcome) -> CellStatus {
     let mut differences = against_plan(plan, cell, &ran.facts);
     differences.extend(ran.changed.iter().cloned());
@@ -118,7 +114,7 @@ fn comparable(plan: &Plan, cell: &Cell, ran: &CellOutcome) -> CellStatus {
     }
 }
 
-/// A live server's answers say how much was cached, not where: the engine's counters do.
+/// A live server's answers say how much was cached; where, only the engine's counters say.
 fn hits_from_signals(figures: &mut CellFigures, signals: &Signals) {
     let percent = |kind| {
         let (tokens, prompt) = signals.of_prompts(kind)?;
@@ -148,8 +144,7 @@ fn evidence(
         startup_warning: ran.startup_warning.as_deref(),
     };
     let decision = decide(&deployment.arms[cell.arm], &facts, &ran.signals);
-    // What the signals say of a cell whose requests failed, or that ran on something else, is not
-    // the question there; what would make a mechanism act helps nobody whose cell failed.
+    // A cell that failed or ran on another engine gets no verdict from signals, and no remedy.
     let (verdict, reason, remedy) = match (status, without_result(status, figures)) {
         (_, Some(failure)) => (Verdict::Failed(failure), None, None),
         (CellStatus::Failed(failure), None) => {

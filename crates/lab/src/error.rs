@@ -13,12 +13,12 @@ use weir_workload::WorkloadError;
 
 use crate::live::LiveError;
 
-/// What ends a run. Cells that were complete stay so.
+/// Ends a run. Cells that were complete stay so.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// An experiment file that names a store to which nobody can speak.
+    /// The experiment file names a store that Weir cannot access.
     #[error("{}: {source}", path.display())]
     Store { path: PathBuf, source: Box<DeployError> },
     #[error(transparent)]

@@ -9,15 +9,14 @@ use crate::error::LabError;
 use crate::host;
 use crate::planned::check_stores;
 
-/// Makes the folder of a new run, with the text of its experiment file. Its plan is recorded
-/// without what nobody may read there.
+/// Makes the folder of a new run. The recorded plan has no secrets.
 pub fn create(path: &Path, experiment: &str, plan: &Plan) -> Result<RunFolder, LabError> {
     let (recorded, hash) = (plan.recorded(), plan.plan_hash());
     Ok(RunFolder::create(path, experiment, &recorded, &hash, &host::environment())?)
 }
 
-/// Opens the folder of a run that goes on. A plan that is given must be that of the run; it may
-/// find its files elsewhere.
+/// Opens the folder of an earlier run. A given plan must be that of the run; its files may lie
+/// elsewhere.
 pub fn resume(path: &Path, given: Option<Plan>) -> Result<(RunFolder, Plan), LabError> {
     let recorded: Plan = RunFolder::open_read_only(path)?.plan()?;
     let plan = match given {
@@ -25,7 +24,7 @@ pub fn resume(path: &Path, given: Option<Plan>) -> Result<(RunFolder, Plan), Lab
         None => recorded,
     };
     plan.check_inputs()?;
-    // Of one hash, a file's plan and the recorded one differ at most in what is not recorded.
+    // Plans of one hash differ at most in what is not recorded.
     plan.check_complete()?;
     check_stores(&plan)?;
     let run = RunFolder::resume(path, &plan.plan_hash())?;

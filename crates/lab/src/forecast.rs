@@ -1,8 +1,8 @@
-//! How long a plan will take, and how much it will ask: predicted from a moment of its own cells.
+//! Predicts how long a plan takes and how many requests it has.
 //!
-//! Cells that stand for the others are simulated for a moment each and not recorded. The share of
-//! the level that passed in it says how many requests the whole has, how long it lasts in virtual
-//! time, and how much CPU time this machine needs for it. What else runs here takes its share.
+//! Representative cells are simulated for a moment each, unrecorded. The share of the level that
+//! passed gives the number of requests, the virtual time, and the CPU time. Other load on this
+//! machine takes its share.
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -15,46 +15,42 @@ use weir_spec::plan::{Cell, Deployment, Level, LevelLoad, Plan, Target};
 use crate::host;
 use crate::simulated::world_config;
 
-/// Longest time for one sample.
+/// Per sample.
 const MOMENT: Duration = Duration::from_millis(40);
-/// Cells that are sampled at most.
 const SAMPLES: usize = 24;
-/// A cell that is recorded and judged takes so many times the CPU time of simulating it (published
-/// evaluation, `capacity-bound` and the Mooncake trace, which took 11, 16 and 102 s of it).
+/// CPU time of a recorded and judged cell, in multiples of simulating it (published evaluation,
+/// `capacity-bound` and the Mooncake trace: 11, 16 and 102 s).
 const RECORDED: f64 = 4.0;
-/// CPU seconds for the files of a cell, however small it is.
+/// CPU seconds for the files of a cell of any size.
 const FILES: f64 = 0.02;
-/// Seconds in which the caches and servers of an emulated or deployed engine are made ready, and
-/// what is in flight at the end is answered.
+/// Seconds to prepare caches and servers of an emulated or deployed engine, and to drain.
 const READY: f64 = 3.0;
-/// The same of processes: a small model's start and end on two cores; a large model takes longer.
+/// The same for processes: a small model's start and end on two cores.
 const PROCESSES: f64 = 25.0;
-/// Levels that are given longer than this end by their requests.
+/// Longer levels end by their number of requests.
 const NO_LIMIT: Nanos = Nanos::from_secs(30 * 86_400);
 
-/// What a cell is predicted to take.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct PredictedCell {
     requests: f64,
-    /// CPU seconds of this machine that simulating it takes.
+    /// CPU seconds of this machine.
     simulating: f64,
     /// Seconds of the level.
     virtual_time: f64,
 }
 
-/// What a plan is predicted to take.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Forecast {
-    /// Requests of all cells; nothing where the engine alone knows.
+    /// Of all cells. None where only the engine determines it.
     pub requests: Option<f64>,
-    /// Seconds; nothing where the engine alone knows.
+    /// Seconds. None where only the engine determines it.
     pub seconds: Option<f64>,
-    /// Whether the time passes on a clock, and is not that of a simulation.
+    /// False for simulated time.
     pub is_live: bool,
 }
 
 impl Forecast {
-    /// Of a plan that runs so many cells at once where it is simulated.
+    /// `jobs` simulated cells run at once.
     pub fn of(plan: &Plan, jobs: usize) -> Self {
         let is_live = plan.target.live().is_some();
         let beside = if plan.target.local().is_some() { PROCESSES } else { READY };
@@ -66,7 +62,7 @@ impl Forecast {
         } else {
             let cell = |cell: &PredictedCell| FILES + RECORDED * cell.simulating;
             let jobs = jobs.clamp(1, cells.len().max(1)) as f64;
-            // Each job has what is left by those that run here already.
+            // Jobs share what the load of this machine leaves.
             let share = (host::cores() as f64 / (host::load() + jobs)).min(1.0);
             cells.iter().map(cell).sum::<f64>() / jobs / share
         };
@@ -75,12 +71,12 @@ impl Forecast {
     }
 }
 
-/// All cells, in the plan's order; nothing where an engine is not known well enough.
+/// In the plan's order. None where an engine is not known well enough.
 fn predicted(plan: &Plan) -> Option<Vec<PredictedCell>> {
     if plan.deployments.iter().any(|of| !is_known(plan, of)) {
         return None;
     }
-    // Neighbours are alike: by level, then deployment, then arm.
+    // Neighbours in this order are alike.
     let mut kinds: Vec<&Cell> = plan.cells.iter().filter(|cell| cell.repeat == 0).collect();
     kinds.sort_by_key(|cell| (cell.level, cell.deployment, cell.arm));
     let stride = kinds.len().div_ceil(SAMPLES).max(1);
@@ -98,15 +94,15 @@ fn predicted(plan: &Plan) -> Option<Vec<PredictedCell>> {
     plan.cells.iter().map(|cell| nearest(place(cell)?)).collect()
 }
 
-/// Whether the model says how fast an engine is, as far as that decides how much it is asked.
+/// Whether the model gives an engine's speed well enough to predict the number of requests.
 fn is_known(plan: &Plan, deployment: &Deployment) -> bool {
-    // An endpoint of which nothing is known has no pool and passes that take no time.
+    // An endpoint without known facts has no pool, and passes that take no time.
     if deployment.engine.kv_bytes_per_token == 0 {
         return false;
     }
     let is_modelled = plan.target == Target::Simulated || plan.target.emulated().is_some();
     let is_recorded = !matches!(deployment.timing, TimingConfig::Analytic(_));
-    // Machines differ too much for figures that fit every processor.
+    // CPUs differ too much for common figures.
     is_modelled || is_recorded || !deployment.hardware.is_processor()
 }
 
@@ -122,7 +118,7 @@ impl Recorder for Unrecorded {
     }
 }
 
-/// Simulates a cell for a moment. Nothing where it cannot be simulated, which its run will say.
+/// None where the cell cannot be simulated: its run reports why.
 fn sample(plan: &Plan, cell: &Cell, moment: Duration) -> Option<PredictedCell> {
     let level = &plan.deployments[cell.deployment].levels[cell.level];
     let mut source = plan.deployments[cell.deployment].open_source(level, cell.seed).ok()?;
@@ -150,7 +146,7 @@ fn sample(plan: &Plan, cell: &Cell, moment: Duration) -> Option<PredictedCell> {
     (done > 0.0).then(|| whole(reached, done.min(1.0)))
 }
 
-/// CPU time of this thread so far.
+/// Of this thread.
 fn cpu_seconds() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
@@ -160,7 +156,7 @@ fn share(part: f64, whole: Option<f64>) -> f64 {
     whole.map_or(0.0, |whole| part / whole.max(f64::MIN_POSITIVE))
 }
 
-/// Seconds of a load on engines of which too little is known: what its levels say themselves.
+/// Seconds of a load on engines that are not known well enough: the limits of its levels.
 fn bounded(plan: &Plan, beside: f64) -> Option<f64> {
     let of = |cell: &Cell| {
         let level = &plan.deployments[cell.deployment].levels[cell.level];
@@ -169,7 +165,7 @@ fn bounded(plan: &Plan, beside: f64) -> Option<f64> {
     plan.cells.iter().map(of).sum()
 }
 
-/// Seconds after which a level is over, as far as it says so itself.
+/// Seconds.
 fn length(level: &Level) -> Option<f64> {
     let duration = level.duration.filter(|duration| *duration < NO_LIMIT);
     let rate = match level.load {
@@ -207,7 +203,7 @@ load: {users: [16], duration: 2000s}
         Plan::resolve(&experiment).unwrap()
     }
 
-    /// Requests and length of a cell that is run to its end.
+    /// Requests and length of a cell that runs to its end.
     fn real(plan: &Plan, cell: &Cell) -> (f64, f64) {
         let deployment = &plan.deployments[cell.deployment];
         let mut source = deployment.open_source(&deployment.levels[0], cell.seed).unwrap();
@@ -218,8 +214,8 @@ load: {users: [16], duration: 2000s}
         (summary.issued as f64, summary.end.as_secs_f64())
     }
 
-    /// The shortest sample that there is must predict every cell within a factor: it sees cold
-    /// caches alone, which answer fewer requests.
+    /// The shortest sample must predict every cell within a factor. It has cold caches, and so
+    /// fewer answers.
     #[track_caller]
     fn assert_predicted(plan: &Plan, factor: f64) {
         for cell in &plan.cells {
@@ -237,12 +233,9 @@ load: {users: [16], duration: 2000s}
 
     #[test]
     fn a_level_is_predicted_by_what_ends_it() {
-        // Its duration ends it.
         assert_predicted(&plan(CLOSED, &[]), 2.5);
-        // The number of requests ends it.
         let few = ["load={users: [16], max_requests: 3000, warmup: 0s}"];
         assert_predicted(&plan(CLOSED, &few), 2.5);
-        // An open loop.
         assert_predicted(&plan(CLOSED, &["load={constant: [2], duration: 2000s}"]), 1.5);
     }
 
@@ -275,7 +268,7 @@ load: {users: [16], duration: 2000s}
         let text = include_str!("../../../examples/local-cpu.yaml");
         let forecast = Forecast::of(&plan(text, &[]), 2);
         assert_eq!((forecast.requests, forecast.seconds), (None, Some(24.0 * (36.0 + PROCESSES))));
-        // What plays it in its stead has the speed that it is given.
+        // An emulated engine has the speed that it is given.
         let forecast = Forecast::of(&plan(text, &["target=simulated"]), 2);
         assert!(forecast.requests.is_some(), "{forecast:?}");
     }

@@ -5,7 +5,6 @@ use std::hash::{BuildHasher, RandomState};
 
 use weir_record::Environment;
 
-/// What is known of the machine.
 pub fn environment() -> Environment {
     let mut host = BTreeMap::new();
     let mut note = |key: &str, value: Option<String>| {
@@ -26,28 +25,28 @@ pub fn environment() -> Environment {
     }
 }
 
-/// Cells that run at once where they are simulated.
+/// Simulated cells that run at once.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Threads of this machine that ran or wanted to, on average over the last minute.
+/// Load average of the last minute.
 pub fn load() -> f64 {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(0.0)
 }
 
-/// This moment, UTC: `2026-11-20T15:30:00Z`.
+/// UTC, `2026-11-20T15:30:00Z`.
 pub fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// A time for folder names, UTC: `20261120-153000`.
+/// UTC, for folder names: `20261120-153000`.
 pub fn stamp() -> String {
     jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string()
 }
 
-/// A number that no other run has: of the system's randomness.
+/// Random, from the system.
 pub fn nonce() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }

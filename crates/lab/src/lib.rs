@@ -1,5 +1,5 @@
-//! The life of a cell, and of the run that it is part of: plan, run, figures, evidence, verdict,
-//! results. On every target, and without a command line.
+//! The life of a run and its cells on every target: plan, run, figures, evidence, verdict,
+//! results.
 
 pub mod analysis;
 pub mod cell;

@@ -1,5 +1,3 @@
-//! From an experiment to the plan that a run follows.
-
 use std::path::Path;
 
 use weir_deploy::{DeployError, check_address, limits};
@@ -8,26 +6,23 @@ use weir_spec::{Experiment, Plan, SpecError};
 
 use crate::error::LabError;
 
-/// An experiment that was read and resolved.
 #[derive(Debug)]
 pub struct Planned {
-    /// The file's text, as written.
+    /// As written.
     pub text: String,
     pub plan: Plan,
 }
 
-/// Reads and resolves an experiment file, with `--set` flags laid over it. Its endpoints are asked
-/// what their engines hold.
+/// `sets` are `--set` flags. Requests the engines' limits from the endpoints.
 pub fn of_file(file: &Path, sets: &[String]) -> Result<Planned, LabError> {
     read(file, sets, limit)
 }
 
-/// The same of an experiment whose endpoints need not stand: its engine is what is wanted.
+/// The same without endpoints: the engine is the planned one.
 pub fn as_written(file: &Path, sets: &[String]) -> Result<Planned, LabError> {
     read(file, sets, |_| Ok(Vec::new()))
 }
 
-/// The experiment that needs no file.
 pub fn built_in(sets: &[String]) -> Result<Planned, LabError> {
     let text = weir_spec::builtin();
     let experiment = Experiment::parse(text, "built-in", Path::new(""), sets)?;
@@ -49,7 +44,7 @@ fn read(
     Ok(Planned { text: experiment.text, plan })
 }
 
-/// Refuses stores that cannot be spoken to as they are written: no cell has to start for that.
+/// Refuses invalid store addresses before a cell starts.
 pub(crate) fn check_stores(plan: &Plan) -> Result<(), DeployError> {
     if plan.target.live().is_some() {
         let arms = plan.deployments.iter().flat_map(|deployment| &deployment.arms);
@@ -58,15 +53,14 @@ pub(crate) fn check_stores(plan: &Plan) -> Result<(), DeployError> {
     Ok(())
 }
 
-/// Lays over an experiment what its endpoints say of their engines, as far as they can be asked;
-/// what they do not say comes back as sentences.
+/// Limits an experiment by what its endpoints report. Returns sentences on what they do not.
 fn limit(experiment: &mut Experiment) -> Result<Vec<String>, LabError> {
     let Some(target) = experiment.spec.target.endpoint() else { return Ok(Vec::new()) };
     let model = experiment.spec.models.first().map(|model| match model {
         NameOr::Name(name) => name.clone(),
         NameOr::Map(file) => file.name.clone().unwrap_or_default(),
     });
-    // A name that only the file of a model gives is not known yet: the only model there is.
+    // A name from a model's file is not known yet: there is one model then.
     let model = model.filter(|name| !name.is_empty());
     let (limits, notes) = limits::of_target(target, model.as_deref())?;
     experiment.limits = limits;

@@ -1,5 +1,4 @@
-//! The tables of a cell as what figures are made of: the same for a cell that has just ended and
-//! for a report that is written years later.
+//! The tables of a cell as input of figures: the same right after the cell and in a later report.
 
 use weir_model::{FailureCause, RowContradiction, StepRow, Window};
 use weir_record::{CellFigures, CellTables, RecordError};
@@ -8,11 +7,10 @@ use weir_report::figures::{
 };
 use weir_spec::plan::{Cell, Plan};
 
-/// Parts of a window for the interval within one run: enough for a t interval, few enough to be
-/// nearly independent.
+/// Batches for the interval within one run: enough for a t interval, few enough to be nearly
+/// independent.
 const BATCHES: usize = 10;
 
-/// What was recorded of a cell, as far as figures need it.
 pub(crate) struct Recorded {
     window: Window,
     columns: RequestColumns,
@@ -20,7 +18,6 @@ pub(crate) struct Recorded {
     failures: Vec<FailureCause>,
 }
 
-/// The window of a cell, for those who need nothing else of it.
 pub fn window(plan: &Plan, cell: &Cell, tables: &CellTables) -> Result<Window, RecordError> {
     Ok(columns(plan, cell, tables)?.1)
 }
@@ -39,15 +36,13 @@ fn columns(
     Ok((columns, window))
 }
 
-/// Where the times of tokens come from.
 enum Tokens {
     Passes(Vec<StepRow>),
-    /// The streams of a live target.
     Streams(Box<Streams>),
 }
 
 impl Recorded {
-    /// Reads the tables, a row group at a time.
+    /// A row group at a time.
     pub(crate) fn read(plan: &Plan, cell: &Cell, tables: &CellTables) -> Result<Self, RecordError> {
         let (columns, window) = columns(plan, cell, tables)?;
         let tokens = if plan.target.live().is_some() {
@@ -68,7 +63,7 @@ impl Recorded {
         Ok(Self { window, columns, tokens, failures: failures.commonest() })
     }
 
-    /// Its figures, or why its rows cannot all be true.
+    /// An error where its rows contradict each other.
     pub(crate) fn figures(
         &self,
         plan: &Plan,

@@ -1,9 +1,8 @@
-//! How long requests stay, against the window in which they are measured.
+//! How long requests stay, against the length of their window.
 
 use weir_model::{Nanos, Outcome, RequestRow, Window};
 use weir_record::ShortWindow;
 
-/// Residence times of the measured requests that ended.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Residence {
     sum: u128,
@@ -11,7 +10,6 @@ pub(crate) struct Residence {
 }
 
 impl Residence {
-    /// Counts a request that is measured and has ended.
     pub(crate) fn add(&mut self, row: &RequestRow, window: Window) {
         if window.measures(row.due) && row.outcome != Outcome::Unfinished {
             self.stayed(row.end - row.start);
@@ -23,12 +21,12 @@ impl Residence {
         self.count += 1;
     }
 
-    /// Sum of the times, request-nanoseconds.
+    /// Request-nanoseconds.
     pub(crate) const fn total(&self) -> u128 {
         self.sum
     }
 
-    /// That the window is too short for such requests, where it is.
+    /// Set where the window is too short for its requests.
     pub(crate) fn short_window(&self, window: Window) -> Option<ShortWindow> {
         let mean = self.sum / u128::from(self.count.max(1));
         ShortWindow::of(window.length(), Nanos(mean as u64))

@@ -1,5 +1,3 @@
-//! Results read back from a run folder.
-
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -15,14 +13,13 @@ use crate::error::LabError;
 use crate::live::Journal;
 use crate::recorded::Recorded;
 
-/// What has been run.
 #[derive(Debug)]
 pub struct ReadResults<'a> {
     pub results: Results<'a>,
     pub left_out: Vec<LeftOut>,
 }
 
-/// A cell that is not among the results, because one of its files is damaged.
+/// A cell without a result: one of its files is damaged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
     pub cell: String,
@@ -36,11 +33,10 @@ impl fmt::Display for LeftOut {
     }
 }
 
-/// Reads what has been run, and judges the cells against each other.
 pub fn read<'a>(run: &RunFolder, plan: &'a Plan) -> Result<ReadResults<'a>, LabError> {
     let mut left_out = Vec::new();
     let mut cells = Vec::new();
-    // Of each result, for what is read of several cells together.
+    // Of each result, for checks over several cells.
     let mut tables = Vec::new();
     for (index, cell) in plan.cells.iter().enumerate() {
         // Opening verifies all of the cell's files: once is enough.
@@ -81,16 +77,16 @@ pub fn read<'a>(run: &RunFolder, plan: &'a Plan) -> Result<ReadResults<'a>, LabE
     let plan_hash = run.header().plan_hash.clone();
     let provenance = Provenance { run: name, plan_hash, versions };
     let mut results = Results { plan, provenance, cells };
-    // First: the answers of other engines say nothing of what was stored.
+    // First: answers of other engines say nothing of stored blocks.
     likeness::judge(&mut results);
     oracle::judge(&mut results);
     precision::judge(&mut results);
     Ok(ReadResults { results, left_out })
 }
 
-/// Adds the versions of what cells started; several of one package stand beside each other.
+/// Versions of what cells started; several of one package are all named.
 fn add_started(tables: &[CellTables], versions: &mut BTreeMap<String, String>) {
-    // A cell that failed on its way up has no journal.
+    // A cell that failed at start has no journal.
     let journals = tables.iter().filter_map(|tables| Journal::read(tables.folder()).ok());
     let mut known: BTreeMap<String, Vec<String>> =
         versions.iter().map(|(package, of)| (package.clone(), vec![of.clone()])).collect();

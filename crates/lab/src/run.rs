@@ -1,5 +1,3 @@
-//! A run from its plan to its report.
-
 use std::time::Duration;
 
 use weir_deploy::Presence;
@@ -14,18 +12,16 @@ use crate::outcome::Sweep;
 use crate::progress::{Progress, Stop};
 use crate::sweep::run_missing;
 
-/// Time that processes of a dead run have to end.
+/// Until processes of a dead run end.
 const CLEARING: Duration = Duration::from_secs(20);
 
-/// What a run left in its folder, and what is said of it.
 #[derive(Debug)]
 pub struct Ended<'a> {
     pub sweep: Sweep,
     pub analysis: Analysis<'a>,
 }
 
-/// Runs what is missing of a plan in its folder, `jobs` simulated cells at once, and writes the
-/// analysis and the report of all that is there.
+/// Runs the missing cells, `jobs` simulated ones at once, and writes analysis and report of all.
 pub fn run<'a>(
     plan: &'a Plan,
     folder: &RunFolder,
@@ -36,7 +32,7 @@ pub fn run<'a>(
     if plan.target.local().is_some() {
         prepare(plan, progress)?;
     }
-    // Of a live cell others are told while it lasts; what is simulated takes all CPUs.
+    // A live cell marks itself for other runs; simulated cells take all CPUs.
     let id = run_id(folder.path());
     let presence = plan.target.live().is_none().then(|| Presence::show(&id)).transpose()?;
     let sweep = run_missing(folder, plan, jobs, progress, stop)?;
@@ -46,7 +42,7 @@ pub fn run<'a>(
     Ok(Ended { sweep, analysis })
 }
 
-/// Looks what is installed, and clears what runs before left on this machine.
+/// Finds the installed software, and clears what earlier runs left on this machine.
 fn prepare(plan: &Plan, progress: &dyn Progress) -> Result<(), LabError> {
     for what in clear(&Whose::DeadOwners, CLEARING)? {
         progress.cleared(&what);

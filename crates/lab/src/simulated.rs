@@ -1,5 +1,3 @@
-//! From a planned cell to a simulated world.
-
 use weir_model::{CellFailure, Nanos, RequestRow, StepRow, Window};
 use weir_record::{CellWriter, RecordError};
 use weir_sim::{Load, Recorder, Summary, World, WorldConfig};
@@ -11,7 +9,6 @@ use crate::outcome::CellOutcome;
 use crate::progress::Stop;
 use crate::residence::Residence;
 
-/// Rows go to the cell's tables.
 struct Rows<'a> {
     writer: &'a mut CellWriter,
     window: Window,
@@ -29,7 +26,7 @@ impl Recorder for Rows<'_> {
     }
 }
 
-/// Simulates a cell into its tables. Nothing when it was interrupted.
+/// None when it was interrupted.
 pub(crate) fn simulate(
     plan: &Plan,
     cell: &Cell,
@@ -45,7 +42,7 @@ pub(crate) fn simulate(
     let world = World::new(config, &mut source, &mut rows)?;
     let summary = world.run(|_, _| !stop.is_asked())?;
     if let Some(error) = source.error() {
-        // Kept as what it is: the trace changed under the run, which is the user's to mend.
+        // Unwrapped: the trace changed during the run, which the user must correct.
         return Err(error.clone().into());
     }
     let (skipped, truncated) = (source.skipped(), source.truncated());
@@ -79,7 +76,7 @@ pub(crate) fn world_config(plan: &Plan, cell: &Cell) -> Result<WorldConfig, LabE
     })
 }
 
-/// The simulator's own books must balance: Little's law, without a rounding error.
+/// Checks the simulator's counts exactly, by Little's law.
 fn unbalanced(summary: &Summary) -> Option<CellFailure> {
     let recorded = |time: u128| u64::try_from(time).unwrap_or(u64::MAX);
     (summary.flow_integral != summary.residence_sum).then(|| CellFailure::Unbalanced {

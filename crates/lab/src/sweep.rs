@@ -1,5 +1,3 @@
-//! The order of a sweep: which cells still have to run, on how many threads, and what came of it.
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -11,7 +9,7 @@ use crate::error::LabError;
 use crate::outcome::Sweep;
 use crate::progress::{Progress, Stop};
 
-/// Runs what is missing. Each cell is independent of the others and of the thread it runs on.
+/// A cell depends on no other cell and on no thread.
 pub fn run_missing(
     run: &RunFolder,
     plan: &Plan,
@@ -45,7 +43,7 @@ pub fn run_missing(
     }
 }
 
-/// The cells that have to run, in the plan's order.
+/// In the plan's order.
 fn missing<'a>(
     run: &RunFolder,
     plan: &'a Plan,
@@ -65,12 +63,11 @@ fn missing<'a>(
     Ok(missing)
 }
 
-/// Cells that are shared out to threads.
 struct Queue<'a> {
     cells: Vec<&'a Cell>,
     next: AtomicUsize,
     ran: AtomicUsize,
-    /// The first one: nothing more begins after it.
+    /// Nothing begins after the first failure.
     failure: Mutex<Option<LabError>>,
 }
 

@@ -1,10 +1,9 @@
-//! The answer to one request, as its events come: when, how many, and what they meant.
+//! The answer to one request: arrival times, counts and meaning of its events.
 //!
-//! Per event with text there is a search for the key before it, one gap, and one copy of its data
-//! over that of the event before; nothing is allocated and no JSON is read. Every other event (the
-//! role, empty ones, the end, usage, an error, a tool's call) is read as it comes, so that gaps lie
-//! between events with output alone, wherever empty ones stand. The last event with output is read
-//! once the answer is complete, because it can have the usage and the end.
+//! An event with text costs one search for its key, one gap, and one copy of its data over the
+//! event before; nothing is allocated or parsed. All other events are parsed at once, so that gaps
+//! lie between events with output alone. The last output is parsed when the answer is complete,
+//! because it can have usage and end.
 
 pub(crate) mod chunk;
 
@@ -15,32 +14,27 @@ use crate::failure::{Failure, quote};
 use crate::spread::SpreadTally;
 use chunk::{Chunk, Finish, Output, TextKeys, Usage};
 
-/// When the bytes of one read arrived.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrival {
-    /// Arrival of the last of them.
+    /// Arrival of the read's last byte.
     pub(crate) at: Nanos,
-    /// How far `at` can be off for what ended with the last byte; none where the arrival of the
-    /// last byte itself is not known.
+    /// Error bound for what ended with the last byte. None where its arrival is unknown.
     pub(crate) last_byte_bound: Option<Nanos>,
 }
 
-/// What was requested, as far as the answer must agree with it.
+/// The part of the request that the answer is checked against.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "independent properties of a request")]
 pub(crate) struct Requested {
     pub(crate) prompt_tokens: Tokens,
-    /// Most tokens of the answer.
     pub(crate) output_tokens: Tokens,
-    /// The request has a limit: an answer that reached it has as many tokens.
+    /// The request has a limit, so an answer that reached it has as many tokens.
     pub(crate) limited: bool,
-    /// The answer must have exactly as many.
     pub(crate) exactly: bool,
-    /// The answer must have token ids.
     pub(crate) token_ids: bool,
-    /// The text is wanted where nothing else counts its tokens.
+    /// Keep the text where nothing else counts its tokens.
     pub(crate) text: bool,
-    /// What the ways through the kernels add to each time at most.
+    /// Most that the ways through the kernels add to each time.
     pub(crate) kernel_path: Nanos,
 }
 
@@ -51,9 +45,9 @@ pub(crate) struct Complete {
     pub(crate) prompt_tokens: Tokens,
     pub(crate) output_tokens: Tokens,
     pub(crate) cached_tokens: Tokens,
-    /// How its tokens were counted, beside what was requested.
+    /// How its tokens were counted.
     pub(crate) note: AnswerNote,
-    /// Its text, where its tokens are to be counted by it.
+    /// Kept only where its tokens are counted by it.
     pub(crate) text: Option<String>,
     pub(crate) token_ids: Option<Vec<u32>>,
     pub(crate) digest: Option<u64>,
@@ -62,47 +56,43 @@ pub(crate) struct Complete {
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "independent observations")]
 pub(crate) struct Answer {
-    /// Every event is kept.
     keep: bool,
     kept: Vec<u8>,
     kept_ends: Vec<usize>,
     pub(crate) first_byte: Option<Nanos>,
     pub(crate) first_token: Option<Nanos>,
     pub(crate) first_token_bound: Nanos,
-    /// The first event that may have been a token without text.
+    /// Arrival of the first event that may be a token without text.
     first_choice: Option<Nanos>,
-    /// From output to output, behind the first.
+    /// From output to output, without the first.
     gaps: Vec<Nanos>,
-    /// Where events of this answer have their text.
     keys: TextKeys,
-    /// The data of the last output that was not read, and which event it was.
+    /// Data and index of the last unparsed output.
     unread: Vec<u8>,
     unread_event: Option<u32>,
-    /// Events, `[DONE]` left out.
     pub(crate) events: u32,
-    /// Reads that brought events.
+    /// Reads with events.
     pub(crate) reads: u32,
     usage: Usage,
     usage_event: u32,
     finish: Option<Finish>,
     done: bool,
-    /// Arrival of the last event, of the last output, and of the read that is being taken in.
+    /// Arrival of the last event, of the last output, and of the current read.
     last_at: Nanos,
     last_output: Nanos,
     read_at: Nanos,
     events_in_read: u32,
     outputs_in_read: u32,
-    /// The first output is one of this read's.
+    /// The first output came with this read.
     began_in_read: bool,
-    /// The last event of this read brought output.
+    /// This read's last event has output.
     output_is_last: bool,
-    /// Bound of the last event, and of the last output.
+    /// Error bounds of the last event and of the last output.
     event_bound: Nanos,
     output_bound: Nanos,
 }
 
 impl Answer {
-    /// Makes ready for the next request, keeping what was allocated.
     pub(crate) fn reset(&mut self, keep: bool) {
         let mut kept = std::mem::take(&mut self.kept);
         let mut kept_ends = std::mem::take(&mut self.kept_ends);
@@ -115,7 +105,6 @@ impl Answer {
         *self = Self { keep, kept, kept_ends, gaps, keys, unread, ..Self::default() };
     }
 
-    /// A read brought bytes of the body.
     pub(crate) fn begin_read(&mut self, at: Nanos) {
         self.first_byte.get_or_insert(at);
         // Conversions of two stamps can differ by more than the time between them.
@@ -159,7 +148,7 @@ impl Answer {
         Ok(())
     }
 
-    /// The event that is being taken in brought output.
+    /// The current event has output.
     fn output(&mut self) {
         if self.first_token.is_none() {
             self.first_token = Some(self.read_at);
@@ -172,7 +161,7 @@ impl Answer {
         self.output_is_last = true;
     }
 
-    /// Reads an event, and takes its usage, its end and its error; whether it brought output.
+    /// Parses an event with its usage, end and error. True if it has output.
     fn read(&mut self, data: &[u8], index: u32) -> Result<bool, Failure> {
         let chunk = Chunk::read(data).map_err(|error| {
             Failure::Malformed(format!("event {index}: {error}: {}", quote(data)))
@@ -203,8 +192,8 @@ impl Answer {
         Ok(())
     }
 
-    /// The read is taken in. `at_end`: nothing of a further event stood behind the last one.
-    /// `several` gives the bound for events that are not last in their read; called only if needed.
+    /// `at_end`: no part of a further event followed the last one. `several` gives the bound of
+    /// events that are not last in their read; called only if needed.
     pub(crate) fn end_read(
         &mut self,
         arrival: &Arrival,
@@ -245,17 +234,16 @@ impl Answer {
         if self.first_token.is_some() { 1 + self.gaps.len() as u32 } else { 0 }
     }
 
-    /// Gaps between the output events so far, in a vector of exactly their number.
+    /// The vector has no spare capacity.
     pub(crate) fn gaps(&self) -> Vec<Nanos> {
         self.gaps.as_slice().to_vec()
     }
 
-    /// Arrival of the last event so far.
     pub(crate) fn last_at(&self) -> Option<Nanos> {
         (self.events > 0).then_some(self.last_at)
     }
 
-    /// The stream is complete: reads its last output and holds it against what was requested.
+    /// Parses the last output and checks the answer against the request.
     pub(crate) fn complete(&mut self, requested: &Requested) -> Result<Complete, Failure> {
         if let Some(index) = self.unread_event.take() {
             let data = std::mem::take(&mut self.unread);
@@ -263,7 +251,7 @@ impl Answer {
             self.unread = data;
             read?;
         }
-        // Some servers end without [DONE]; a stated end of the answer and of the body is one too.
+        // Some servers end without [DONE], but with a finish reason.
         if !self.done && self.finish.is_none() {
             let events = self.events;
             return Err(Failure::Truncated(format!("it ended after {events} events, no [DONE]")));
@@ -293,13 +281,13 @@ impl Answer {
         Ok(complete)
     }
 
-    /// Token counts: by usage; where the server gives none, by the limit that the answer reached;
-    /// else by events, until its token ids or its text say more.
+    /// Token counts by usage, else by the limit that the answer reached, else by events until its
+    /// token ids or text give better ones.
     fn counts(&self, requested: &Requested) -> Result<Complete, Failure> {
         let events = self.output_events();
         let wanted = requested.output_tokens;
         let usage = &self.usage;
-        // A server that counts nothing although something came does not count.
+        // A count of 0 despite output counts as none.
         let (output_tokens, counted) = match usage.completion_tokens.filter(|count| *count > 0) {
             Some(count) => (Tokens(count), TokenCount::Usage),
             None if events == 0 => {
@@ -325,7 +313,6 @@ impl Answer {
         })
     }
 
-    /// Refuses an answer of another length than the one that had to be.
     fn agrees(&self, requested: &Requested, complete: &Complete) -> Result<(), Failure> {
         let (came, wanted) = (complete.output_tokens, requested.output_tokens);
         let is_known = matches!(complete.note.counted, TokenCount::Usage | TokenCount::TokenIds);
@@ -381,7 +368,7 @@ impl Answer {
     }
 }
 
-/// Takes what a kept answer says: its digest, its token ids, its text where nothing else counts.
+/// Digest and token ids of a kept answer, and its text where nothing else counts tokens.
 fn take_output(
     requested: &Requested,
     output: Output,
@@ -435,8 +422,8 @@ mod tests {
         }
     }
 
-    /// Feeds events read by read: `(events in the read, time between reads)`. Events alone in their
-    /// read are exact to 1 ns, those in company to 1000.
+    /// Feeds events read by read: `(events in the read, time between reads)`. The bound is 1 ns for
+    /// events alone in their read, else 1000.
     fn play(events: &[&[u8]], reads: &[(usize, u64)]) -> (Answer, SpreadTally) {
         let (mut answer, mut gaps) = (Answer::default(), SpreadTally::default());
         answer.reset(false);
@@ -456,8 +443,8 @@ mod tests {
     }
 
     proptest! {
-        /// However a stream is cut into reads, it has the same gaps in number and in sum, and each
-        /// of them has one bound.
+        /// Gaps keep their number and sum however a stream is split into reads, and each has one
+        /// bound.
         #[test]
         fn every_gap_has_a_bound(
             lead in 0usize..6,
@@ -494,13 +481,13 @@ mod tests {
         let complete = answer.complete(&requested(3)).unwrap();
         assert_eq!((complete.end, complete.end_bound), (Nanos(30), Nanos(1)));
         assert_eq!(gaps.spread().max, Nanos(1));
-        // The last of two in one read is exact; what stands before it is not.
+        // The last of two in one read is exact, the first is not.
         let (mut answer, _) = play(&stream, &[(2, 10), (2, 10)]);
         assert_eq!(answer.first_token_bound, Nanos(1000));
         let complete = answer.complete(&requested(3)).unwrap();
         assert_eq!((complete.end, complete.end_bound), (Nanos(20), Nanos(1000)));
         assert_eq!(answer.gaps(), [Nanos(0), Nanos(10)]);
-        // The first token behind an empty event is the last in its read.
+        // The first token after an empty event is the last in its read.
         let (answer, _) = play(&[EMPTY, TOKEN, TOKEN, b"[DONE]"], &[(2, 10), (1, 1)]);
         assert_eq!(answer.first_token_bound, Nanos(1));
     }

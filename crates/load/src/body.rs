@@ -1,8 +1,7 @@
 //! Request bodies as bytes, ready before they are due.
 //!
-//! A body is a list of parts, not one buffer: turns of a session repeat its history, and sessions
-//! repeat common prefixes, so each piece of content is encoded once and lent to every body that
-//! has it. The kernel gathers the parts when it sends.
+//! Turns repeat their session's history, and sessions common prefixes. So a body is a list of
+//! parts, and each piece of content is encoded once and shared. The kernel gathers the parts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,30 +15,27 @@ use crate::config::{LimitField, LoadConfig, PromptForm};
 use crate::error::LoadError;
 use crate::text::TextError;
 
-/// Encoded pieces that are kept for later prompts, in bytes. A prefix of 10,000 tokens takes
-/// 60 KB, so this holds five hundred.
+/// In bytes. A prefix of 10,000 tokens takes 60 KB, so this holds five hundred.
 const PIECES_BYTES_MAX: usize = 8 << 20;
-/// Shorter pieces are encoded anew each time: that costs less than the room of the many that no
-/// other prompt has.
+/// Shorter pieces are encoded anew: that costs less than keeping the many that no other prompt has.
 const PIECE_TOKENS_MIN: u32 = 128;
 
-/// Bytes of a body that belong together. Of token ids, each id has a comma before it.
+/// Bytes of token ids have a comma before each id.
 #[derive(Debug, Clone)]
 pub(crate) enum Part {
     Bytes(Arc<[u8]>),
-    /// The same without the comma at their start: the first token ids of a prompt.
+    /// Without the first comma: the first token ids of a prompt.
     Headless(Arc<[u8]>),
-    /// Token ids of the answer to an earlier turn, known only once it came.
+    /// Token ids of an earlier turn's answer, known only once it arrived.
     Answer {
         turn: u32,
         piece: Piece,
-        /// The prompt begins here.
         first: bool,
     },
 }
 
 impl Part {
-    /// The bytes; none for an answer that is not there yet.
+    /// Empty for an answer that has not arrived.
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Self::Bytes(bytes) => bytes,
@@ -55,13 +51,12 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    /// Length in bytes.
     pub(crate) fn len(&self) -> usize {
         self.parts.iter().map(|part| part.bytes().len()).sum()
     }
 
-    /// Puts the server's own answers where they are quoted. The turn whose answer is missing
-    /// otherwise. A piece that quotes all of the planned answer gets all of the real one.
+    /// Inserts the server's own answers. Fails with the turn whose answer is missing. A piece that
+    /// quotes the whole planned answer gets the whole real one.
     pub(crate) fn fill(
         &mut self,
         answers: &[Option<Vec<u32>>],
@@ -82,8 +77,8 @@ impl Body {
     }
 }
 
-/// Appends a number in decimal. Written out because formatting takes several times as long, and a
-/// long prompt has a hundred thousand of them.
+/// Decimal, without `fmt`, which takes several times as long: a long prompt has a hundred thousand
+/// numbers.
 fn push_decimal(out: &mut Vec<u8>, mut number: u32) {
     let mut digits = [0u8; 10];
     let mut at = digits.len();
@@ -98,7 +93,7 @@ fn push_decimal(out: &mut Vec<u8>, mut number: u32) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// Token ids, each with a comma before it.
+/// A comma before each id.
 fn encode_ids(ids: impl Iterator<Item = u32>, count: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(count * 7);
     for id in ids {
@@ -108,11 +103,11 @@ fn encode_ids(ids: impl Iterator<Item = u32>, count: usize) -> Vec<u8> {
     out
 }
 
-/// Content that no workload asks for, and an answer of which nothing is quoted.
+/// Content that no workload uses, and an answer that nothing quotes.
 const UNASKED: [ContentId; 2] = [ContentId(u64::MAX), ContentId(u64::MAX - 1)];
 
-/// The body of a request that is not measured, in the form in which those of a cell are made: with
-/// so many tokens of prompt and of answer.
+/// A request body in the form of a cell's, with these numbers of prompt and answer tokens. Not
+/// measured.
 pub fn unmeasured_body(
     config: &LoadConfig,
     prompt_tokens: u32,
@@ -140,17 +135,16 @@ pub(crate) struct BodyMaker {
     api: Api,
     prompts: PromptForm,
     answers: Answers,
-    /// The fields that are the same in all requests.
     fixed: Map<String, Value>,
-    /// Fields that the caller decided, `max_tokens` or `min_tokens` among them perhaps.
+    /// Fields set by the caller, perhaps `max_tokens` or `min_tokens`.
     overridden: Vec<String>,
     min_tokens: bool,
     limit_field: LimitField,
-    /// Tokens of every answer, where the caller decided them.
+    /// Answer length, if the caller's fields set it.
     limit: Option<u32>,
     pieces: HashMap<Piece, Arc<[u8]>>,
     pieces_bytes: usize,
-    /// Bytes encoded so far, parts that were kept counted once.
+    /// Shared parts count once.
     encoded_bytes: usize,
 }
 
@@ -191,8 +185,7 @@ impl BodyMaker {
         }
     }
 
-    /// The bodies of all turns of a session, and the bytes that had to be made for them. An error
-    /// names the turn.
+    /// The bodies of all turns, and the bytes encoded for them. An error names the turn.
     pub(crate) fn bodies(
         &mut self,
         session: &Session,
@@ -217,7 +210,7 @@ impl BodyMaker {
             }
         }
         let mut start = Value::Object(fields).to_string().into_bytes();
-        // The prompt is the last field, so the closing brace comes after it.
+        // The prompt is the last field; the brace comes after it.
         start.pop();
         let prompts = self.prompts.clone();
         match (&prompts, self.api) {
@@ -273,7 +266,7 @@ impl BodyMaker {
         body
     }
 
-    /// The ids of a piece, from an earlier prompt where one had it.
+    /// Shared with earlier prompts.
     fn piece(&mut self, piece: Piece, vocabulary: u32) -> Arc<[u8]> {
         if let Some(bytes) = self.pieces.get(&piece) {
             return bytes.clone();
@@ -285,7 +278,7 @@ impl BodyMaker {
             return bytes;
         }
         if self.pieces_bytes + bytes.len() > PIECES_BYTES_MAX {
-            // What is still used will be encoded once more; simple, and rare by the size above.
+            // Pieces in use are encoded once more, which is rare at this size.
             self.pieces.clear();
             self.pieces_bytes = 0;
         }
@@ -295,14 +288,12 @@ impl BodyMaker {
     }
 }
 
-/// The turn of the session whose answer a piece quotes.
 fn quoted_turn(session: &Session, piece: &Piece) -> Option<u32> {
     let at = session.turns.iter().position(|turn| turn.output == piece.content)?;
     Some(at as u32)
 }
 
-/// The prompt of a turn as messages: what quotes earlier answers is the assistant's, all else the
-/// user's.
+/// A turn's prompt as messages: quoted answers are the assistant's, all else the user's.
 fn messages_of(session: &Session, turn: &Turn) -> Vec<(&'static str, Prompt)> {
     let mut messages: Vec<(&'static str, Vec<Piece>)> = Vec::new();
     for piece in turn.prompt.pieces() {
@@ -343,7 +334,7 @@ mod tests {
         let answers = [Some(vec![5, 6, 7]), None, Some(vec![9])];
         let planned = |_| Tokens(4);
         let mut body = Body { parts: vec![answer(0, 0, 4, true), answer(2, 0, 4, false)] };
-        // All of the plan means all of what came, shorter or not.
+        // A quote of the whole plan takes the whole real answer, shorter or not.
         assert_eq!(body.fill(&answers, planned), Ok(()));
         assert_eq!((text(&body), body.len()), ("5,6,7,9".to_owned(), 7));
         let mut part = Body { parts: vec![answer(0, 1, 2, true), answer(0, 2, 1, false)] };

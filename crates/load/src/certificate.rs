@@ -1,56 +1,54 @@
-//! From what the workers saw of themselves to the certificate, and the limits beyond which a level
-//! is refused: those of the generator itself. Whether an error of the times matters is judged where
-//! they are compared.
+//! The certificate from the workers' counters, and the limits beyond which a level is refused
+//! because of the generator itself. Comparisons judge whether an error of the times matters.
 
 use weir_model::{Certificate, Nanos, Refusal};
 
 use crate::spread::SpreadTally;
 
-/// A worker that computes for more of the time than this has no reserve: what arrives while it is
-/// at work waits, and it cannot send what it should.
+/// CPU share of a worker. Above it arrivals wait and due requests are late.
 const BUSY_SHARE_MAX: f64 = 0.95;
-/// Share of the window in which due requests may have waited for their prompts.
+/// Share of the window in which due requests may wait for their prompts.
 const STARVED_SHARE_MAX: f64 = 0.01;
-/// Share of the users that must have been kept busy in a closed loop. What is lost above it is an
-/// error of the throughput, which is held against what it is compared with.
+/// Share of the users kept busy in a closed loop. A smaller loss counts as an error of the
+/// throughput.
 const USERS_SHARE_MIN: f64 = 0.9;
-/// Requests per user below which idle users mean too few requests.
+/// Below it, idle users mean too few requests.
 const REQUESTS_PER_USER_MIN: f64 = 10.0;
-/// Share of the due sessions that an open loop must have begun.
+/// Share of the due sessions that an open loop must begin.
 const ARRIVALS_SHARE_MIN: f64 = 0.99;
 
-/// Properties of the load on which the limits depend.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LoadKind {
-    /// Users were kept in flight; else sessions arrived.
+    /// Closed loop; else sessions arrive by themselves.
     pub(crate) closed: bool,
     pub(crate) token_ids: bool,
 }
 
-/// What one worker saw of itself in its window.
+/// Of one worker in its window.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerCounters {
     pub(crate) read_lag: SpreadTally,
     pub(crate) send_lag: SpreadTally,
     pub(crate) first_token_bound: SpreadTally,
     pub(crate) gap_bound: SpreadTally,
-    /// Wherever bounds of gaps outside the window go.
+    /// Bounds of gaps outside the window.
     pub(crate) outside: SpreadTally,
     pub(crate) window: Nanos,
-    /// CPU time in it.
+    /// In the window.
     pub(crate) cpu_time: Nanos,
-    /// Time in it in which the worker was ready and had no CPU, where the kernel counts it.
+    /// Time in the window in which the worker was runnable without a CPU. None where the kernel
+    /// does not count it.
     pub(crate) cpu_wait: Option<Nanos>,
-    /// The most requests that were due within a millisecond.
+    /// Most requests due within a millisecond.
     pub(crate) due_at_once: u64,
     pub(crate) users: u32,
-    /// Closed loop: time that users lost because their request was due and not sent.
+    /// Closed loop: time that users lost to requests due but not sent.
     pub(crate) lost: Nanos,
-    /// Sessions due in the window, and begun in it.
+    /// In the window: sessions due, and begun.
     pub(crate) sessions_due: u64,
     pub(crate) sessions_begun: u64,
     pub(crate) starved: Nanos,
-    /// Reads without a stamp of the kernel that brought output.
+    /// Reads with output but without a kernel stamp.
     pub(crate) unstamped_reads: u64,
 }
 
@@ -96,7 +94,7 @@ pub(crate) fn certify(counters: &[WorkerCounters], kind: LoadKind) -> Certificat
         cpu_wait_share: waits.reduce(f64::max),
         due_at_once: counters.iter().map(|counters| counters.due_at_once).max().unwrap_or_default(),
         workers: counters.len() as u32,
-        // The kernel turns stamps on a moment after the first socket asks for them.
+        // The kernel turns stamps on shortly after the first socket requests them.
         kernel_stamps: read_lag.count > 0 && unstamped * 1000 <= read_lag.count,
         offered,
         delivered,
@@ -108,7 +106,7 @@ pub(crate) fn certify(counters: &[WorkerCounters], kind: LoadKind) -> Certificat
     certificate
 }
 
-/// Why the generator itself was the limit.
+/// Set if the generator itself was the limit.
 fn refusal(certificate: &Certificate, window: Nanos, kind: LoadKind) -> Option<Refusal> {
     if certificate.send_lag.count == 0 {
         return Some(Refusal::NothingSent);
@@ -139,7 +137,7 @@ mod tests {
 
     use super::*;
 
-    /// A worker that was never late, for ten seconds with 100 users.
+    /// A worker that was never late: ten seconds, 100 users.
     fn calm() -> WorkerCounters {
         let mut counters = WorkerCounters {
             window: Nanos::from_secs(10),
@@ -189,7 +187,7 @@ mod tests {
         let lost = || with(|counters| counters.lost = Nanos::from_secs(10) * 25);
         let idle = |why| Some(Refusal::UsersIdle { busy: 175.0, users: 200.0, why });
         assert_eq!(refused(lost(), CLOSED), idle(Lateness::Unknown));
-        // 25 of the 200 users were lost because 64 requests were always due at once.
+        // 25 of 200 users were lost because 64 requests were always due at once.
         let together = WorkerCounters { due_at_once: 64, ..lost() };
         assert_eq!(refused(together, CLOSED), idle(Lateness::AtOnce));
         let crowded = WorkerCounters { cpu_wait: Some(Nanos::from_secs(2)), ..lost() };
@@ -209,8 +207,8 @@ mod tests {
         );
     }
 
-    /// Two requests of one user, 0.2 ms each, sent 0.05 ms late: what was lost is the start of the
-    /// load, and neither more workers nor cores can mend it.
+    /// Two requests of 0.2 ms per user, sent 0.05 ms late. The loss is the start of the load, so
+    /// more workers or cores do not help.
     #[test]
     fn too_few_requests_are_told_from_a_slow_generator() {
         let mut counters = WorkerCounters {
@@ -224,7 +222,7 @@ mod tests {
         assert_eq!(certify(&[counters], CLOSED).refused, Some(few));
     }
 
-    /// Errors of times are facts: what they are small or large against is not known here.
+    /// Errors of times alone refuse nothing; comparisons judge them.
     #[test]
     fn late_requests_alone_refuse_nothing() {
         let mut counters = calm();

@@ -1,5 +1,3 @@
-//! The configuration of a cell of load, and its checks.
-
 use std::sync::Arc;
 
 use weir_http::{TlsConfig, Url, request};
@@ -10,12 +8,12 @@ use weir_workload::client::{Answers, Api, ClientOptions};
 use crate::error::LoadError;
 use crate::text::TextMaker;
 
-/// The field of a request that bounds its answer.
+/// The request field that limits the answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LimitField {
     #[default]
     MaxTokens,
-    /// `max_completion_tokens`, by which newer servers of `/v1/chat/completions` replace it.
+    /// Replaces `max_tokens` in newer servers of `/v1/chat/completions`.
     MaxCompletionTokens,
 }
 
@@ -30,49 +28,41 @@ impl LimitField {
     }
 }
 
-/// How a symbolic prompt becomes something that can be sent.
+/// How a symbolic prompt is sent.
 #[derive(Debug, Clone)]
 pub enum PromptForm {
-    /// Token ids below `vocabulary`: exact lengths without a tokenizer, completions only.
+    /// Exact lengths without a tokenizer. Completions only.
     TokenIds {
         /// Ids are below it; at least 2.
         vocabulary: u32,
     },
-    /// Text that has exactly as many tokens.
+    /// Text with exactly as many tokens.
     Text(Arc<dyn TextMaker>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum LoadShape {
-    /// Closed loop: so many users, each with one session at a time, started evenly over
-    /// `ramp`.
-    Users {
-        users: u32,
-        /// Time until all have started.
-        ramp: Nanos,
-    },
+    /// Closed loop of users with one session at a time, started evenly over `ramp`.
+    Users { users: u32, ramp: Nanos },
     /// Open loop: absolute due times of an arrival process.
     Open(Arrivals),
-    /// Each session brings its start.
+    /// Each session has its own start.
     SessionTimes,
 }
 
-/// Everything a cell of load needs.
 #[derive(Debug, Clone)]
 pub struct LoadConfig {
-    /// Sessions are dealt to them in turn; a session stays with one.
+    /// Sessions are assigned in turn and keep their endpoint.
     pub endpoints: Vec<Url>,
-    /// The model's name in requests.
     pub model: String,
-    /// What the user wants of this client. Fields of `body` override ours, and `null` leaves a
-    /// field out.
+    /// Fields of `body` override the generator's; `null` leaves a field out.
     pub client: ClientOptions,
     pub prompts: PromptForm,
     /// Send `min_tokens` = `max_tokens`.
     pub min_tokens: bool,
-    /// What bounds an answer, unless the body does.
+    /// Unless the body sets a limit.
     pub limit_field: LimitField,
-    /// Keep each streamed answer until it ends and record a digest of its text or token ids.
+    /// Keep each streamed answer until its end and record a digest of its text or token ids.
     pub digest_output: bool,
     pub bearer: Option<String>,
     pub headers: Vec<(String, String)>,
@@ -80,19 +70,18 @@ pub struct LoadConfig {
     pub load: LoadShape,
     /// Of the arrival process.
     pub seed: u64,
-    /// The measured window ends here. The load goes on until every request that was due in the
-    /// window has ended.
+    /// End of the measured window. The load goes on until every request due in the window has
+    /// ended.
     pub duration: Option<Nanos>,
-    /// The measured window starts here.
+    /// Start of the measured window.
     pub warmup: Nanos,
-    /// Most requests to send.
     pub max_requests: Option<u64>,
 }
 
-/// Shorter values of headers (`1`, `on`) are no secrets, and stand in every other message.
+/// Shorter header values (`1`, `on`) are not secret, and every other message contains them.
 const SECRET_BYTES_MIN: usize = 6;
 
-/// Fields that the generator itself must decide, with what decides them.
+/// Fields reserved for the generator, with the setting that decides each.
 const RESERVED_FIELDS: [(&str, &str); 6] = [
     ("prompt", "the workload"),
     ("messages", "the workload"),
@@ -103,12 +92,12 @@ const RESERVED_FIELDS: [(&str, &str); 6] = [
 ];
 
 impl LoadConfig {
-    /// The measured window; without a duration it has no end that is known before the load's.
+    /// Without a duration its end is known only after the load.
     pub(crate) fn window(&self) -> Window {
         Window { start: self.warmup, end: self.duration.unwrap_or(Nanos::MAX) }
     }
 
-    /// What contradicts itself, before any connection is opened.
+    /// Refuses contradictions before any connection is opened.
     pub(crate) fn check(&self) -> Result<(), LoadError> {
         let refuse = |what: String| Err(LoadError::Config(what));
         if self.endpoints.is_empty() {
@@ -158,30 +147,29 @@ impl LoadConfig {
         Ok(())
     }
 
-    /// The number by which the caller's own fields bound every answer.
+    /// The answer limit in the caller's own fields.
     pub(crate) fn given_limit(&self) -> Option<u32> {
         let mut numbers =
             LimitField::ALL.iter().filter_map(|field| self.client.body.get(field.name()));
         numbers.find_map(|value| value.as_u64().and_then(|tokens| u32::try_from(tokens).ok()))
     }
 
-    /// Whether requests say how long an answer may be.
     pub(crate) fn sends_limit(&self) -> bool {
         self.given_limit().is_some() || !self.client.body.contains_key(self.limit_field.name())
     }
 
-    /// Values of headers, and what follows their scheme (`Bearer ...`), that no error may repeat.
+    /// Header values, and what follows their scheme (`Bearer ...`). No error may contain them.
     pub(crate) fn secrets(&self) -> Vec<String> {
         let values = self.headers.iter().map(|(_, value)| value.as_str());
         let parts = values.flat_map(|value| [value, value.rsplit(' ').next().unwrap_or(value)]);
         let all = parts.chain(self.bearer.as_deref()).filter(|part| part.len() >= SECRET_BYTES_MIN);
         let mut all: Vec<String> = all.map(str::to_owned).collect();
-        // The longest first: a part of it must not leave the rest standing.
+        // Longest first, so that no rest of a longer one remains.
         all.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         all
     }
 
-    /// Workers that have something to do: never more than users.
+    /// Never more than users.
     pub(crate) fn worker_count(&self) -> usize {
         let workers = self.client.workers as usize;
         match self.load {

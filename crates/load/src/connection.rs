@@ -1,4 +1,4 @@
-//! One socket: opened without waiting, written from parts, read with the kernel's stamp.
+//! One socket: non-blocking connect, writes from parts, reads with kernel stamps.
 
 use std::io::{self, IoSlice, IoSliceMut, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -20,21 +20,20 @@ use weir_model::Nanos;
 use crate::clock::day_ns;
 use crate::exchange::Exchange;
 
-/// Longest event that is taken: a token with its log probabilities is far below.
+/// A token with its log probabilities is far smaller.
 const EVENT_BYTES_MAX: usize = 4 << 20;
-/// Parts that one call hands to the kernel.
 const PARTS_PER_SEND: usize = 64;
-/// Room for the kernel's stamp beside the data.
+/// Bytes of the kernel's stamp beside the data.
 const STAMP_SPACE: usize = cmsg_space::<TimeSpec>();
 
-/// Times that the way through the kernel is measured, after a pause like the one between tokens.
+/// Measurements of the kernel path, each after a pause like that between tokens.
 const PATH_TRIES: u32 = 16;
 const PATH_PAUSE: Duration = Duration::from_millis(10);
-/// Longest wait for the kernel to turn its stamps on: it takes milliseconds.
+/// The kernel needs milliseconds to turn its stamps on.
 const STAMPS_WITHIN: Duration = Duration::from_secs(1);
 
-/// Makes the kernel stamp arrivals while it lives. The kernel turns stamps on, for all sockets, a
-/// moment after the first one asks for them; the first answers of a cell should have them.
+/// Makes the kernel stamp arrivals while it lives. The kernel turns stamps on for all sockets,
+/// shortly after the first requests them; a cell's first answers need them.
 #[derive(Debug)]
 pub(crate) struct Stamps {
     _connection: Option<Connection>,
@@ -42,8 +41,8 @@ pub(crate) struct Stamps {
 }
 
 impl Stamps {
-    /// Returns once bytes that this process sends itself are stamped, or will not be: then reads
-    /// say that they have no stamp, and bounds are wider.
+    /// Returns once this process's own bytes are stamped, or will not be. Without stamps bounds are
+    /// wider.
     pub(crate) fn turn_on() -> Self {
         match Self::see_one() {
             Ok((connection, kernel_path)) => Self { _connection: Some(connection), kernel_path },
@@ -51,9 +50,8 @@ impl Stamps {
         }
     }
 
-    /// The longest time from another program's reading of its clock, through its write and the
-    /// kernel, to the stamp of an arrival on this machine: seen with caches as cold as between two
-    /// tokens.
+    /// Longest time from another program's clock reading, through its write and the kernel, to the
+    /// stamp of an arrival here. Measured with caches as cold as between two tokens.
     pub(crate) const fn kernel_path(&self) -> Nanos {
         self.kernel_path
     }
@@ -86,16 +84,13 @@ impl Stamps {
     }
 }
 
-/// Where a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
-    /// TCP is not there yet.
+    /// TCP is not established.
     Connecting,
-    /// TLS is not there yet.
+    /// TLS is not established.
     Handshaking,
-    /// A request is under way.
     Busy,
-    /// It waits for the next request.
     Idle,
 }
 
@@ -105,25 +100,23 @@ pub(crate) struct Connection {
     pub(crate) endpoint: usize,
     pub(crate) state: State,
     pub(crate) tls: Option<Box<TlsSession>>,
-    /// TLS bytes that are to be sent.
+    /// TLS bytes to send.
     pub(crate) tls_out: Vec<u8>,
     pub(crate) parser: ResponseParser,
     pub(crate) splitter: EventSplitter,
     pub(crate) exchange: Option<Box<Exchange>>,
-    /// A time at which nothing was left to read.
+    /// A time at which the socket was empty.
     pub(crate) empty_since: Nanos,
     /// The last read left nothing.
     pub(crate) was_drained: bool,
-    /// The poll waits until it is writable.
     pub(crate) awaits_writable: bool,
 }
 
-/// What one read brought.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Received {
-    /// Bytes; 0 at the end of input.
+    /// 0 at the end of input.
     pub(crate) bytes: usize,
-    /// Time of day at which the last byte arrived, in nanoseconds since 1970.
+    /// Arrival of the last byte, in nanoseconds since 1970.
     pub(crate) stamp_ns: Option<u64>,
 }
 
@@ -133,7 +126,7 @@ impl Connection {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = socket_with(family, SocketType::STREAM, flags, None)?;
         options::set_tcp_nodelay(&socket, true)?;
-        // Where stamps are refused, reads say that they have none.
+        // Without stamps, reads report none.
         let _ = setsockopt(&socket, sockopt::ReceiveTimestampns, &true);
         match rustix::net::connect(&socket, &address) {
             Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
@@ -154,7 +147,7 @@ impl Connection {
         })
     }
 
-    /// Reads once. `WouldBlock` when nothing is there.
+    /// Fails with `WouldBlock` when the socket is empty.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         let mut space = [0u8; STAMP_SPACE];
         let mut parts = [IoSliceMut::new(buffer)];
@@ -168,7 +161,7 @@ impl Connection {
         if let Ok(controls) = message.cmsgs() {
             for control in controls {
                 if let ControlMessageOwned::ScmTimestampns(time) = control {
-                    // Not negative after 1970.
+                    // Positive after 1970.
                     let (seconds, nanos) = (time.tv_sec() as u64, time.tv_nsec() as u64);
                     stamp_ns = Some(seconds * 1_000_000_000 + nanos);
                 }
@@ -177,7 +170,6 @@ impl Connection {
         Ok(Received { bytes: message.bytes, stamp_ns })
     }
 
-    /// What became of the attempt to connect.
     pub(crate) fn connect_result(&self) -> io::Result<()> {
         match self.socket.take_error()? {
             Some(error) => Err(error),
@@ -186,8 +178,8 @@ impl Connection {
     }
 }
 
-/// Sends as much as the kernel takes of what lies behind the first `sent` bytes of the parts;
-/// how much it took. `WouldBlock` when it takes nothing.
+/// Sends the parts from byte `sent` on; returns the bytes taken. Fails with `WouldBlock` when the
+/// kernel takes none.
 pub(crate) fn send<'a>(
     socket: &TcpStream,
     parts: impl Iterator<Item = &'a [u8]>,
@@ -245,7 +237,7 @@ mod tests {
         let mut buffer = [0; 64];
         let nothing = connection.receive(&mut buffer).unwrap_err();
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
-        // The kernel turns stamps on a moment after the first socket asks for them.
+        // The kernel turns stamps on shortly after the first socket requests them.
         let began = std::time::Instant::now();
         let mut stamped = false;
         while !stamped {

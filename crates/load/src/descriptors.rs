@@ -5,11 +5,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::config::{LoadConfig, LoadShape};
 use crate::error::LoadError;
 
-/// Descriptors besides those of requests in flight: files, polls, timers, the caller's own.
+/// For files, polls, timers and the caller.
 const OTHERS: u64 = 64;
 
-/// Raises the soft limit of open files to what the load needs, or as far as it goes where the need
-/// is not known beforehand (open loops).
+/// Raises the soft limit of open files to the load's need. Open loops, whose need is unknown, raise
+/// it as far as possible.
 pub(crate) fn make_room(config: &LoadConfig) -> Result<(), LoadError> {
     let needed = match config.load {
         LoadShape::Users { users, .. } => Some(u64::from(users) + OTHERS),
@@ -30,7 +30,7 @@ pub(crate) fn make_room(config: &LoadConfig) -> Result<(), LoadError> {
     let raised = Rlimit { current: Some(target), maximum };
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => Ok(()),
-        // An open loop goes on with what there is; requests without a descriptor say so.
+        // An open loop continues; requests without a descriptor fail.
         Err(_) if needed.is_none() => Ok(()),
         Err(_) => Err(LoadError::Descriptors { needed: target, hard: soft }),
     }

@@ -1,4 +1,4 @@
-//! Where requests go: addresses, found once, and the part of the head that never changes.
+//! Resolved addresses, and the constant part of the request head.
 
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use weir_model::Nanos;
 use crate::config::LoadConfig;
 use crate::error::LoadError;
 
-/// Most time to find out which of several addresses of a name answers.
+/// Per address, if a name has several.
 const TRY_ADDRESS: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -19,9 +19,9 @@ pub(crate) struct Endpoint {
     pub(crate) url: Url,
     pub(crate) address: SocketAddr,
     pub(crate) tls: Option<TlsClient>,
-    /// What the ways through the kernels add to each of its times at most.
+    /// Most that the ways through the kernels add to each time.
     pub(crate) kernel_path: Nanos,
-    /// Request line and headers that all requests share, without the empty line.
+    /// Request line and shared headers, without the empty line.
     head: Vec<u8>,
     sends_request_id: bool,
     sends_session_id: bool,
@@ -42,7 +42,7 @@ impl Endpoint {
         let own = [
             ("Content-Type", "application/json"),
             ("Accept", accept),
-            // A proxy may take silence for leave to compress, which holds events back.
+            // Without it a proxy may compress, which delays events.
             ("Accept-Encoding", "identity"),
         ];
         for (name, value) in own {
@@ -60,7 +60,7 @@ impl Endpoint {
         let target = url.target(config.client.api.path());
         write_head(&mut head, Method::Post, url, &target, &headers, None)
             .map_err(|error| LoadError::Config(error.to_string()))?;
-        // The empty line comes behind the headers of each request.
+        // The empty line comes after each request's own headers.
         head.truncate(head.len() - 2);
         Ok(Self {
             address: resolve(url)?,
@@ -77,7 +77,7 @@ impl Endpoint {
         use std::io::Write;
         out.clear();
         out.extend_from_slice(&self.head);
-        // Writing into memory does not fail.
+        // Writing to memory does not fail.
         if self.sends_request_id {
             let _ = write!(out, "X-Request-Id: weir-{request}\r\n");
         }
@@ -88,8 +88,8 @@ impl Endpoint {
     }
 }
 
-/// The address of a host. Where a name has several (`localhost` over IPv6 and IPv4), the first one
-/// that answers; if none does, the first, and the requests will tell.
+/// The first address that accepts a connection (`localhost` has IPv6 and IPv4), else the first, so
+/// that requests report the error.
 fn resolve(url: &Url) -> Result<SocketAddr, LoadError> {
     let refuse = |cause: String| LoadError::Resolve { endpoint: url.address(), cause };
     let addresses: Vec<SocketAddr> = (url.host.as_str(), url.port)

@@ -1,4 +1,4 @@
-//! Why a cell of load could not be run at all. What goes wrong with a single request is a row.
+//! Errors of a whole cell of load. Errors of single requests are rows.
 
 use thiserror::Error;
 use weir_workload::WorkloadError;
@@ -21,12 +21,7 @@ pub enum LoadError {
     #[error("the prompt of session {session}, turn {turn} cannot be made: {cause}")]
     Prompt { session: u64, turn: u32, cause: String },
     #[error("worker {worker} cannot {what}: {cause}")]
-    Worker {
-        /// Which, from 0.
-        worker: usize,
-        what: String,
-        cause: String,
-    },
+    Worker { worker: usize, what: String, cause: String },
     #[error("the rows cannot be written: {0}")]
     Sink(String),
 }

@@ -14,12 +14,11 @@ use crate::body::Body;
 use crate::failure::{Failure, message, quote};
 use crate::spread::SpreadTally;
 
-/// Longest body of a refusal that is read for its message.
+/// Of a refusal, read for its message.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
-/// Longest answer in one body.
 const WHOLE_BYTES_MAX: usize = 256 << 20;
 
-/// How the body of the answer is read, known from its head.
+/// Known from the head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reading {
     Head,
@@ -27,11 +26,11 @@ enum Reading {
     Whole,
     /// A status other than 200.
     Refusal(u16),
-    /// A status of 200 without a stream of events.
+    /// Status 200 without an event stream.
     NoEvents,
 }
 
-/// Buffers and counters that a worker lends to whichever exchange is reading.
+/// A worker's buffers and counters, lent to the exchange that is reading.
 pub(crate) struct ReadBuffers<'a> {
     pub(crate) spans: &'a mut Vec<Range<usize>>,
     pub(crate) gap_bound: &'a mut SpreadTally,
@@ -40,9 +39,8 @@ pub(crate) struct ReadBuffers<'a> {
 #[derive(Debug)]
 pub(crate) struct ExchangeEnd {
     pub(crate) row: RequestRow,
-    /// How a complete answer was counted.
     pub(crate) note: Option<AnswerNote>,
-    /// Its text, where its tokens are still to be counted.
+    /// Where its tokens are still to be counted.
     pub(crate) text: Option<String>,
 }
 
@@ -61,21 +59,20 @@ pub(crate) struct Exchange {
     stream: bool,
     pub(crate) head: Vec<u8>,
     pub(crate) body: Body,
-    /// Bytes of head and body, and how many of them the kernel has.
+    /// Bytes of head and body, and how many were sent.
     pub(crate) length: usize,
     pub(crate) sent: usize,
-    /// Time that it waited for its own connection.
+    /// Start of the wait for its own connection.
     pub(crate) connect_began: Option<Nanos>,
     pub(crate) connected: Option<Nanos>,
-    /// How much later than the connection's beginning it can have been noticed.
+    /// Most delay between the connection's start and its detection.
     pub(crate) noticed_late: Nanos,
     pub(crate) start: Option<Nanos>,
     pub(crate) sent_at: Nanos,
     reading: Reading,
     pub(crate) answer: Answer,
-    /// A body that is not a stream of events.
     text: Vec<u8>,
-    /// When the worker last knew that nothing of the body in one piece had come.
+    /// The last time at which nothing of a whole body had arrived.
     whole_earliest: Nanos,
 }
 
@@ -112,7 +109,7 @@ impl Exchange {
         }
     }
 
-    /// Prepares for a request; buffers keep their capacity.
+    /// Buffers keep their capacity.
     pub(crate) fn reset(&mut self, id: u64, endpoint: usize, due: Due, requested: Requested) {
         (self.id, self.endpoint, self.due, self.requested) = (id, endpoint, due, requested);
         self.body = Body::default();
@@ -128,7 +125,7 @@ impl Exchange {
         self.answer.reset(keep);
     }
 
-    /// Reads bytes of the answer. True when it is complete.
+    /// True when the answer is complete.
     pub(crate) fn handle_bytes(
         &mut self,
         parser: &mut ResponseParser,
@@ -142,7 +139,7 @@ impl Exchange {
         let spans = &mut *buffers.spans;
         let base = bytes.as_ptr() as usize;
         let progress = parser.feed(bytes, &mut |span: &[u8]| {
-            // Slices of `bytes`, by the parser's contract.
+            // The parser returns slices of `bytes`.
             let start = span.as_ptr() as usize - base;
             spans.push(start..start + span.len());
         });
@@ -194,7 +191,7 @@ impl Exchange {
         let is_first = self.answer.first_byte.is_none();
         if is_first && self.reading == Reading::NoEvents {
             let begins = buffers.spans.first().map_or(&[][..], |span| &bytes[span.clone()]);
-            // Some servers give a stream of events another type.
+            // Some servers send an event stream with another type.
             if [&b"data:"[..], b"event:", b": "].iter().any(|field| begins.starts_with(field)) {
                 self.reading = Reading::Events;
             }
@@ -281,7 +278,7 @@ impl Exchange {
         Failure::Status(status, words)
     }
 
-    /// From the due time to the first byte sent, without the time that connecting took.
+    /// From due time to first byte sent, without the time to connect.
     pub(crate) fn send_lag(&self) -> Option<Nanos> {
         let connecting = match (self.connect_began, self.connected) {
             (Some(began), Some(connected)) => connected.saturating_sub(began),
@@ -290,14 +287,12 @@ impl Exchange {
         Some(self.start?.saturating_sub(self.due.at + connecting))
     }
 
-    /// How much later than its start the server can have had the whole request, because sending it
-    /// took so long.
+    /// Most time from start until the server can have the whole request.
     fn send_time(&self) -> Nanos {
         self.start.map_or(Nanos::ZERO, |start| self.sent_at.saturating_sub(start))
     }
 
-    /// The bound of a time from the due time to an event whose arrival has a bound of its own: what
-    /// the generator itself can have added.
+    /// Bound of a time from due time to an event: what the generator itself can have added.
     fn bound(&self, event: Nanos) -> Nanos {
         let late = self.send_lag().unwrap_or_default() + self.noticed_late;
         event + late + self.send_time() + self.requested.kernel_path
@@ -311,7 +306,7 @@ impl Exchange {
         let request = &self.due.request;
         let answer = &self.answer;
         let reads = answer.reads.max(1) as f32;
-        // A request that was never sent counts from its abort.
+        // An unsent request counts from its abort.
         let start = self.start.unwrap_or(end);
         RequestRow {
             request: self.id,
@@ -343,8 +338,8 @@ impl Exchange {
         }
     }
 
-    /// The row of an answer that is complete. `usage` does not tell tiers apart: what a cache
-    /// served stands under the GPU.
+    /// Row of a complete answer. `usage` does not distinguish tiers, so cached tokens are the
+    /// GPU's.
     pub(crate) fn done_row(&self, complete: &Complete) -> RequestRow {
         let mut row = self.row(Outcome::Done, complete.end);
         row.prompt_tokens = complete.prompt_tokens;
@@ -359,7 +354,7 @@ impl Exchange {
         RequestRow { error: Some(failure.to_string()), ..self.row(Outcome::Failed, at) }
     }
 
-    /// The row of a request that was aborted at the end of the cell, with the tokens it had.
+    /// Row of a request aborted at the end of the cell, with the tokens it had.
     pub(crate) fn unfinished_row(&self, at: Nanos) -> RequestRow {
         self.row(Outcome::Unfinished, at)
     }

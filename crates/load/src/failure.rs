@@ -1,36 +1,32 @@
-//! Why one request failed, in one line.
-
 use std::fmt;
 
 use weir_model::Nanos;
 
-/// Longest text of a server that an error repeats, in characters.
+/// Characters of a server's text in an error.
 const QUOTE_CHARACTERS_MAX: usize = 200;
 
-/// Why one request failed. Rows keep its text; the word before the first colon is the kind.
+/// Rows keep its text; the word before the first colon is the kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// No connection came about.
     Connect(String),
-    /// Something took longer than allowed.
     Timeout(String, Nanos),
-    /// The server answered with another status than 200; its message, cut.
+    /// A status other than 200, and the server's message, cut.
     Status(u16, String),
     /// The answer ended too early.
     Truncated(String),
-    /// An event is not what the interface promises.
+    /// An event violates the interface.
     Malformed(String),
-    /// Tokens are missing or too many.
+    /// Missing or surplus tokens.
     Tokens(String),
-    /// Not HTTP as it should be.
+    /// Invalid HTTP.
     Protocol(String),
     Tls(String),
-    /// A later turn of a session whose earlier answer is missing.
+    /// A later turn whose earlier answer is missing.
     Session(String),
 }
 
 impl Failure {
-    /// The same without secrets, which servers repeat in refusals.
+    /// Removes secrets, which servers repeat in refusals.
     pub(crate) fn without(mut self, secrets: &[String]) -> Self {
         let (Self::Connect(text)
         | Self::Timeout(text, _)
@@ -67,9 +63,9 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What a server said, on one line and cut: control characters become spaces, spaces run together.
+/// On one line and cut; control characters become spaces, and spaces are joined.
 pub(crate) fn quote(bytes: &[u8]) -> String {
-    // Four bytes per character at most; twice that leaves room for runs of spaces.
+    // At most four bytes per character, and as many again for runs of spaces.
     let cut = &bytes[..bytes.len().min(QUOTE_CHARACTERS_MAX * 8)];
     let text = String::from_utf8_lossy(cut);
     let mut line = String::new();
@@ -93,7 +89,7 @@ pub(crate) fn quote(bytes: &[u8]) -> String {
     line
 }
 
-/// The message in the body of an error: `error.message`, `message`, `detail`, else all of it.
+/// `error.message`, `message` or `detail` of an error body, else all of it.
 pub(crate) fn message(body: &[u8]) -> String {
     let Ok(json) = serde_json::from_slice::<serde_json::Value>(body) else {
         return quote(body);

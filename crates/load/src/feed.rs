@@ -1,7 +1,7 @@
-//! Sessions with their bodies, made ahead of time by a thread of its own.
+//! Sessions with their bodies, prepared by a separate thread.
 //!
-//! In a closed loop all workers take from one queue, so that a fast one is never kept waiting by a
-//! slow one's backlog. Otherwise sessions are dealt in turn, as due times are.
+//! In a closed loop all workers share one queue, so that no backlog of one makes another wait.
+//! Otherwise sessions are assigned in turn, like due times.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -17,15 +17,14 @@ use crate::clock::Clock;
 use crate::config::{LoadConfig, LoadShape};
 use crate::error::LoadError;
 
-/// Bytes of bodies that wait to be sent. Beyond it the feeder waits, whatever the counts say.
+/// Limit of waiting bodies in bytes, whatever the counts are.
 const READY_BYTES_MAX: usize = 256 << 20;
-/// Sessions that wait per worker in an open loop: a burst at a million requests per second lasts
-/// longer than the encoding of as many short prompts.
+/// Waiting sessions per worker in an open loop. A burst of a million requests per second outlasts
+/// the encoding of as many short prompts.
 const READY_OPEN: usize = 256;
-/// Sessions that wait at most in a closed loop. At least one per user, as all may start at once.
+/// Waiting sessions in a closed loop; at least one per user, as all may start at once.
 const READY_USERS_MIN: usize = 64;
 
-/// A session and the bodies of its turns.
 #[derive(Debug)]
 pub(crate) struct PreparedSession {
     pub(crate) session: Session,
@@ -48,7 +47,6 @@ impl Waiting {
     }
 }
 
-/// Sessions from the feeder to workers.
 #[derive(Debug)]
 pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
@@ -72,8 +70,8 @@ impl Queue {
             || (waiting.bytes >= self.bytes_max && !waiting.sessions.is_empty())
     }
 
-    /// Half empty: time to wake the feeder. Waking it for each session would cost the worker that
-    /// takes it a switch of threads per request.
+    /// At half, the feeder is woken. Waking it for each session would cost the worker a context
+    /// switch per request.
     fn is_low(&self, waiting: &Waiting) -> bool {
         let (sessions, bytes) = (waiting.sessions.len(), waiting.bytes);
         sessions == 0 || (sessions * 2 <= self.sessions_max && bytes * 2 <= self.bytes_max)
@@ -95,7 +93,7 @@ impl Queue {
         true
     }
 
-    /// `None`: there are no more. `waited` is called before it has to wait.
+    /// None at the end. `waited` is called before a wait.
     fn take(&self, waited: impl FnOnce()) -> Option<PreparedSession> {
         let mut waiting = self.lock();
         let mut waited = Some(waited);
@@ -123,8 +121,7 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// A worker receives no more. Sessions of a queue without receivers are dropped, so that the
-    /// other workers get theirs.
+    /// A queue without receivers drops its sessions, so that other workers get theirs.
     pub(crate) fn close_receiver(&self) {
         let mut waiting = self.lock();
         waiting.receivers = waiting.receivers.saturating_sub(1);
@@ -140,7 +137,6 @@ impl Queue {
         self.lock().is_abandoned()
     }
 
-    /// Waits until it is full or complete.
     fn wait_filled(&self) {
         let mut waiting = self.lock();
         while !self.is_full(&waiting) && !waiting.is_over && !waiting.is_abandoned() {
@@ -149,7 +145,7 @@ impl Queue {
     }
 }
 
-/// The queues of a cell, one per worker; the same one for all in a closed loop.
+/// One per worker; in a closed loop the same one for all.
 #[derive(Debug)]
 pub(crate) struct Feed {
     queues: Vec<Arc<Queue>>,
@@ -175,7 +171,7 @@ impl Feed {
         self.queues[worker].clone()
     }
 
-    /// Prepares sessions until they end or no worker receives any more.
+    /// Ends with the sessions or the last receiver.
     pub(crate) fn run(
         &self,
         config: &LoadConfig,
@@ -203,27 +199,25 @@ impl Feed {
         result
     }
 
-    /// Closes all receivers and wakes everybody who waits.
+    /// Wakes all waiting threads.
     pub(crate) fn abandon(&self) {
         self.queues.iter().for_each(|queue| queue.abandon());
     }
 
-    /// Waits until everything that fits is prepared, so that a burst at the start finds its bodies.
+    /// Waits until the queues are full, so that a burst at the start finds its bodies.
     pub(crate) fn wait_filled(&self) {
         self.queues.iter().for_each(|queue| queue.wait_filled());
     }
 }
 
-/// A session of a worker.
 #[derive(Debug)]
 pub(crate) struct OpenSession {
-    /// Taken when they are sent.
+    /// Taken when sent.
     pub(crate) bodies: Vec<Body>,
-    /// The server's own answers, where later turns quote them.
+    /// The server's answers, if later turns quote them.
     pub(crate) answers: Vec<Option<Vec<u32>>>,
-    /// Unfinished turns.
     pub(crate) left: usize,
-    /// When the last of the others ended. They may be noticed in another order.
+    /// Latest end of its other turns, which may be detected out of order.
     pub(crate) ended: Nanos,
 }
 
@@ -232,11 +226,11 @@ pub(crate) struct Intake {
     queue: Arc<Queue>,
     clock: Clock,
     pub(crate) open_sessions: HashMap<u64, OpenSession>,
-    /// Time that passed while the worker waited for a session.
+    /// Time in which the worker waited for a session.
     pub(crate) starved: Nanos,
 }
 
-/// The worker's end of the feed, as the source that its demand draws from.
+/// Session source of a worker's demand.
 #[derive(Debug, Clone)]
 pub(crate) struct WorkerSource(pub(crate) Rc<RefCell<Intake>>);
 
@@ -248,8 +242,7 @@ impl WorkerSource {
 }
 
 impl SessionSource for WorkerSource {
-    /// Waits if the feeder is behind: arrivals are stamped by the kernel meanwhile, and the time
-    /// counts as starved.
+    /// Waits if the feeder is late, counted as starved. The kernel stamps arrivals meanwhile.
     fn next_session(&mut self) -> Option<Session> {
         let intake = &mut *self.0.borrow_mut();
         let clock = intake.clock;

@@ -1,13 +1,12 @@
 //! Generate and time requests over HTTP. Nothing but I/O on the timed path.
 //!
-//! Owns the measured client: connections, request bodies, the moments at which answers arrive, and
-//! the certificate that says how wrong those moments can be. It does not own what is requested when
-//! (`weir-workload`), how HTTP is spelled (`weir-http`), or what is done with the rows (the sink).
+//! Measures requests over HTTP: connections, bodies, arrival times, and a certificate of their
+//! error. `weir-workload` decides what is requested when, `weir-http` parses, and the sink takes
+//! the rows.
 //!
-//! Each worker is one thread with an event loop of its own instead of an asynchronous runtime,
-//! because a bound of the error of a time rests on knowing when each poll returned and what it had
-//! seen: a socket that the last poll did not report had no data then. The kernel stamps what
-//! arrives, so that a late worker is late for itself and not for the figures.
+//! Each worker is a thread with its own event loop instead of an asynchronous runtime. Error bounds
+//! need the time of each poll and its result: a socket that the last poll did not report was empty.
+//! The kernel stamps arrivals, so a late worker does not change the figures.
 
 mod answer;
 mod body;

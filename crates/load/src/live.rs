@@ -1,7 +1,7 @@
 //! Progress of a run for a terminal, and its abort.
 //!
-//! Workers touch atomics once per turn or request. The thread that takes the rows owns the
-//! distributions, so that no worker waits for a lock.
+//! Workers update atomics once per turn or request. The thread that takes the rows owns the
+//! distributions, so no worker waits for a lock.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -24,7 +24,6 @@ struct RowTotals {
     last_error: Option<String>,
 }
 
-/// Shared between a run and its watchers.
 #[derive(Debug, Default)]
 pub struct Live {
     is_aborted: AtomicBool,
@@ -32,37 +31,36 @@ pub struct Live {
     clock: Mutex<Option<Clock>>,
     issued: AtomicU64,
     in_flight: AtomicU32,
-    /// Requests of the measured set in flight, plus workers that may still send some. The load goes
-    /// on until it is zero.
+    /// Requests of the measured set in flight, plus workers that may still send some. The load ends
+    /// at zero.
     measured: AtomicU64,
     events: AtomicU64,
     busy: Mutex<Vec<u32>>,
     totals: Mutex<RowTotals>,
 }
 
-/// The state of a run at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LiveSnapshot {
-    /// Since the start of the cell; zero before it.
+    /// Since the start of the cell; zero before.
     pub elapsed: Nanos,
-    /// Requests sent or about to be sent.
+    /// Sent or about to be sent.
     pub issued: u64,
     pub in_flight: u32,
     pub done: u64,
     pub failed: u64,
     /// Aborted at the end.
     pub unfinished: u64,
-    /// Events that arrived, those of failed requests included.
+    /// Includes those of failed requests.
     pub events: u64,
     /// Of answered requests.
     pub output_tokens: u64,
-    /// Prompt tokens of answered requests that a cache served.
+    /// Prompt tokens from a cache, of answered requests.
     pub cached_tokens: u64,
-    /// Time to first token of answered requests, from the due time.
+    /// From the due time, of answered requests.
     pub first_token: Spread,
-    /// Gaps between events of answered requests.
+    /// Between events of answered requests.
     pub gap: Spread,
-    /// Processor time / wall time of each worker, lately.
+    /// Recent CPU time / wall time per worker.
     pub busy: Vec<f64>,
     pub last_error: Option<String>,
 }
@@ -72,7 +70,7 @@ impl Live {
         Self::default()
     }
 
-    /// Ends the run: no more requests are sent, and those in flight are aborted.
+    /// Sends no more requests and aborts those in flight.
     pub fn abort(&self) {
         self.is_aborted.store(true, Relaxed);
         self.wakers.lock().iter().for_each(Waker::wake);
@@ -88,7 +86,7 @@ impl Live {
         self.measured.store(workers as u64, Relaxed);
     }
 
-    /// Registers a worker, which checks [`Live::is_aborted`] afterwards, so that no abort is lost.
+    /// The worker checks [`Live::is_aborted`] afterwards, so that no abort is lost.
     pub(crate) fn register(&self, waker: Waker) {
         self.wakers.lock().push(waker);
     }
@@ -110,8 +108,8 @@ impl Live {
         self.measured.fetch_add(1, Relaxed);
     }
 
-    /// A request of the measured set has ended, or a worker has sent all of its own. The last call
-    /// wakes the workers that keep up the load.
+    /// Called at the end of a measured request, and when a worker has sent all of its own. The last
+    /// call wakes the workers.
     pub(crate) fn measured_ended(&self) {
         if self.measured.fetch_sub(1, Relaxed) == 1 {
             self.wakers.lock().iter().for_each(Waker::wake);
@@ -154,7 +152,7 @@ impl Live {
         }
     }
 
-    /// Since the start of the load; `None` before it.
+    /// Since the start of the load. None before.
     pub fn elapsed(&self) -> Option<Nanos> {
         self.clock.lock().map(Clock::now)
     }

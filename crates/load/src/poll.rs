@@ -1,4 +1,4 @@
-//! Waiting for sockets, for a due time and for another thread, in one call.
+//! One wait for sockets, due times and other threads.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,23 +13,19 @@ use weir_model::Nanos;
 
 use crate::clock::Clock;
 
-/// Key of the timer among the events.
 const TIMER: u64 = u64::MAX;
-/// Key of the call from other threads.
 const CALL: u64 = u64::MAX - 1;
 
-/// Wakes a worker from another thread.
 #[derive(Debug, Clone)]
 pub(crate) struct Waker(Arc<OwnedFd>);
 
 impl Waker {
-    /// Makes the worker's wait return. Fails only when a call is already waiting.
+    /// Fails only when a wake is already pending.
     pub(crate) fn wake(&self) {
         let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
     }
 }
 
-/// A socket that has something.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ready {
     pub(crate) key: u64,
@@ -37,15 +33,14 @@ pub(crate) struct Ready {
     pub(crate) writable: bool,
 }
 
-/// One worker's epoll. Due times go through a timer descriptor, because a time-out of the wait
-/// itself is rounded up to milliseconds on kernels before 5.11.
+/// Due times use a timer descriptor, because kernels before 5.11 round the wait's time-out up to
+/// milliseconds.
 pub(crate) struct Poll {
     epoll: OwnedFd,
     timer: OwnedFd,
     call: Waker,
     events: Vec<epoll::Event>,
-    /// Sockets registered; the list of events is always longer, so that a socket it does not name
-    /// had nothing.
+    /// Registered sockets. The event list is longer, so an unreported socket was empty.
     sockets: usize,
     armed: Option<Nanos>,
 }
@@ -89,7 +84,7 @@ impl Poll {
         Ok(epoll::delete(&self.epoll, socket)?)
     }
 
-    /// Waits until something is there or `until` has come. `at_once` only looks.
+    /// Ends with an event or at `until`. `at_once` does not wait.
     pub(crate) fn wait(
         &mut self,
         clock: Clock,
@@ -112,13 +107,13 @@ impl Poll {
             Err(error) => return Err(error.into()),
         }
         for event in self.events.drain(..) {
-            // The structure is packed: its fields are copied, not borrowed.
+            // The struct is packed: fields are copied, not borrowed.
             let (flags, data) = (event.flags, event.data);
             match data.u64() {
                 TIMER => self.armed = None,
                 CALL => {
                     let mut count = [0u8; 8];
-                    // Nothing to read means that somebody else's wake was read with the last one.
+                    // Empty if the last read also took another thread's wake.
                     let _ = rustix::io::read(&*self.call.0, &mut count);
                 }
                 key => {
@@ -134,7 +129,8 @@ impl Poll {
         Ok(())
     }
 
-    /// Sets the timer if the armed time is not early enough. One that fires too early costs a turn.
+    /// A timer that fires too early costs one turn, so it is set only if the armed time is too
+    /// late.
     fn arm(&mut self, clock: Clock, until: Option<Nanos>) -> io::Result<()> {
         let Some(until) = until else { return Ok(()) };
         if self.armed.is_some_and(|armed| armed <= until) {

@@ -20,15 +20,14 @@ use crate::feed::Feed;
 use crate::live::Live;
 use crate::worker::{CloseReason, GaveUp, Worker, WorkerReport};
 
-/// Batches of up to 64 rows that wait to be taken. With 1,024 gaps each they take 32 MiB; a sink
-/// that is slower than that for long makes workers wait, which the certificate shows.
+/// Waiting batches of up to 64 rows: 32 MiB with 1,024 gaps each. A slower sink makes workers wait,
+/// which the certificate shows.
 const BATCHES_WAITING: usize = 64;
 
-/// Between another program's reading of its clock and the stamp of this kernel lie its write and
-/// the way through both kernels, once for the request and once for the answer. No stamp sees it.
-/// Over loopback it took 4 us on average, and up to 60 us on a busy machine (the server's log as
-/// truth); with cold caches it takes as long as it takes this process, which is measured at the
-/// start. A network adds its own delay, which belongs to the answer.
+/// Lower bound of the time between another program's clock reading and this kernel's stamp: a write
+/// and both kernels, for request and answer. Over loopback it was 4 us on average and up to 60 us
+/// on a busy machine, against the server's log. It is also measured at the start, with cold caches.
+/// A network's delay belongs to the answer.
 const LEAST_KERNEL_PATH: Nanos = Nanos::from_micros(50);
 
 fn kernel_path(measured: Nanos) -> Nanos {
@@ -36,29 +35,26 @@ fn kernel_path(measured: Nanos) -> Nanos {
 }
 
 pub trait Sink: Send {
-    /// One row, in order of end (over several workers: of their arrival here).
+    /// In order of end; with several workers, of arrival here.
     fn row(&mut self, row: RequestRow) -> Result<(), String>;
 }
 
-/// The result of a cell of load, besides its rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadReport {
-    /// Time of day of the start, from which all times count; nanoseconds since 1970.
+    /// Start of all times, in nanoseconds since 1970.
     pub started_unix_ns: u64,
     pub issued: u64,
-    /// Requests of the measured set that were aborted at the end.
+    /// Requests of the measured set aborted at the end.
     pub unfinished: u64,
-    /// The measured window: from the end of the warm-up to the end of the duration or the abort,
-    /// else to the end of the last row.
+    /// From the end of the warm-up to the end of the duration, the abort or else the last row.
     pub window: Window,
-    /// Why the load ended early, if everything failed.
+    /// Set if everything failed.
     pub gave_up: Option<GaveUp>,
-    /// How the tokens of complete answers were counted.
     pub answers: AnswerFacts,
     pub certificate: Certificate,
 }
 
-/// Generates the load to its end. The sink gets the rows on the calling thread.
+/// The sink gets the rows on the calling thread.
 pub fn run<S: SessionSource + Send>(
     config: &LoadConfig,
     source: S,
@@ -85,7 +81,7 @@ pub fn run<S: SessionSource + Send>(
         let feeder = scope.spawn(|| feed.run(config, source).inspect_err(|_| abort()));
         feed.wait_filled();
         let count = config.worker_count();
-        // The clock starts once all threads run, so that requests due at once are not late.
+        // The clock starts once all threads run, so that the first requests are not late.
         let (running, started) = (Arc::new(Barrier::new(count + 1)), Arc::new(OnceLock::new()));
         let (rows, taken) = sync_channel(BATCHES_WAITING);
         let workers: Vec<_> = (0..count)
@@ -119,13 +115,12 @@ pub fn run<S: SessionSource + Send>(
     })
 }
 
-/// The result of a thread; resumes its panic.
+/// Resumes the thread's panic.
 fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Takes rows until all workers are done; returns the end of the last one. An error of the sink
-/// aborts the run and drops the other rows.
+/// Returns the end of the last row. A sink error aborts the run and drops the other rows.
 fn take_rows(
     config: &LoadConfig,
     batches: &Receiver<Vec<ExchangeEnd>>,
@@ -149,8 +144,8 @@ fn take_rows(
     result.map(|()| (last_end, answers)).map_err(LoadError::Sink)
 }
 
-/// The row of a request; its tokens are counted by the tokenizer if nothing else counted them. This
-/// is not done in the timed loop, because it takes as long as several events.
+/// Counts tokens by the tokenizer if nothing else did. Not in the timed loop, because it takes as
+/// long as several events.
 fn counted(config: &LoadConfig, ended: ExchangeEnd, answers: &mut AnswerFacts) -> RequestRow {
     let ExchangeEnd { mut row, note, text } = ended;
     let Some(mut note) = note else { return row };

@@ -1,14 +1,14 @@
-//! Distributions of times at a fixed cost of memory.
+//! Distributions of times in constant memory.
 
 use hdrhistogram::Histogram;
 use weir_model::{Nanos, certificate::Spread};
 
-/// Longer times are counted as this long; no time-out is longer.
+/// Longer times count as this; no time-out is longer.
 const LONGEST_NS: u64 = 24 * 3600 * 1_000_000_000;
-/// Two digits: a quantile is off by 1 % at most, and a histogram takes 40 KB.
+/// Quantiles are off by at most 1 %; a histogram takes 40 KB.
 const DIGITS: u8 = 2;
 
-/// Collects times; quantiles are off by at most 1 %, mean and maximum are exact.
+/// Mean and maximum are exact.
 #[derive(Debug, Clone)]
 pub(crate) struct SpreadTally {
     histogram: Histogram<u64>,
@@ -29,7 +29,6 @@ impl SpreadTally {
         self.record_many(time, 1);
     }
 
-    /// The same time, several times.
     pub(crate) fn record_many(&mut self, time: Nanos, times: u64) {
         self.histogram.saturating_record_n(time.get(), times);
         self.sum_ns += u128::from(time.get()) * u128::from(times);
@@ -44,7 +43,7 @@ impl SpreadTally {
 
     pub(crate) fn spread(&self) -> Spread {
         let count = self.histogram.len();
-        // A quantile is the upper end of its bucket, which may lie above the largest value.
+        // A quantile is the upper end of its bucket, perhaps above the largest value.
         let quantile = |q| Nanos(self.histogram.value_at_quantile(q)).min(self.max);
         Spread {
             count,

@@ -18,15 +18,14 @@ use weir_model::Nanos;
 
 use crate::clock::DayOffset;
 
-/// From the kernel's look at its list, or from the wake-up, to the return of the call: a copy of
-/// the events and a switch to user mode. Generous, as both are a few microseconds.
+/// From the kernel's check or wake-up to the return of the call: a copy of the events and a switch
+/// to user mode. Both take a few microseconds.
 const RETURN_SLACK: Nanos = Nanos::from_micros(30);
 
-/// Longest time between two samples of the delay. A sample counts from the one before, and costs a
-/// microsecond.
+/// Between two samples of the delay. A sample costs a microsecond.
 const SAMPLE_INTERVAL: Nanos = Nanos::from_millis(1);
 
-/// Time that this thread was ready to run and waited for a CPU, as the kernel counts it.
+/// Time in which this thread was runnable without a CPU, as the kernel counts it.
 #[derive(Debug)]
 pub(crate) struct RunDelay {
     file: Option<File>,
@@ -34,7 +33,7 @@ pub(crate) struct RunDelay {
 }
 
 impl RunDelay {
-    /// For the calling thread. Without the file the bounds are wider, never wrong.
+    /// Without the file the bounds are wider.
     pub(crate) fn of_this_thread() -> Self {
         let file = File::open("/proc/thread-self/schedstat").ok();
         let mut delay = Self { file, last_ns: 0 };
@@ -49,12 +48,10 @@ impl RunDelay {
         text.split_ascii_whitespace().nth(1)?.parse().ok()
     }
 
-    /// Waited since the thread began.
     fn total(&self) -> Option<Nanos> {
         self.read().map(Nanos)
     }
 
-    /// Since the last call.
     fn since_last(&mut self) -> Option<Nanos> {
         let now = self.read()?;
         let since = now.saturating_sub(self.last_ns);
@@ -63,22 +60,21 @@ impl RunDelay {
     }
 }
 
-/// One call of the poll.
 #[derive(Debug, Clone, Copy)]
 struct Wait {
     began: Nanos,
     ended: Nanos,
-    /// At least as long as the thread waited for a CPU within the call, if it was sampled.
+    /// Upper bound of the wait for a CPU within the call, if sampled.
     delay: Option<Nanos>,
 }
 
 impl Wait {
-    /// A call that took no longer than its own work neither slept nor was interrupted.
+    /// The call took no longer than its own work, so it neither slept nor was interrupted.
     fn is_brief(&self) -> bool {
         self.ended.saturating_sub(self.began) <= RETURN_SLACK
     }
 
-    /// Its end, less what can have passed between a wake-up or a look and the end.
+    /// Its end, less the most time since a wake-up or check.
     fn end_less(&self, delay: Nanos) -> Nanos {
         self.ended.saturating_sub(delay + RETURN_SLACK)
     }
@@ -88,10 +84,10 @@ impl Wait {
 pub(crate) struct Turn {
     previous: Wait,
     current: Wait,
-    /// Both clocks, as of this turn.
+    /// As of this turn.
     pub(crate) day: DayOffset,
     run_delay: RunDelay,
-    /// Last regular sample of the delay.
+    /// Of the delay; regular samples only.
     sampled_at: Nanos,
 }
 
@@ -115,14 +111,14 @@ impl Turn {
         self.day = day;
     }
 
-    /// How long the thread has been ready to run and waited for a CPU, since it began.
+    /// Time without a CPU since the thread began.
     pub(crate) fn cpu_wait(&self) -> Option<Nanos> {
         self.run_delay.total()
     }
 
-    /// No byte that the current poll reported on a socket can have arrived before this.
-    /// `empty_since`: a time at which that socket was empty; `was_drained`: the last read left it
-    /// empty, so that earlier polls would have reported what came later.
+    /// No byte that the current poll reported arrived before this. `empty_since`: a time at which
+    /// the socket was empty. `was_drained`: the last read emptied it, so earlier polls would have
+    /// reported later bytes.
     pub(crate) fn earliest(&mut self, empty_since: Nanos, was_drained: bool) -> Nanos {
         if !was_drained {
             return empty_since;
@@ -130,7 +126,7 @@ impl Turn {
         empty_since.max(self.looked()).max(self.woken())
     }
 
-    /// The delay since the last sample, which covers the current call.
+    /// Since the last sample, which covers the current call.
     fn current_delay(&mut self) -> Option<Nanos> {
         if self.current.delay.is_none() {
             self.current.delay = self.run_delay.since_last();
@@ -138,18 +134,18 @@ impl Turn {
         self.current.delay
     }
 
-    /// When the previous poll looked, at the earliest.
+    /// Earliest time at which the previous poll checked.
     fn looked(&mut self) -> Nanos {
         if self.previous.is_brief() {
             return self.previous.began;
         }
-        // Without a sample in the previous turn, its delay is part of the next sample.
+        // Without a sample in the previous turn, the next sample contains its delay.
         let delay = self.previous.delay.or_else(|| self.current_delay());
         let looked = delay.map_or(Nanos::ZERO, |delay| self.previous.end_less(delay));
         looked.max(self.previous.began)
     }
 
-    /// When the current poll was woken, at the earliest; zero if it may not have slept.
+    /// Earliest wake-up of the current poll; zero if it may not have slept.
     fn woken(&mut self) -> Nanos {
         if self.current.is_brief() {
             return Nanos::ZERO;
@@ -182,11 +178,11 @@ mod tests {
         let mut turn = turn();
         poll(&mut turn, 1000, 1010);
         poll(&mut turn, 1100, 1105);
-        // The poll at 1000 did not sleep: it looked after 1000.
+        // The poll at 1000 did not sleep: it checked after 1000.
         assert_eq!(turn.earliest(Nanos::ZERO, true), Nanos::from_micros(1000));
         // A socket read at 1050 was empty then.
         assert_eq!(turn.earliest(Nanos::from_micros(1050), true), Nanos::from_micros(1050));
-        // One that was not read to its end says nothing by not being reported.
+        // An undrained socket tells nothing by not being reported.
         assert_eq!(turn.earliest(Nanos::from_micros(5), false), Nanos::from_micros(5));
     }
 
@@ -198,7 +194,7 @@ mod tests {
         poll(&mut turn, 9001, 9002);
         let looked = Nanos::from_micros(9000 - 200) - RETURN_SLACK;
         assert_eq!(turn.earliest(Nanos::ZERO, true), looked);
-        // Where the delay is not known, only that it looked after it was called.
+        // Without a known delay, it only checked after its call.
         turn.previous.delay = None;
         assert_eq!(turn.earliest(Nanos::ZERO, true), Nanos::from_micros(1000));
     }
@@ -212,7 +208,7 @@ mod tests {
             assert!(std::env::var_os("CI").is_none());
             return;
         }
-        // As if the poll had slept for 1000 s: this thread has not waited nearly as long.
+        // A poll of 1000 s, with far less delay.
         poll(&mut turn, 0, 1_000_000_000);
         let earliest = turn.earliest(Nanos::ZERO, true);
         assert!(earliest > Nanos::from_secs(900) && earliest < Nanos::from_secs(1000));

@@ -1,7 +1,7 @@
 //! One thread with its own loop, without locks.
 //!
-//! A turn of the loop: send due requests; wait; sample both clocks; for each readable socket, read
-//! once, feed the bytes to the exchange, and send at once what has become due by it.
+//! A turn sends due requests, waits, samples both clocks, then reads each readable socket once.
+//! What becomes due by a read is sent at once.
 
 mod pool;
 mod traffic;
@@ -31,22 +31,21 @@ use crate::poll::{Poll, Ready};
 use crate::turn::{RunDelay, Turn};
 use pool::Pool;
 
-/// Bytes that one read takes at most: 300 events.
+/// 300 events.
 const READ_BYTES: usize = 64 << 10;
-/// Consecutive failures after which a worker stops: the endpoint is not there, and a closed loop
-/// would write a row for each of 10,000 refusals per second.
+/// Consecutive failures that stop a worker. Without an endpoint a closed loop would write 10,000
+/// rows per second.
 const FAILURES_TO_GIVE_UP: u32 = 1000;
-/// Rows that a worker buffers, and for how long: each batch wakes the receiving thread, a context
-/// switch that should not come with every request.
+/// Buffered rows and their time. Each batch wakes the receiving thread, a context switch that
+/// should not come with every request.
 const ROWS_KEPT: usize = 64;
 const ROWS_KEPT_FOR: Nanos = Nanos::from_millis(100);
-/// Update interval of the displayed CPU share.
+/// Of the displayed CPU share.
 const BUSY_INTERVAL: Nanos = Nanos::from_millis(250);
 
-/// Requests due within it are sent one after another and delay each other.
+/// Requests due within it delay each other.
 const TOGETHER: Nanos = Nanos::from_millis(1);
 
-/// CPU time of a thread since its start.
 #[derive(Debug, Clone, Copy)]
 struct CpuUse {
     cpu_time: Nanos,
@@ -54,23 +53,22 @@ struct CpuUse {
     cpu_wait: Option<Nanos>,
 }
 
-/// Why a worker sends no more requests.
+/// Why no more requests are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CloseReason {
-    /// An abort or too many failures.
+    /// By an abort or too many failures.
     CutOff(Nanos),
-    /// The duration is over, and the requests that were due in it have ended or timed out. Requests
-    /// sent afterwards, which only kept up the load, are not waited for.
+    /// The duration is over, and its requests have ended or timed out. Later requests, which only
+    /// kept up the load, are not waited for.
     Drained,
-    /// The request limit is reached, or there are no more sessions.
+    /// At the request limit, or without further sessions.
     Exhausted,
 }
 
-/// That so many requests in a row failed that no more were sent.
+/// Too many requests failed in a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GaveUp {
     pub requests: u32,
-    /// Why the last of them did.
     pub last: String,
 }
 
@@ -91,11 +89,11 @@ pub(crate) struct Worker<'a> {
     workers: u64,
     live: &'a Live,
     rows: SyncSender<Vec<ExchangeEnd>>,
-    /// Rows not handed over yet, and since when.
+    /// Pending rows, and the time of the oldest.
     kept_rows: Vec<ExchangeEnd>,
     kept_since: Nanos,
     clock: Clock,
-    /// The last time that was read from the clock.
+    /// Last reading of the clock.
     now: Nanos,
     poll: Poll,
     turn: Turn,
@@ -103,36 +101,33 @@ pub(crate) struct Worker<'a> {
     taken: WorkerSource,
     demand: Demand<WorkerSource>,
     pool: Pool,
-    /// Exchanges without a request, with the room that they have grown.
+    /// Reused for their buffers.
     #[expect(clippy::vec_box, reason = "they move between here and connections as pointers")]
     spare: Vec<Box<Exchange>>,
     in_flight: u64,
-    /// Requests that this worker may send.
+    /// This worker's share of the request limit.
     most: Option<u64>,
-    /// Tokens of every answer, where the caller's own fields decide them; and whether requests say
-    /// how many there may be.
+    /// Answer length set by the caller's fields; and whether requests have a limit.
     limit: Option<Tokens>,
     sends_limit: bool,
     /// Never part of an error text.
     secrets: Vec<String>,
-    /// Prompts are text, so that there is something to count tokens of answers with; and whether an
-    /// answer has shown that the server counts them itself.
+    /// Text prompts have a tokenizer to count answers; and whether the server counts them itself.
     counts_text: bool,
     has_usage: bool,
-    /// Deadlines of requests and of connections, in order, with the connection's key and the
-    /// request they are meant for.
+    /// Deadlines of requests and connections in order, with connection key and request.
     request_deadlines: VecDeque<(Nanos, u64, u64)>,
     connect_deadlines: VecDeque<(Nanos, u64, u64)>,
     buffer: Vec<u8>,
-    /// The buffer, decrypted.
+    /// Decrypted bytes.
     plain: Vec<u8>,
     spans: Vec<Range<usize>>,
     counters: WorkerCounters,
-    /// What this thread had used at the start of the window, once that has come.
+    /// At the start of the window, once it began.
     window_start: Option<CpuUse>,
-    /// When the first of the latest requests that are due together was due, and their number.
+    /// First due time of the latest requests due together, and their number.
     due_together: (Nanos, u64),
-    /// All that was due in the window has been sent.
+    /// Everything due in the window was sent.
     is_window_over: bool,
     closed: Option<CloseReason>,
     closed_at: Nanos,
@@ -158,7 +153,6 @@ fn share(config: &LoadConfig, index: usize, workers: usize) -> Result<(Load, u32
 }
 
 impl<'a> Worker<'a> {
-    /// Sets up the calling thread as a worker.
     pub(crate) fn new(
         config: &'a LoadConfig,
         endpoints: &'a [Endpoint],
@@ -175,7 +169,7 @@ impl<'a> Worker<'a> {
         if let Some(core) = config.client.core(index) {
             pin(core).map_err(|cause| refuse(&format!("run on core {core}"), cause))?;
         }
-        // Waits end when they are due and not up to 50 us later; without it they are late.
+        // Without it, timers fire up to 50 us late.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         let poll = Poll::new().map_err(|error| refuse("wait for sockets", error.to_string()))?;
         live.register(poll.waker());
@@ -230,7 +224,6 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// Runs to the end of the cell.
     pub(crate) fn run(mut self) -> Result<WorkerReport, LoadError> {
         let mut ready: Vec<Ready> = Vec::new();
         loop {
@@ -269,7 +262,6 @@ impl<'a> Worker<'a> {
         Ok(self.into_report())
     }
 
-    /// Starts and ends the window, and closes the load when its time has come.
     fn update_window(&mut self) {
         if self.window_start.is_none() && self.now >= self.config.warmup {
             self.window_start = Some(self.cpu_use());
@@ -291,8 +283,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// After the window the load goes on while requests that were due in it are in flight at any
-    /// worker, so that their conditions do not change.
+    /// After the window the load goes on while any worker has requests of the window in flight, so
+    /// that their conditions do not change.
     fn end_duration(&mut self) {
         if !self.is_window_over {
             self.issue_due();
@@ -309,12 +301,10 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// When requests of the window time out.
     fn drain_end(&self) -> Option<Nanos> {
         Some(self.config.duration? + self.config.client.drain)
     }
 
-    /// Sends no more requests.
     fn close(&mut self, how: CloseReason) {
         self.closed = Some(how);
         self.closed_at = self.now;
@@ -334,7 +324,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Ends the measured window: later counts do not belong to it.
+    /// Later counts are outside of the window.
     fn end_window(&mut self) {
         if let Some(before) = self.window_start {
             let after = self.cpu_use();
@@ -346,7 +336,7 @@ impl<'a> Worker<'a> {
         self.counters.starved = self.taken.0.borrow().starved;
     }
 
-    /// Whether a request belongs to the measured set, by when it was due.
+    /// By due time.
     fn is_measured(&self, exchange: &Exchange) -> bool {
         self.config.window().measures(exchange.due.at)
     }
@@ -355,7 +345,7 @@ impl<'a> Worker<'a> {
         CpuUse { cpu_time: thread_cpu_time(), cpu_wait: self.turn.cpu_wait() }
     }
 
-    /// Counts how many requests of the measured set are due at the same moment.
+    /// Counts requests of the measured set due at the same moment.
     fn note_due(&mut self, at: Nanos) {
         let (first, together) = self.due_together;
         let is_near = together > 0 && at.saturating_sub(first) <= TOGETHER;
@@ -384,8 +374,8 @@ impl<'a> Worker<'a> {
         due.into_iter().chain(deadlines).chain([warm, rows]).flatten().min()
     }
 
-    /// Sends all due requests. Before the end of the window it sends none that is due after it: the
-    /// end may have passed since this turn read the clock.
+    /// Until the window has ended, sends none due after it: its end may have passed since this turn
+    /// read the clock.
     fn issue_due(&mut self) {
         let last = match self.config.duration {
             Some(end) if !self.is_window_over => end.saturating_sub(Nanos(1)),
@@ -435,7 +425,7 @@ impl<'a> Worker<'a> {
         self.dispatch(exchange);
     }
 
-    /// Takes the body that the feeder prepared, and puts the server's own answers into it.
+    /// Inserts the server's own answers into the prepared body.
     fn load_body(&mut self, exchange: &mut Exchange) -> Result<(), Failure> {
         let mut intake = self.taken.0.borrow_mut();
         let request = &exchange.due.request;
@@ -456,7 +446,7 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// A request has ended, with its row. `at`: when the server was done with it.
+    /// `at`: when the server was done with it.
     fn end(&mut self, exchange: Box<Exchange>, ended: ExchangeEnd, mut at: Nanos) {
         self.live.request_ended();
         self.in_flight -= 1;
@@ -495,7 +485,7 @@ impl<'a> Worker<'a> {
 
     fn send_rows(&mut self) {
         let rows = std::mem::replace(&mut self.kept_rows, Vec::with_capacity(ROWS_KEPT));
-        // The receiver is gone only when the run is being aborted.
+        // The receiver is gone only during an abort.
         let _ = self.rows.send(rows);
     }
 
@@ -504,7 +494,7 @@ impl<'a> Worker<'a> {
         self.last_failure = failure.to_string();
     }
 
-    /// A request that never got to a connection.
+    /// A request that failed without a connection.
     fn fail_unsent(&mut self, exchange: Box<Exchange>, failure: &Failure) {
         self.note_failure(failure);
         let row = exchange.failed_row(failure, self.now);
@@ -515,7 +505,7 @@ impl<'a> Worker<'a> {
         self.pool.events
     }
 
-    /// The end: what is still in flight is recorded as it stands.
+    /// Records the requests in flight as unfinished.
     fn into_report(mut self) -> WorkerReport {
         if self.closed == Some(CloseReason::Exhausted) {
             self.end_window();
@@ -537,8 +527,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Sessions that the schedule of an open loop has in the window; nothing where the arrivals
-    /// are not a schedule, or ended by themselves.
+    /// Sessions that an open loop's schedule has in the window. None without a schedule, or if the
+    /// arrivals ended by themselves.
     fn scheduled_sessions(&self) -> Option<u64> {
         let end = match self.closed {
             Some(CloseReason::Drained) => self.config.duration?,

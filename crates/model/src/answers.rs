@@ -1,4 +1,4 @@
-//! How the tokens of a level's answers were counted, and where answers were not as they were asked.
+//! How the tokens of a level's answers were counted, and where lengths differ from the request.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,12 +8,12 @@ use crate::units::{Nanos, Tokens};
 /// A prompt counts as cut where the server read less than this share of it. Tokenizers and chat
 /// templates differ by less.
 const PROMPT_SHARE_MIN: f64 = 0.9;
-/// A prompt counts as longer than asked above this share of it, and this many tokens: a chat
-/// template adds a few dozen.
+/// A prompt counts as longer than requested above this share and this many tokens: a chat template
+/// adds a few dozen.
 const PROMPT_SHARE_MAX: f64 = 1.1;
 const PROMPT_EXTRA_TOKENS: u32 = 64;
-/// An answer of so many tokens came in one piece where they took less than this each: no engine
-/// makes a token in that time.
+/// An answer of so many tokens came in one piece if each took less than this: no engine makes a
+/// token in that time.
 const PIECE_TOKENS: u32 = 8;
 const PIECE_TIME: Nanos = Nanos::from_micros(20);
 
@@ -22,25 +22,22 @@ pub enum TokenCount {
     #[default]
     Usage,
     TokenIds,
-    /// Nothing: the answer ended by its limit (`finish_reason` is `length`), which is taken.
+    /// The answer ended by its limit (`finish_reason` is `length`), which is taken as its length.
     Asked,
     Tokenizer,
-    /// The events of the stream, of which each may carry part of a token, or several.
+    /// The events of the stream; one may carry part of a token, or several.
     Events,
 }
 
-/// How one answer was counted, beside what was asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AnswerNote {
     pub counted: TokenCount,
-    /// Tokens of the prompt as it was sent.
     pub asked_prompt: Tokens,
     pub asked_output: Tokens,
-    /// Events that brought output.
     pub events: u32,
 }
 
-/// Requests in which the number of tokens was another than the one asked for.
+/// Requests whose number of tokens differs from the requested one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OtherLength {
@@ -67,23 +64,18 @@ impl OtherLength {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AnswerFacts {
-    /// Answers whose tokens the server's `usage` counts.
     pub by_usage: u64,
     pub by_token_ids: u64,
-    /// Answers that ended by their limit, whose tokens are taken to be as many.
+    /// Answers that ended by their limit, which is taken as their length.
     pub by_limit: u64,
-    /// Answers whose text a tokenizer counted.
     pub by_tokenizer: u64,
-    /// Answers of which only the events are known: their number stands for that of their tokens.
+    /// Answers of which only the events are known; their number stands for that of the tokens.
     pub by_events: u64,
-    /// Answers that came in more events than they have tokens.
     pub more_events: u64,
     /// Answers whose tokens came all at once: the engine or something before it held them back.
     #[serde(default)]
     pub in_one_piece: u64,
-    /// Answers with fewer tokens than asked.
     pub ended_early: OtherLength,
-    /// Answers with more tokens than asked.
     pub went_on: OtherLength,
     /// Prompts of which the server read much less than was sent.
     pub prompts_cut: OtherLength,
@@ -121,7 +113,6 @@ impl AnswerFacts {
         }
     }
 
-    /// Adds another level's.
     pub fn merge(&mut self, other: &Self) {
         self.by_usage += other.by_usage;
         self.by_token_ids += other.by_token_ids;
@@ -140,7 +131,7 @@ impl AnswerFacts {
         self.by_usage + self.by_token_ids + self.by_limit + self.by_tokenizer + self.by_events
     }
 
-    /// Whether figures of tokens are partly figures of events.
+    /// Whether some token figures are counts of events.
     pub const fn counts_events(&self) -> bool {
         self.by_events > 0
     }

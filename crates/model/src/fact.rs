@@ -1,8 +1,8 @@
-//! Facts of the running software: what an engine, its connector and its store say of themselves.
+//! Facts of the running software, as an engine, its connector and its store report them.
 //!
-//! Arms are compared as if they differed in their mechanism alone. Whether they do, the file that
-//! started them does not show: arguments are overridden, settings ignored, other servers asked. So
-//! each part is asked what it is, and what it says is recorded beside the signals.
+//! Arms are compared as if they differed in their mechanism alone. The file that started them does
+//! not prove that: arguments are overridden, settings ignored, other servers queried. So each
+//! part's own report is recorded beside the signals.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,8 +91,7 @@ impl FactKind {
         Self::StoreVersion,
     ];
 
-    /// Whether it belongs to an offload mechanism: arms may differ in it, because it is what they
-    /// are compared for.
+    /// Whether it belongs to an offload mechanism, in which arms may differ.
     pub const fn is_mechanism(self) -> bool {
         matches!(
             self,
@@ -114,7 +113,7 @@ pub enum FactValue {
     Count(u64),
     /// A word of the software itself.
     Text(String),
-    /// Several words, such as the names of connectors; empty where there are none.
+    /// Such as the names of connectors.
     Words(Vec<String>),
 }
 
@@ -136,7 +135,7 @@ impl FactValue {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FactSource {
-    /// `/metrics`: labels of `vllm:cache_config_info`, or which families there are.
+    /// Labels of `vllm:cache_config_info`, or which families there are.
     Metrics,
     VersionAnswer,
     /// `/v1/models`.
@@ -144,16 +143,15 @@ pub enum FactSource {
     StartUpLog,
     /// `/status` of `LMCache`'s server.
     StatusAnswer,
-    /// The command line with which it was started: asked for, and not contradicted.
+    /// The command line it was started with: requested, and not contradicted.
     CommandLine,
     StoreInfo,
 }
 
-/// A fact of one part of an arm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunningFact {
-    /// Which part: `vllm-0`, a URL, `redis`.
+    /// `vllm-0`, a URL, `redis`.
     pub place: String,
     pub value: FactValue,
     pub source: FactSource,
@@ -172,13 +170,13 @@ impl RunningFact {
     }
 }
 
-/// The facts of an arm's parts. A kind that is missing could not be seen, which says nothing of it.
+/// A missing kind could not be observed, which says nothing about it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunningFacts(BTreeMap<FactKind, Vec<RunningFact>>);
 
 impl RunningFacts {
-    /// Adds a fact; what a better source said of the same place before stays.
+    /// Keeps what a better source reported for the same place before.
     pub fn add(&mut self, kind: FactKind, place: &str, value: FactValue, source: FactSource) {
         let known = self.0.entry(kind).or_default();
         if known.iter().all(|fact| fact.place != place) {
@@ -186,7 +184,7 @@ impl RunningFacts {
         }
     }
 
-    /// Adds what others say of places that said nothing of it so far.
+    /// Adds facts only for places that have none yet.
     pub fn extend(&mut self, other: Self) {
         for (kind, facts) in other.0 {
             for RunningFact { place, value, source } in facts {
@@ -199,17 +197,15 @@ impl RunningFacts {
         self.0.is_empty()
     }
 
-    /// What each part says.
     pub fn all(&self, kind: FactKind) -> &[RunningFact] {
         self.0.get(&kind).map_or(&[], Vec::as_slice)
     }
 
-    /// The different values of all parts; empty where it could not be seen.
     pub fn values(&self, kind: FactKind) -> BTreeSet<&FactValue> {
         self.all(kind).iter().map(|fact| &fact.value).collect()
     }
 
-    /// What a place says of itself later that it did not say before. A place that says nothing any
+    /// Later facts of a place that differ from its earlier ones. A place that reports nothing any
     /// more has not changed.
     pub fn changes(&self, later: &Self) -> Vec<FactDifference> {
         let mut changes = Vec::new();
@@ -225,15 +221,13 @@ impl RunningFacts {
     }
 }
 
-/// What two arms differ in.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Differing {
-    /// A property of the running software.
     Fact(FactKind),
-    /// An argument of `vllm_args`, by its flag.
+    /// The flag of `vllm_args`.
     Argument(String),
-    /// A variable of `env`, by its name. Values are not told.
+    /// The name in `env`. Values are not recorded.
     Variable(String),
 }
 
@@ -241,37 +235,34 @@ pub enum Differing {
 #[serde(rename_all = "kebab-case")]
 pub enum ComparedWith {
     Plan,
-    /// The arm that it is compared with, by name.
     Arm(String),
-    /// Another part of the same arm.
     Part(String),
     /// The same part before the load.
     Earlier,
 }
 
-/// Something that is not as it must be for the comparison to say anything of the mechanism.
+/// A difference that keeps the comparison from showing the mechanism.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FactDifference {
     pub differs: Differing,
-    /// Which part of the arm says so; empty for arguments and variables.
+    /// Empty for arguments and variables.
     pub place: String,
-    /// What it is there; nothing where it is not set, and for variables.
+    /// None where it is not set, and for variables.
     pub is: Option<FactValue>,
     pub than: ComparedWith,
-    /// What it is there; nothing where it is not set, and for variables.
+    /// None where it is not set, and for variables.
     pub was: Option<FactValue>,
     /// Arguments of the experiment file that it comes from, with the arm that has them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arguments: Vec<ArmArgument>,
 }
 
-/// An argument that an arm of the experiment file gives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArmArgument {
     pub arm: String,
-    /// The argument with its value: `--num-gpu-blocks-override 257`.
+    /// With its value: `--num-gpu-blocks-override 257`.
     pub argument: String,
 }
 

@@ -1,5 +1,4 @@
-//! What the caches of a model's layers hold: kinds of layers, their entries, and the bytes of a
-//! sequence that follow.
+//! Kinds of layers, their cache entries, and the bytes of a sequence that follow.
 
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +40,6 @@ pub enum KvKind {
 }
 
 impl KvKind {
-    /// The field's name for it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Full => "full attention",
@@ -55,7 +53,7 @@ impl KvKind {
         }
     }
 
-    /// Tokens of one entry where entries are added for as long as a sequence grows.
+    /// Tokens per entry, where entries are added as a sequence grows.
     pub const fn growth(self) -> Option<u32> {
         match self {
             Self::Full | Self::Latent => Some(1),
@@ -67,7 +65,7 @@ impl KvKind {
         }
     }
 
-    /// Most tokens that are kept of a sequence, where the kind has a limit.
+    /// Most tokens of a sequence that are kept, where the kind has a limit.
     pub const fn limit(self) -> Option<u32> {
         match self {
             Self::SlidingWindow { tokens }
@@ -129,8 +127,7 @@ impl KvLayers {
         self.kind.growth().map_or(0.0, |ratio| entry / f64::from(ratio.max(1)))
     }
 
-    /// Bytes of a sequence of `context` tokens on one rank that its growth does not count:
-    /// windows and states.
+    /// Bytes of windows and states for a sequence of `context` tokens on one rank.
     fn sequence_bytes(&self, bytes_per_element: u32, ranks: u32, context: u64) -> u64 {
         let entry = self.entry_bytes(bytes_per_element, ranks) * u64::from(self.count);
         match (self.kind, self.kind.limit()) {

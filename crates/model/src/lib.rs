@@ -1,7 +1,7 @@
 //! The vocabulary of Weir: units, model shapes, accelerators, symbolic prompts, block hashes,
-//! requests, KV events, stores, offload mechanisms, signals, verdicts and what they rest on.
+//! requests, KV events, stores, offload mechanisms, signals, verdicts and their evidence.
 //!
-//! Owns no I/O, no clock, no async and no global state; every other crate may use it.
+//! It has no I/O, clock, async or global state; every other crate may use it.
 
 pub mod accelerator;
 pub mod answers;

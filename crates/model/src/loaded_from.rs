@@ -1,46 +1,44 @@
 //! Where loads came from: a device, or memory before it.
 //!
-//! The kernel counts for each process the bytes that it fetched from devices for it. Per byte
-//! loaded they say whether a figure is one of a disk: 0 is the page cache's (or the store's own
-//! memory's), 1 the device's, and above 1 more was read than was asked for.
+//! The kernel counts the bytes that each process fetched from devices. Per byte loaded, 0 is the
+//! page cache's (or the store's own memory's), 1 the device's, and above 1 more was read than
+//! requested.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Share of the loaded bytes that a device must have given for a figure to be called cold.
+/// Share of the loaded bytes that a device must have served for a cold figure.
 pub const COLD_SHARE: f64 = 0.9;
-/// Less than this rounds to nothing.
+/// Less than this rounds to 0.
 const NOTHING: f64 = 0.005;
 
-/// What holds the bytes of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeldIn {
-    /// Memory: no read of it reaches a device.
+    /// No read of it reaches a device.
     Memory,
-    /// A device, and the kernel counts who reads of it.
+    /// The kernel counts the reads of each process.
     Device,
-    /// Something whose reads the kernel does not count.
+    /// The kernel does not count its reads.
     Uncounted,
 }
 
-/// Where the loads of a tier came from.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "from", rename_all = "kebab-case")]
 pub enum LoadedFrom {
-    /// Memory: the tier's own, or a file system's that is in memory.
+    /// The tier's own, or that of a file system in memory.
     Memory,
-    /// Memory in front of a device: the page cache, or what a store caches itself.
+    /// The page cache, or a store's own cache in front of a device.
     PageCache,
     Device {
-        /// Percent of the loaded bytes, at most 100.
+        /// Of the loaded bytes, at most 100.
         percent: f64,
     },
     Unknown,
 }
 
 impl LoadedFrom {
-    /// From what holds a tier's bytes, and the bytes read from a device per byte loaded.
+    /// `per_byte` is bytes read from a device per byte loaded.
     pub fn of(held: HeldIn, per_byte: Option<f64>) -> Self {
         match (held, per_byte) {
             (_, Some(share)) if share >= NOTHING => {
@@ -48,12 +46,12 @@ impl LoadedFrom {
             }
             (HeldIn::Memory, _) => Self::Memory,
             (HeldIn::Device, Some(_)) => Self::PageCache,
-            // What is not counted is not nothing.
+            // Uncounted is not zero.
             (HeldIn::Device, None) | (HeldIn::Uncounted, _) => Self::Unknown,
         }
     }
 
-    /// Percent that a device gave; nothing where it is unknown.
+    /// None where it is unknown.
     pub const fn device_percent(self) -> Option<f64> {
         match self {
             Self::Memory | Self::PageCache => Some(0.0),
@@ -62,7 +60,6 @@ impl LoadedFrom {
         }
     }
 
-    /// The word in files.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
@@ -72,7 +69,6 @@ impl LoadedFrom {
         }
     }
 
-    /// Whether it may be called cold.
     pub fn is_cold(self) -> bool {
         self.device_percent().is_some_and(|percent| percent >= 100.0 * COLD_SHARE)
     }
@@ -100,7 +96,7 @@ mod tests {
             (HeldIn::Device, Some(0.0), "page cache 100 %", false),
             (HeldIn::Device, Some(0.031), "device 3 %", false),
             (HeldIn::Device, Some(0.95), "device 95 %", true),
-            // Whole pages around what was asked for.
+            // Whole pages around the requested bytes.
             (HeldIn::Device, Some(1.3), "device 100 %", true),
             (HeldIn::Device, None, "-", false),
             (HeldIn::Uncounted, Some(0.0), "-", false),

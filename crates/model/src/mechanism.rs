@@ -1,14 +1,11 @@
-//! Offload mechanisms, and every property in which one differs from another, as a table.
+//! Offload mechanisms, and every property in which they differ, as a table.
 //!
-//! Whoever must know something of an arm's mechanism asks its traits. Only the code that is the
-//! mechanism itself names it: `weir-deploy`'s file that starts it, and the plan that chooses it.
-//!
-//! The rules are those of vLLM 0.32 and LMCache 0.5.6.
+//! Code queries these traits. Only the mechanism's own code names it: `weir-deploy`'s file that
+//! starts it, and the plan that chooses it. The rules are those of vLLM 0.32 and LMCache 0.5.6.
 
 use crate::tier_kind::TierKind;
 
 crate::words! {
-    /// Which software moves the blocks.
     pub enum Mechanism {
         /// vLLM's `OffloadingConnector`.
         Native = "native",
@@ -19,29 +16,28 @@ crate::words! {
     }
 }
 
-/// Whose software it is: its chunks, defaults and metrics are alike wherever it runs.
+/// Chunks, defaults and metrics are alike wherever the software runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Software {
     Vllm,
     Lmcache,
 }
 
-/// Where a lookup looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LookupRule {
-    /// Behind what the GPU has. A chunk on its way in is waited for; what a farther tier has takes
-    /// room in the nearest one.
+    /// After the GPU's blocks. It waits for a chunk that is being loaded; a chunk from a farther
+    /// tier takes room in the nearest one.
     BehindGpuPromoting,
-    /// Behind what the GPU has, in each tier in turn. A chunk on its way in is a miss.
+    /// After the GPU's blocks, in each tier in turn. A chunk that is being loaded is a miss.
     BehindGpu,
-    /// From the first token on, also for what the GPU has.
+    /// From the first token on, including the GPU's blocks.
     FromFirstToken,
 }
 
-/// Which of a pass's chunks are stored where there is no room for all.
+/// Which of a pass's chunks are stored if they do not all fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreRule {
-    /// None of them; they are offered again with the next.
+    /// None; they are offered again with the next pass.
     WholeOffer,
     /// As many as each tier has room for.
     WhatFits,
@@ -49,23 +45,21 @@ pub enum StoreRule {
     WholePass,
 }
 
-/// When what a request used becomes recent.
+/// When the blocks that a request used become recent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecencyRule {
-    /// When it is used.
     AtUse,
-    /// When the request ends.
     AtEnd,
-    /// When the request ends, but for what it stored itself.
+    /// When the request ends, except for its own stores.
     AtEndButOwn,
 }
 
-/// What is kept of layers that do not keep every token, where vLLM's hybrid KV cache manager is on.
+/// What is kept of layers that do not keep every token, with vLLM's hybrid KV cache manager on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HybridChunks {
     /// Blocks of the pool, group by group.
     PoolBlocks,
-    /// All layers, of a window its last tokens in each chunk.
+    /// All layers; of a window, its last tokens in each chunk.
     Windows,
 }
 
@@ -74,27 +68,26 @@ pub enum HybridChunks {
 pub struct MechanismTraits {
     pub software: Software,
     pub lookup: LookupRule,
-    /// Whether the scheduler waits for what a remote store answers, so that nobody overtakes.
+    /// Whether the scheduler blocks on the answer of a remote store.
     pub waits_for_store: bool,
     pub storing: StoreRule,
-    /// Whether a request that loads offers only what lies behind that.
+    /// Whether a request that loads offers only what follows the loaded part.
     pub offers_behind_loads: bool,
     pub recency: RecencyRule,
     /// Whether it evicts by the clock alone, and never to make room.
     pub evicts_by_clock: bool,
-    /// Whether what a farther tier has goes through the nearest one, which makes room for it.
+    /// Whether chunks of a farther tier pass through the nearest one, which makes room for them.
     pub loads_through_nearest: bool,
-    /// The farther tier of whose chunks a loaded copy stays in the nearest one.
+    /// The farther tier whose loaded chunks leave a copy in the nearest one.
     pub keeps_copies_of: Option<TierKind>,
     /// Whether the pass that needs a load waits for it.
     pub load_holds_pass: bool,
-    /// Nothing where vLLM switches its hybrid KV cache manager off beside the connector.
+    /// None where vLLM switches its hybrid KV cache manager off beside the connector.
     pub hybrid_chunks: Option<HybridChunks>,
     /// Its class in vLLM (`kv_connector`).
     pub connector: &'static str,
-    /// How its own families of metrics begin, wherever they are scraped.
+    /// Prefix of its own metric families.
     pub metrics: &'static str,
-    /// Whether vLLM's counters say which tier a hit came from.
     pub says_tiers: bool,
 }
 
@@ -128,7 +121,7 @@ const LMCACHE: MechanismTraits = MechanismTraits {
     loads_through_nearest: false,
     keeps_copies_of: Some(TierKind::Remote),
     load_holds_pass: true,
-    // `LMCacheConnectorV1` is no `SupportsHMA`.
+    // `LMCacheConnectorV1` does not support `SupportsHMA`.
     hybrid_chunks: None,
     connector: "LMCacheConnectorV1",
     metrics: "lmcache:",
@@ -161,7 +154,6 @@ impl Mechanism {
 }
 
 impl MechanismTraits {
-    /// Whether a lookup asks for nothing that the GPU has.
     pub fn looks_behind_gpu(&self) -> bool {
         self.lookup != LookupRule::FromFirstToken
     }

@@ -1,10 +1,9 @@
 //! A radix tree over symbolic prompts, at the granularity of a unit (block or chunk).
 //!
-//! A node is a run of whole units: an *extent*. What a node means (references, recency, replicas)
-//! is the payload's business. All walks cost one step per piece, not per unit, so a prefix of ten
-//! thousand tokens is one comparison. Children are found through one hash map for the whole tree,
-//! keyed by parent and a fingerprint of the child's first unit: a node with a thousand children
-//! costs no more than one with two.
+//! A node is an *extent*, a run of whole units. The payload gives a node its meaning (references,
+//! recency, replicas). A walk costs one step per piece, not per unit. One hash map for the whole
+//! tree, keyed by parent and a fingerprint of the child's first unit, finds children: a node with a
+//! thousand children costs no more than one with two.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -13,15 +12,15 @@ use smallvec::SmallVec;
 
 use crate::prompt::{Piece, push_piece};
 
-/// A node of a [`PrefixTree`]. Ids of removed nodes are used again.
+/// Ids of removed nodes are used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(u32);
 
 impl NodeId {
-    /// The root: the empty prefix. It is never removed.
+    /// The empty prefix. It is never removed.
     pub const ROOT: Self = Self(0);
 
-    /// A dense index, for side tables.
+    /// Dense, for side tables.
     pub const fn index(self) -> usize {
         self.0 as usize
     }
@@ -31,7 +30,6 @@ impl NodeId {
     }
 }
 
-/// A place in a sequence of pieces.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Position {
     piece: u32,
@@ -39,8 +37,6 @@ pub struct Position {
 }
 
 impl Position {
-    /// The place `tokens` further on.
-    ///
     /// # Panics
     /// If the pieces end before.
     #[must_use]
@@ -61,7 +57,6 @@ impl Position {
     }
 }
 
-/// The pieces from a place on.
 fn tail_pieces(pieces: &[Piece], at: Position) -> impl Iterator<Item = Piece> + '_ {
     pieces[at.piece as usize..].iter().enumerate().map(move |(index, piece)| {
         let skip = if index == 0 { at.offset } else { 0 };
@@ -69,7 +64,7 @@ fn tail_pieces(pieces: &[Piece], at: Position) -> impl Iterator<Item = Piece> + 
     })
 }
 
-/// The hasher of the child map: its keys are fingerprints already.
+/// The keys are fingerprints already.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FingerprintHasher(u64);
 
@@ -110,17 +105,16 @@ struct Node<P> {
     /// Canonical pieces of exactly `units` units.
     label: Label,
     units: u32,
-    /// Units before this node.
     start: u32,
     /// Key in the child map under `parent`.
     fingerprint: u64,
     children: u32,
-    /// Exclusive or of the children's ids: the child's own id while there is one.
+    /// Exclusive or of the children's ids: of one child, its id.
     child_ids: u32,
     payload: P,
 }
 
-/// The tree. `P` is what a node carries; the root carries `P::default()`.
+/// The root carries `P::default()`.
 #[derive(Debug, Clone)]
 pub struct PrefixTree<P> {
     nodes: Vec<Node<P>>,
@@ -129,18 +123,14 @@ pub struct PrefixTree<P> {
     unit_tokens: u32,
 }
 
-/// How far a sequence follows the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TreeStep {
-    /// The child that the sequence enters.
     pub node: NodeId,
-    /// Units of its label that the sequence has in common with it; at least 1.
+    /// Common with the sequence; at least 1.
     pub units: u32,
 }
 
 impl<P: Default> PrefixTree<P> {
-    /// An empty tree of units of `unit_tokens` tokens.
-    ///
     /// # Panics
     /// If a unit has no tokens.
     pub fn new(unit_tokens: u32) -> Self {
@@ -158,7 +148,6 @@ impl<P: Default> PrefixTree<P> {
         Self { nodes: vec![root], free: Vec::new(), children: ChildMap::default(), unit_tokens }
     }
 
-    /// Removes everything but the root.
     pub fn clear(&mut self) {
         *self = Self::new(self.unit_tokens);
     }
@@ -177,12 +166,10 @@ impl<P> PrefixTree<P> {
         &mut self.nodes[node.index()].payload
     }
 
-    /// Units of the node's own label.
     pub fn units(&self, node: NodeId) -> u32 {
         self.nodes[node.index()].units
     }
 
-    /// Units before the node's label.
     pub fn start_units(&self, node: NodeId) -> u32 {
         self.nodes[node.index()].start
     }
@@ -192,7 +179,7 @@ impl<P> PrefixTree<P> {
         node.start + node.units
     }
 
-    /// The node above; the root's is the root.
+    /// The root's parent is the root.
     pub fn parent(&self, node: NodeId) -> NodeId {
         self.nodes[node.index()].parent
     }
@@ -206,27 +193,25 @@ impl<P> PrefixTree<P> {
         (node.children == 1).then_some(NodeId(node.child_ids))
     }
 
-    /// Whether the id names a node of the tree; the root's and removed nodes' ids do not.
+    /// False for the root and for removed nodes.
     pub fn is_extent(&self, node: NodeId) -> bool {
         self.nodes[node.index()].units > 0
     }
 
-    /// All nodes but the root, in no meaningful but a reproducible order.
+    /// All nodes but the root, in a reproducible order.
     pub fn extents(&self) -> impl Iterator<Item = NodeId> + '_ {
         (0..self.nodes.len() as u32).map(NodeId).filter(|node| self.is_extent(*node))
     }
 
-    /// Nodes in the tree, the root included.
+    /// Includes the root.
     pub fn len(&self) -> usize {
         self.nodes.len() - self.free.len()
     }
 
-    /// True when only the root is left.
     pub fn is_empty(&self) -> bool {
         self.len() == 1
     }
 
-    /// The pieces from the root to the end of the node.
     pub fn path(&self, node: NodeId) -> Vec<Piece> {
         let mut chain = Vec::new();
         let mut at = node;
@@ -243,7 +228,7 @@ impl<P> PrefixTree<P> {
         pieces
     }
 
-    /// Fingerprint of the unit at a place; nothing when fewer tokens are left.
+    /// None when fewer tokens are left.
     fn fingerprint(&self, pieces: &[Piece], at: Position) -> Option<u64> {
         let mut left = self.unit_tokens;
         let mut hash = 0u64;
@@ -262,8 +247,7 @@ impl<P> PrefixTree<P> {
         None
     }
 
-    /// The child of `node` that the sequence enters at `at`, and how far it follows it, looking
-    /// at no more than `limit` units.
+    /// The child of `node` that the sequence enters at `at`, compared over at most `limit` units.
     pub fn enter(
         &self,
         node: NodeId,
@@ -281,7 +265,6 @@ impl<P> PrefixTree<P> {
         (units > 0).then_some(TreeStep { node: child, units })
     }
 
-    /// Whole units of the node's label that the sequence repeats from `at` on.
     fn common_units(&self, node: NodeId, pieces: &[Piece], at: Position) -> u32 {
         let mut common = 0u32;
         let mut ours = self.nodes[node.index()].label.iter().copied();
@@ -299,8 +282,7 @@ impl<P> PrefixTree<P> {
         common / self.unit_tokens
     }
 
-    /// Adds a child with the `units` units of the sequence at `at`. The caller has made sure that
-    /// `enter` finds none.
+    /// `units` of the sequence at `at`. The caller makes sure that `enter` finds no child.
     pub fn add_child(
         &mut self,
         parent: NodeId,
@@ -326,7 +308,7 @@ impl<P> PrefixTree<P> {
         id
     }
 
-    /// Appends the `units` units of the sequence at `at` to a node without children.
+    /// The node must have no children.
     pub fn extend(&mut self, node: NodeId, pieces: &[Piece], at: Position, units: u32) {
         debug_assert_eq!(self.children(node), 0);
         let more = cut(pieces, at, units * self.unit_tokens);
@@ -335,9 +317,8 @@ impl<P> PrefixTree<P> {
         node.units += units;
     }
 
-    /// Cuts the node after its first `at` units. The node keeps the rest, with its id and its
-    /// children; a new parent takes the front, with the payload that `divide` makes from the
-    /// node's own. Returns the new parent.
+    /// Cuts the node after its first `at` units. The node keeps the rest, its id and its children;
+    /// the returned new parent takes the front, with the payload of `divide`.
     pub fn split(&mut self, node: NodeId, at: u32, divide: impl FnOnce(&mut P) -> P) -> NodeId {
         let tokens = at * self.unit_tokens;
         let lower = &mut self.nodes[node.index()];
@@ -372,7 +353,7 @@ impl<P> PrefixTree<P> {
         upper
     }
 
-    /// Cuts a node without children down to its first `units` units (at least 1).
+    /// Keeps the first `units` units (at least 1). The node must have no children.
     pub fn truncate(&mut self, node: NodeId, units: u32) {
         debug_assert_eq!(self.children(node), 0);
         let tokens = units * self.unit_tokens;
@@ -382,7 +363,7 @@ impl<P> PrefixTree<P> {
         node.units = units;
     }
 
-    /// Removes a node without children and returns what it carried.
+    /// The node must have no children.
     pub fn remove(&mut self, node: NodeId) -> P
     where
         P: Default,
@@ -400,8 +381,8 @@ impl<P> PrefixTree<P> {
         payload
     }
 
-    /// Joins a node with its only child, undoing a split: the child keeps its id and payload and
-    /// takes the units of both. Returns the child and what the node carried.
+    /// Joins a node with its only child, undoing a split: the child keeps its id and payload.
+    /// Returns the child and the node's payload.
     ///
     /// # Panics
     /// If the node is the root or does not have exactly one child.
@@ -462,7 +443,6 @@ fn append(label: &mut Label, more: Label) {
     }
 }
 
-/// What is left of a piece after its first `len` tokens.
 fn rest(piece: Piece, len: u32) -> Option<Piece> {
     (piece.len > len).then_some(Piece {
         content: piece.content,

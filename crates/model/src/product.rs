@@ -1,5 +1,5 @@
-//! The stores that Weir knows, and everything in which one differs from another, as a table. What
-//! they are started with is `weir-store`'s recipe.
+//! The stores that Weir knows, and the properties in which they differ. Their start arguments are
+//! in `weir-store`'s recipe.
 
 crate::words! {
     /// A store that speaks RESP.
@@ -10,26 +10,24 @@ crate::words! {
     }
 }
 
-/// The word in reports for a store that is none of [`Product`].
+/// For stores outside [`Product`], in reports.
 pub const OTHER_PRODUCT: &str = "other";
 
 #[derive(Debug)]
 pub struct ProductTraits {
-    /// Port where an address names none.
     pub port: u16,
-    /// The program that is looked for on `PATH`.
     pub program: &'static str,
     /// How to get the program on Debian 12.
     pub install: &'static str,
-    /// Whether values are in memory; otherwise they are in files of a `RocksDB`.
+    /// False where values are in files of a `RocksDB`.
     pub keeps_in_memory: bool,
-    /// Whether a full server evicts keys, if it is told to; otherwise it refuses to store.
+    /// Whether a full server can evict keys; otherwise it refuses stores.
     pub evicts: bool,
-    /// The field of `INFO` with its version. Valkey and Kvrocks have `redis_version` too.
+    /// Field of `INFO`. Valkey and Kvrocks have `redis_version` too.
     pub version_field: &'static str,
-    /// The setting for the bytes that it may hold.
+    /// Setting for the bytes that it may hold.
     pub limit_setting: &'static str,
-    /// The setting for threads that move bytes between sockets and memory.
+    /// Setting for threads that move bytes between sockets and memory.
     pub threads_setting: &'static str,
 }
 

@@ -1,9 +1,9 @@
-//! Symbolic prompts: what is asked, as pieces of named content instead of token ids.
+//! Symbolic prompts: pieces of named content instead of token ids.
 //!
 //! A simulated request of 100,000 tokens is a handful of pieces. Two prompts share a prefix of `n`
-//! tokens exactly when their pieces agree over the first `n` tokens, so block equality can be
-//! decided without token ids. Token ids are made only at the edge (a live server), by
-//! [`token_id`], which is a pure function of content, index and vocabulary.
+//! tokens exactly when their pieces agree over the first `n` tokens, so comparing blocks needs no
+//! token ids. Live servers make them by [`token_id`], a pure function of content, index and
+//! vocabulary.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::units::Tokens;
 pub struct ContentId(pub u64);
 
 impl ContentId {
-    /// A content id derived from a namespace and an index, so that generators never collide.
+    /// Namespaces keep generators from colliding.
     pub fn derive(seed: u64, namespace: &str, index: u64) -> Self {
         let mut bytes = [0u8; 16];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -38,12 +38,10 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// A piece that starts at the beginning of its content.
     pub const fn new(content: ContentId, len: u32) -> Self {
         Self { content, start: 0, len }
     }
 
-    /// True when `next` continues this piece in the same content.
     pub fn continues_into(&self, next: &Self) -> bool {
         self.content == next.content && self.start + self.len == next.start
     }
@@ -58,7 +56,6 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// Puts pieces into canonical form.
     pub fn new(pieces: impl IntoIterator<Item = Piece>) -> Self {
         let mut canonical: Vec<Piece> = Vec::new();
         let mut tokens = 0;
@@ -93,7 +90,7 @@ impl Prompt {
         Self::new(self.pieces.iter().copied().chain(more))
     }
 
-    /// The first `tokens` tokens (all of them if there are fewer).
+    /// All tokens if there are fewer.
     #[must_use]
     pub fn truncated(&self, tokens: Tokens) -> Self {
         let mut left = tokens.0;
@@ -116,7 +113,7 @@ impl Prompt {
     }
 }
 
-/// Appends a piece, merging it with the last one where it continues it; empty pieces vanish.
+/// Merges the piece with the last one where it continues it, and drops empty pieces.
 pub fn push_piece(pieces: &mut Vec<Piece>, piece: Piece) {
     if piece.len == 0 {
         return;

@@ -1,6 +1,6 @@
-//! Quantities as text: sizes, durations, prices and versions, written the way people write them.
+//! Sizes, durations, prices and versions as text.
 //!
-//! They are serialised back exactly (not rounded for display), because `--set` is applied to the
+//! They are serialised exactly (not rounded for display), because `--set` is applied to the
 //! serialised experiment.
 
 use std::fmt;
@@ -23,14 +23,14 @@ pub enum Size {
 }
 
 impl Size {
-    /// The bytes it stands for, where `bytes` gives those of so many KV tokens (over all ranks).
+    /// `bytes` gives the size of so many KV tokens over all ranks.
     pub fn resolve(self, block_size: u32, bytes: impl Fn(u64) -> Bytes) -> Bytes {
         let tokens = match self {
             Self::Bytes(bytes) => return bytes,
             Self::Blocks(blocks) => blocks.saturating_mul(u64::from(block_size)),
             Self::Tokens(tokens) => tokens,
         };
-        // As large as a size in bytes may be: sums of a few stay in range.
+        // The limit of a size in bytes: sums of a few stay in range.
         bytes(tokens).min(Bytes(1_000_000_000_000_000_000))
     }
 }
@@ -104,7 +104,6 @@ impl fmt::Display for Span {
 /// An amount of money: `1.9 USD`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Money {
-    /// How much.
     pub amount: f64,
     /// Three capital letters.
     pub currency: String,
@@ -135,9 +134,7 @@ impl fmt::Display for Money {
 /// The largest error of a time that is accepted: `5ms`, or `5%` of what it is compared with.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Tolerance {
-    /// A time.
     Time(Nanos),
-    /// Percent.
     Percent(f64),
 }
 
@@ -170,16 +167,12 @@ impl fmt::Display for Tolerance {
 /// vLLM's version, which decides defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// 0 so far.
     pub major: u32,
-    /// What defaults depend on.
     pub minor: u32,
-    /// Patch.
     pub patch: u32,
 }
 
 impl Version {
-    /// True from `0.minor` on.
     pub const fn at_least(self, minor: u32) -> bool {
         self.major > 0 || self.minor >= minor
     }
@@ -232,8 +225,8 @@ macro_rules! text_type {
                         text.parse().map_err(E::custom)
                     }
                 }
-                // `any`, so that a bare number is told apart from a text and refused: `0.10` and
-                // `0.1` are the same number, and a duration without a unit could be anything.
+                // `any`, to refuse a bare number: `0.10` and `0.1` are the same number, and a
+                // duration without a unit is ambiguous.
                 deserializer.deserialize_any(Text)
             }
         }

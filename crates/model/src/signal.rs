@@ -1,7 +1,7 @@
 //! Signals: observed quantities of a mechanism, with unit, source and reset behaviour.
 //!
-//! The evidence of a cell is a set of signals. The simulator emits the same ones from the block
-//! movements it conserves that a live target reads from `/metrics`, `INFO` and start-up logs.
+//! The evidence of a cell is a set of signals. The simulator derives them from its block movements,
+//! a live target from `/metrics`, `INFO` and start-up logs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -98,7 +98,6 @@ pub enum SignalKind {
 }
 
 impl SignalKind {
-    /// The tokens that a tier served.
     pub const fn hits_of(tier: TierKind) -> Self {
         match tier {
             TierKind::Gpu => Self::GpuHitTokens,
@@ -148,7 +147,7 @@ impl SignalKind {
         }
     }
 
-    /// True for values that are levels and not differences over the window.
+    /// True for levels, which are not differences over the window.
     pub const fn is_gauge(self) -> bool {
         matches!(
             self,
@@ -165,34 +164,31 @@ impl SignalKind {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Signal {
-    /// Value in [`SignalKind::unit`].
+    /// In [`SignalKind::unit`].
     pub value: f64,
     #[serde(flatten)]
     pub source: SignalSource,
-    /// The tier it speaks of; nothing where it speaks of the mechanism as a whole.
+    /// None for the mechanism as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<TierKind>,
 }
 
-/// Where a quantity was seen. Only figures of one `who` are of the same books: a share of what
-/// another one counted is of nothing.
+/// Only figures of one `who` may be divided by each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignalSource {
-    /// Who says so: "simulator", "vLLM's /metrics", "redis INFO", ...
+    /// "simulator", "vLLM's /metrics", "redis INFO", ...
     #[serde(rename = "source")]
     pub who: String,
-    /// What of it the value was read from, where it says more than one thing:
-    /// "`vllm:prefix_cache_hits_total`", "`errorstat_OOM` 24", ...
+    /// Where the source has several values: "`vllm:prefix_cache_hits_total`", "`errorstat_OOM` 24",
+    /// ...
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<String>,
-    /// It was counted at lookups over the whole prompt, which find what the GPU holds too: not what
-    /// was served.
+    /// Counted at lookups over the whole prompt, including the GPU's blocks: not what was served.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub at_lookup: bool,
 }
 
 impl SignalSource {
-    /// Without a metric, and not at lookups.
     pub fn of(who: impl Into<String>) -> Self {
         Self { who: who.into(), metric: None, at_lookup: false }
     }
@@ -222,18 +218,17 @@ impl fmt::Display for SignalSource {
     }
 }
 
-/// The signals of one cell. A missing kind was not observable, which is not the same as zero.
+/// A missing kind was not observable, which differs from zero.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Signals(pub BTreeMap<SignalKind, Vec<Signal>>);
 
 impl Signals {
-    /// Adds an observation of the mechanism as a whole.
+    /// For the mechanism as a whole.
     pub fn add(&mut self, kind: SignalKind, value: f64, source: impl Into<SignalSource>) {
         self.push(kind, Signal { value, source: source.into(), tier: None });
     }
 
-    /// Adds an observation of one tier.
     pub fn add_of(
         &mut self,
         tier: TierKind,
@@ -248,9 +243,8 @@ impl Signals {
         self.0.entry(kind).or_default().push(signal);
     }
 
-    /// The value of the mechanism as a whole with the prompt tokens as the same part counts them: a
-    /// share of what another part counted is of nothing. Of a part that counts no prompts, with
-    /// those of the first that does.
+    /// The value of the mechanism as a whole, with the prompt tokens that the same source counts.
+    /// Of a source that counts no prompts, with those of the first that does.
     pub fn of_prompts(&self, kind: SignalKind) -> Option<(f64, f64)> {
         let seen = self.0.get(&kind)?.iter().find(|signal| signal.tier.is_none())?;
         let prompts = self.0.get(&SignalKind::PromptTokens)?;
@@ -258,19 +252,16 @@ impl Signals {
         Some((seen.value, own.or(prompts.first())?.value))
     }
 
-    /// The first source's value of the mechanism as a whole, or nothing when that was not
-    /// observable.
+    /// The first source's value for the mechanism as a whole. None where it was not observable.
     pub fn get(&self, kind: SignalKind) -> Option<f64> {
         self.first(kind, None)
     }
 
-    /// The first source's value of one tier.
     pub fn get_of(&self, tier: TierKind, kind: SignalKind) -> Option<f64> {
         self.first(kind, Some(tier))
     }
 
-    /// The value of the mechanism as a whole; where nobody gives that, the sum over the tiers that
-    /// say theirs.
+    /// The value of the mechanism as a whole, or the sum over the tiers that report one.
     pub fn over_tiers(&self, kind: SignalKind) -> Option<f64> {
         self.get(kind).or_else(|| {
             let tiers = TierKind::ALL.into_iter().filter_map(|tier| self.get_of(tier, kind));

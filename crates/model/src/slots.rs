@@ -1,7 +1,6 @@
-//! A slab: values in places that are used again, under keys that tell a value of today from an
-//! earlier one in the same place.
+//! A slab: places are used again, and a key distinguishes the values that had the same place.
 
-/// The key of a value. Keys are ordered by place.
+/// Ordered by place, then generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotKey {
     place: u32,
@@ -9,7 +8,6 @@ pub struct SlotKey {
 }
 
 impl SlotKey {
-    /// The key as one number, for those who hand it back.
     pub const fn to_bits(self) -> u64 {
         (self.generation as u64) << 32 | self.place as u64
     }
@@ -21,12 +19,12 @@ impl SlotKey {
 
 #[derive(Debug, Clone)]
 struct Slot<T> {
-    /// Counts the values that had this place before.
+    /// Values that had this place before.
     generation: u32,
     value: Option<T>,
 }
 
-/// The slab. A vacant place is taken again before a new one is made, the last one first.
+/// The last vacant place is taken first, before a new one.
 #[derive(Debug, Clone)]
 pub struct Slots<T> {
     slots: Vec<Slot<T>>,
@@ -40,7 +38,6 @@ impl<T> Default for Slots<T> {
 }
 
 impl<T> Slots<T> {
-    /// The key that the next value will have.
     pub fn next_key(&self) -> SlotKey {
         match self.vacant.last() {
             Some(&place) => SlotKey { place, generation: self.slots[place as usize].generation },
@@ -57,7 +54,7 @@ impl<T> Slots<T> {
         key
     }
 
-    /// The value of a key; nothing once it was removed.
+    /// None after its removal.
     pub fn get(&self, key: SlotKey) -> Option<&T> {
         let slot = self.slots.get(key.place as usize)?;
         if slot.generation == key.generation { slot.value.as_ref() } else { None }
@@ -87,7 +84,7 @@ impl<T> Slots<T> {
         self.len() == 0
     }
 
-    /// All values, in the order of their places.
+    /// In the order of their places.
     pub fn into_values(self) -> impl Iterator<Item = T> {
         self.slots.into_iter().filter_map(|slot| slot.value)
     }
@@ -113,7 +110,7 @@ mod tests {
         assert_eq!(slots.get(first), None);
         assert_eq!(slots.get_mut(third), Some(&mut "c"));
         assert_eq!(SlotKey::from_bits(third.to_bits()), third);
-        // A place is older than a generation in the order of keys.
+        // Keys are ordered by place before generation.
         assert!(first < third && third < second);
         assert_eq!(slots.into_values().collect::<Vec<_>>(), ["c", "b"]);
     }

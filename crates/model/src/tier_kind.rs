@@ -1,5 +1,3 @@
-//! The kinds of places where KV blocks can be.
-
 crate::words! {
     /// Where a KV block came from or went to, nearest first.
     #[derive(schemars::JsonSchema)]
@@ -16,7 +14,6 @@ crate::words! {
 }
 
 impl TierKind {
-    /// The place in [`TierKind::ALL`], for arrays indexed by kind.
     pub const fn index(self) -> usize {
         self as usize
     }

@@ -1,7 +1,7 @@
-//! Units as newtypes, so that a time is never added to a size and no number is bare.
+//! Units as newtypes, so that a time is never added to a size.
 //!
-//! Arithmetic that could leave the range panics (an overflow of 2^64 ns is a defect, not data);
-//! subtraction saturates at zero only where the name says so.
+//! Arithmetic out of range panics (an overflow of 2^64 ns is a defect, not data). Subtraction
+//! saturates at zero only where the name says so.
 
 use std::fmt;
 use std::iter::Sum;
@@ -10,14 +10,13 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A text that is not a quantity of the unit asked for.
+/// A text that is not a quantity of the requested unit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a {what}; write for example {example}")]
 pub struct UnitError {
     pub text: String,
-    /// The quantity that was asked for: "duration" or "size".
+    /// "duration" or "size".
     pub what: &'static str,
-    /// Texts that would have been accepted.
     pub example: &'static str,
 }
 
@@ -39,7 +38,6 @@ macro_rules! unit {
                 self.0
             }
 
-            /// Subtraction that stops at zero.
             #[must_use]
             pub const fn saturating_sub(self, other: Self) -> Self {
                 Self(self.0.saturating_sub(other.0))
@@ -95,17 +93,14 @@ unit!(
 unit!(Tokens, u32);
 
 impl Nanos {
-    /// Whole seconds.
     pub const fn from_secs(seconds: u64) -> Self {
         Self(seconds * 1_000_000_000)
     }
 
-    /// Whole milliseconds.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis * 1_000_000)
     }
 
-    /// Whole microseconds.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros * 1_000)
     }
@@ -119,21 +114,16 @@ impl Nanos {
         self.0 as f64 / 1e9
     }
 
-    /// Milliseconds.
     pub fn as_millis_f64(self) -> f64 {
         self.0 as f64 / 1e6
     }
 }
 
 impl Bytes {
-    /// 2^10 bytes.
     pub const KIB: u64 = 1 << 10;
-    /// 2^20 bytes.
     pub const MIB: u64 = 1 << 20;
-    /// 2^30 bytes.
     pub const GIB: u64 = 1 << 30;
 
-    /// Whole GiB.
     pub const fn from_gib(gib: u64) -> Self {
         Self(gib * Self::GIB)
     }
@@ -179,7 +169,6 @@ impl fmt::Display for Tokens {
     }
 }
 
-/// Splits "12.5ms" into its number and its unit.
 fn split_number(text: &str) -> Option<(f64, &str)> {
     let trimmed = text.trim();
     let end = trimmed

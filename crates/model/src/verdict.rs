@@ -1,5 +1,3 @@
-//! The words of a verdict. The decision table that chooses between them is `weir-spec`'s.
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,9 +23,8 @@ crate::words! {
 }
 
 impl OverheadReason {
-    /// True where the cost of the arm's mechanism was measured, if nothing else. It was not where
-    /// the window was too short for it, where other tiers than the arm's own did the work, or where
-    /// its chunks could not serve the workload.
+    /// True where the cost of the arm's mechanism was measured. It was not where the window was too
+    /// short, where other tiers than the arm's served, or where its chunks could not.
     pub const fn counts(self) -> bool {
         matches!(self, Self::FitsGpu | Self::TierTooSmall | Self::Evicted)
     }
@@ -69,7 +66,6 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The word without its reason.
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Control => "control",
@@ -83,7 +79,7 @@ impl Verdict {
         }
     }
 
-    /// True when the cell's figures may enter averages and plots as a result of its arm.
+    /// Whether averages and plots may use the cell as a result of its arm.
     pub const fn counts(&self) -> bool {
         match self {
             Self::Control | Self::Effective => true,

@@ -1,37 +1,33 @@
-//! The measured window, and the one rule that says which requests a figure speaks of.
+//! The measured window, and the rule which requests a figure counts.
 //!
-//! docs/definitions.md is the rule in full: the *measured set* is the requests that were due in the
-//! window, whatever came of them and whenever they ended.
+//! docs/definitions.md has the rule: the *measured set* is the requests that were due in the
+//! window, however and whenever they ended.
 
 use crate::units::Nanos;
 
-/// A half-open span of a cell's time: what happens at `start` is inside, at `end` no more.
+/// Half open: includes `start` and excludes `end`. In time of the cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    /// End of the warm-up.
     pub start: Nanos,
-    /// From here on nothing is measured that is due.
     pub end: Nanos,
 }
 
 impl Window {
-    /// Whether a request that is due at this time belongs to the measured set. Figures,
-    /// certificate, signals and exports all ask here.
+    /// The rule for figures, certificate, signals and exports.
     pub const fn measures(self, due: Nanos) -> bool {
         self.contains(due)
     }
 
-    /// Whether a moment lies inside, for what counts by its own time: tokens and ends of requests.
+    /// For what counts by its own time: tokens and ends of requests.
     pub const fn contains(self, at: Nanos) -> bool {
         self.start.0 <= at.0 && at.0 < self.end.0
     }
 
-    /// Length; zero where the end lies before the start.
+    /// Zero where the end lies before the start.
     pub const fn length(self) -> Nanos {
         self.end.saturating_sub(self.start)
     }
 
-    /// Length in seconds.
     pub fn seconds(self) -> f64 {
         self.length().as_secs_f64()
     }

@@ -1,8 +1,7 @@
 //! Enums whose variants are words in files, tables and on the command line.
 
-/// Declares an enum with the word of each variant beside it. The word is what serde reads and
-/// writes, what `name()` and `Display` give and what `named()` finds; `ALL` has the variants in the
-/// order written. The crate that declares one depends on serde.
+/// Declares an enum with a word per variant. Serde, `name()`, `Display` and `named()` use the word;
+/// `ALL` has the variants in order. A crate that declares one must depend on serde.
 #[macro_export]
 macro_rules! words {
     (
@@ -23,7 +22,6 @@ macro_rules! words {
         impl $Enum {
             pub const ALL: [Self; [$($word),+].len()] = [$(Self::$Variant),+];
 
-            /// The word in files and tables.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$Variant => $word,)+

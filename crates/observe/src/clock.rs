@@ -1,30 +1,29 @@
-//! The one place with a wall clock: UTC nanoseconds from one anchor.
+//! The one wall clock: UTC nanoseconds from one anchor.
 //!
-//! The system clock is read once; every later time is that anchor plus monotonic time. A clock that
-//! is stepped during a cell (NTP, a suspended machine) therefore moves no sample against another.
+//! The system clock is read once; later times add monotonic time. So a step of the clock (NTP, a
+//! suspended machine) shifts no sample against another.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use weir_model::Nanos;
 
-/// A point in time: nanoseconds since 1970-01-01 00:00 UTC.
+/// Nanoseconds since 1970-01-01 00:00 UTC.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixNanos(pub u64);
 
 impl UnixNanos {
-    /// The time from `earlier` to this; nothing when this lies before it.
+    /// None when this lies before `earlier`.
     pub fn since(self, earlier: Self) -> Option<Nanos> {
         self.0.checked_sub(earlier.0).map(Nanos)
     }
 
-    /// The point `span` later.
     #[must_use]
     pub const fn after(self, span: Nanos) -> Self {
         Self(self.0.saturating_add(span.0))
     }
 }
 
-/// A clock that never runs backwards. Copies share the anchor.
+/// Never runs backwards. Copies share the anchor.
 #[derive(Debug, Clone, Copy)]
 pub struct UtcClock {
     unix: UnixNanos,
@@ -32,7 +31,6 @@ pub struct UtcClock {
 }
 
 impl UtcClock {
-    /// A clock anchored to the system clock now.
     pub fn anchored() -> Self {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { unix: UnixNanos(nanos(unix).0), instant: Instant::now() }
@@ -42,7 +40,7 @@ impl UtcClock {
         self.unix.after(nanos(self.instant.elapsed()))
     }
 
-    /// How long from now until `point`; zero when it has passed.
+    /// Zero when `point` has passed.
     pub fn until(&self, point: UnixNanos) -> Duration {
         Duration::from_nanos(point.0.saturating_sub(self.now().0))
     }

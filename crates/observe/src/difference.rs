@@ -1,12 +1,11 @@
-//! What happened between two snapshots of one endpoint.
+//! The change between two snapshots of one endpoint.
 //!
-//! Counters are taken as differences, series by series, before anything is summed:
-//! the sum over labels of a process that restarted in between could still have grown. A restart is
-//! an error, never a correction: what the process counted before it died is lost, so the difference
-//! is not known. It is told by a value that fell, a series that went, a `_created` time or a
-//! `process_start_time_seconds` that changed.
+//! Differences are taken series by series, before any sum: a sum over labels could grow despite a
+//! restart. A restart is an error, because the counts before it are lost. Its signs are a value
+//! that fell, a missing series, and a changed `_created` or `process_start_time_seconds`.
 //!
-//! A series that is there only in the second snapshot began at zero: client libraries make the
+//! A series only in the second snapshot began at zero: client libraries make it at the first
+//! increment (OpenTelemetry) or with its labels (Prometheus).
 //! series of a counter at its first increment (OpenTelemetry) or with its labels (Prometheus).
 
 use weir_model::Nanos;
@@ -18,7 +17,6 @@ use crate::snapshot::{SeriesOf, Snapshot, named};
 
 const START_TIME: &str = "process_start_time_seconds";
 
-/// Why a difference is not known.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum GapError {
     #[error(
@@ -26,29 +24,13 @@ pub enum GapError {
          in turns, so what was counted is not known; name the metrics of each process, look for the \
          cause in their logs and run the cell again"
     )]
-    Restarted {
-        /// Whose counters they are.
-        endpoint: String,
-        evidence: String,
-    },
+    Restarted { endpoint: String, evidence: String },
     #[error("{endpoint}: `{series}` is {value}, and must be a count; report it to its authors")]
-    NotFinite {
-        /// Whose value it is.
-        endpoint: String,
-        series: String,
-        value: f64,
-    },
+    NotFinite { endpoint: String, series: String, value: f64 },
     #[error("snapshots of `{before}` and `{after}` cannot be compared: {detail}")]
-    Unrelated {
-        /// Endpoint of the first.
-        before: String,
-        /// Endpoint of the second.
-        after: String,
-        detail: &'static str,
-    },
+    Unrelated { before: String, after: String, detail: &'static str },
 }
 
-/// Two snapshots of one endpoint, the earlier one first.
 #[derive(Debug, Clone, Copy)]
 pub struct SnapshotDifference<'a> {
     before: &'a Snapshot,
@@ -56,8 +38,7 @@ pub struct SnapshotDifference<'a> {
 }
 
 impl<'a> SnapshotDifference<'a> {
-    /// Pairs two snapshots; an error when they are of different endpoints, in the wrong order, or
-    /// of different lives of the process.
+    /// An error for different endpoints, the wrong order, or a restart in between.
     pub fn new(before: &'a Snapshot, after: &'a Snapshot) -> Result<Self, GapError> {
         let unrelated = |detail| GapError::Unrelated {
             before: before.endpoint.clone(),
@@ -84,30 +65,26 @@ impl<'a> SnapshotDifference<'a> {
         &self.after.endpoint
     }
 
-    /// The later snapshot: levels are read from it.
+    /// Gauges are read from it.
     pub const fn after(&self) -> &'a Snapshot {
         self.after
     }
 
-    /// Whether the endpoint has a family whose name begins so.
     pub fn speaks_of(&self, prefix: &str) -> bool {
         self.after.samples().any(|(name, _)| name.starts_with(prefix))
     }
 
-    /// The time between the two.
     pub fn span(&self) -> Nanos {
         self.after.at.since(self.before.at).unwrap_or_default()
     }
 
-    /// How much a counter grew, over all series with these labels. Nothing when the endpoint does
-    /// not have it, or has no series with these labels; zero when it is declared and has no series
-    /// yet. The name may be given with or without `_total`.
+    /// Growth of a counter over all series with these labels. None without the counter or such
+    /// series; zero when it is declared without series. `_total` may be left out of the name.
     pub fn counter(&self, name: &str, filter: &[(&str, &str)]) -> Result<Option<f64>, GapError> {
         let grown = self.counter_by(name, filter)?;
         Ok(grown.map(|series| series.iter().fold(0.0, |sum, (_, value)| sum + value)))
     }
 
-    /// The same, series by series.
     pub fn counter_by(
         &self,
         name: &str,
@@ -121,7 +98,7 @@ impl<'a> SnapshotDifference<'a> {
         Ok((!grown.is_empty()).then_some(grown))
     }
 
-    /// The name under which either snapshot has the counter.
+    /// The name in either snapshot, with or without `_total`.
     fn counter_name(&self, name: &str) -> Option<String> {
         let has =
             |name: &str| self.after.series(name).is_some() || self.before.series(name).is_some();
@@ -135,7 +112,6 @@ impl<'a> SnapshotDifference<'a> {
         has(&other).then_some(other)
     }
 
-    /// The growth of each series with these labels.
     fn grown(
         &self,
         name: &str,
@@ -184,7 +160,7 @@ impl<'a> SnapshotDifference<'a> {
         Ok(grown)
     }
 
-    /// The creation times of a name's family in both snapshots.
+    /// In both snapshots.
     fn created(&self, name: &str) -> Option<(&'a SeriesOf, &'a SeriesOf)> {
         let name = format!("{}_created", without_suffix(name));
         Some((self.before.series(&name)?, self.after.series(&name)?))

@@ -1,10 +1,7 @@
-//! Reads Prometheus text 0.0.4 and `OpenMetrics` 1.0, line by line, borrowing from the text.
+//! Reads Prometheus text 0.0.4 and `OpenMetrics` 1.0 line by line, borrowing from the text.
 //!
-//! Owns the grammar only: what a line says, not what its family means. A line at a time, because
-//! both formats are defined that way and because an error must name the line it stands in. Where
-//! the formats differ from what exporters really write, the reader accepts (spaces around labels, a
-//! trailing comma, exemplars under either format, free comments) and refuses only what it cannot
-//! give a meaning to.
+//! Only the grammar: the meaning of families is elsewhere. It accepts what real exporters write
+//! (spaces around labels, a trailing comma, exemplars in either format, free comments).
 //!
 //! Grammar: <https://prometheus.io/docs/instrumenting/exposition_formats/> and the `OpenMetrics`
 //! 1.0.0 specification, section 4.1.
@@ -12,21 +9,19 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// Characters of a line that an error quotes.
 const QUOTED_CHARS: usize = 120;
 
-/// Which of the two text formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Prometheus text 0.0.4: times in milliseconds, no end mark.
+    /// Version 0.0.4: times in milliseconds, no end mark.
     Text,
-    /// `OpenMetrics` 1.0: times in seconds, `# EOF` at the end.
+    /// Version 1.0: times in seconds, `# EOF` at the end.
     OpenMetrics,
 }
 
 impl Format {
-    /// The format that a `Content-Type` announces; nothing for what is neither. A missing header
-    /// and any plain text mean Prometheus text.
+    /// From a `Content-Type`. No header and any plain text mean Prometheus text; None for other
+    /// types.
     pub fn of_content_type(content_type: Option<&str>) -> Option<Self> {
         let Some(value) = content_type else { return Some(Self::Text) };
         let media = value.split(';').next().unwrap_or_default().trim();
@@ -40,7 +35,6 @@ impl Format {
     }
 }
 
-/// What a family measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Only grows, until the process restarts.
@@ -49,7 +43,6 @@ pub enum Kind {
     /// Cumulative buckets, a sum and a count.
     Histogram,
     GaugeHistogram,
-    /// Quantiles computed by the exporter, a sum and a count.
     Summary,
     /// Labels whose value is always 1.
     Info,
@@ -74,42 +67,29 @@ impl Kind {
     }
 }
 
-/// One line that says something.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Line<'a> {
-    Help {
-        family: &'a str,
-        text: Cow<'a, str>,
-    },
-    Type {
-        family: &'a str,
-        kind: Kind,
-    },
-    Unit {
-        family: &'a str,
-        unit: &'a str,
-    },
+    Help { family: &'a str, text: Cow<'a, str> },
+    Type { family: &'a str, kind: Kind },
+    Unit { family: &'a str, unit: &'a str },
     Sample(SampleLine<'a>),
-    /// `# EOF`: the end of an `OpenMetrics` text.
     End,
 }
 
-/// Labels as written: names in their order, values unescaped.
+/// In the written order, values unescaped.
 pub type LabelPairs<'a> = Vec<(&'a str, Cow<'a, str>)>;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct SampleLine<'a> {
-    /// Its full name, suffix (`_total`, `_bucket`) included.
+    /// With its suffix (`_total`, `_bucket`).
     pub name: &'a str,
     pub labels: LabelPairs<'a>,
-    /// The value; may be NaN or infinite.
+    /// May be NaN or infinite.
     pub value: f64,
 }
 
-/// What is wrong with a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SyntaxFault {
-    /// The bytes are not UTF-8.
     #[error("bytes that are not UTF-8")]
     NotUtf8,
     #[error("no metric name (letters, digits, `_` and `:`)")]
@@ -138,13 +118,10 @@ pub enum SyntaxFault {
     NoEnd,
 }
 
-/// A line that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpositionError {
-    /// Its number, from 1.
     pub line: usize,
     pub fault: SyntaxFault,
-    /// The line, cut to a readable length.
     pub quote: String,
 }
 
@@ -157,7 +134,7 @@ impl fmt::Display for ExpositionError {
 
 impl std::error::Error for ExpositionError {}
 
-/// The text of a body, or an error at the line with the first bad byte.
+/// An error names the line with the first bad byte.
 pub fn text_of(body: &[u8]) -> Result<&str, ExpositionError> {
     std::str::from_utf8(body).map_err(|error| {
         let good = &body[..error.valid_up_to()];
@@ -169,7 +146,7 @@ pub fn text_of(body: &[u8]) -> Result<&str, ExpositionError> {
     })
 }
 
-/// The lines of a text. After an error nothing more comes.
+/// Ends after an error.
 #[derive(Debug, Clone)]
 pub struct Exposition<'a> {
     rest: &'a str,
@@ -234,7 +211,6 @@ fn quote(line: &str) -> String {
     quoted
 }
 
-/// A comment that says something, or nothing for a free one.
 fn read_comment(comment: &str, format: Format) -> Result<Option<Line<'_>>, SyntaxFault> {
     let comment = comment.trim_start_matches([' ', '\t']);
     if comment == "EOF" {
@@ -255,7 +231,6 @@ fn read_comment(comment: &str, format: Format) -> Result<Option<Line<'_>>, Synta
     }))
 }
 
-/// The first word and what stands behind the blanks after it.
 fn split_word(text: &str) -> (&str, &str) {
     let end = text.find([' ', '\t']).unwrap_or(text.len());
     (&text[..end], text[end..].trim_start_matches([' ', '\t']))
@@ -283,7 +258,7 @@ fn read_sample(line: &str) -> Result<SampleLine<'_>, SyntaxFault> {
     Ok(SampleLine { name, labels, value })
 }
 
-/// `{labels} value time`, behind a sample: read over, whatever the format.
+/// `{labels} value time` after a sample, ignored.
 fn check_exemplar(text: &str) -> Result<(), SyntaxFault> {
     let inside = skip_blanks(text).strip_prefix('{').ok_or(SyntaxFault::Trailing)?;
     let (_, rest) = read_labels(inside)?;
@@ -296,7 +271,7 @@ fn read_value(text: &str) -> Result<(f64, &str), SyntaxFault> {
     Ok((number(word).ok_or(SyntaxFault::NoValue)?, rest))
 }
 
-/// What stands behind the exporter's own time, where it gave one: it is not used.
+/// The exporter's own time is not used.
 fn skip_time(text: &str) -> Result<&str, SyntaxFault> {
     if text.is_empty() || text.starts_with('#') {
         return Ok(text);
@@ -306,13 +281,13 @@ fn skip_time(text: &str) -> Result<&str, SyntaxFault> {
     Ok(rest)
 }
 
-/// A number as Go and Python write it: decimal, exponent, `NaN`, `Inf` with or without sign.
+/// Decimal, exponent, `NaN`, `Inf` with or without sign, as Go and Python write them.
 fn number(word: &str) -> Option<f64> {
     // `parse` takes these spellings in any case, and no other words.
     word.parse().ok()
 }
 
-/// The labels up to `}`, and what stands behind it.
+/// The labels up to `}`, and the text after it.
 fn read_labels(text: &str) -> Result<(LabelPairs<'_>, &str), SyntaxFault> {
     let mut labels = Vec::new();
     let mut rest = skip_blanks(text);
@@ -342,7 +317,7 @@ fn skip_blanks(text: &str) -> &str {
     text.trim_start_matches([' ', '\t'])
 }
 
-/// Bytes of the name that `text` begins with. Only metric names have colons.
+/// Only metric names have colons.
 fn name_length(text: &str, colons: bool) -> usize {
     let is_part = |(at, byte): (usize, u8)| {
         byte.is_ascii_alphabetic()
@@ -353,7 +328,7 @@ fn name_length(text: &str, colons: bool) -> usize {
     text.bytes().enumerate().take_while(|part| is_part(*part)).count()
 }
 
-/// Where the quoted text ends: the first quote that no backslash precedes.
+/// The first quote without a backslash before it.
 fn closing_quote(text: &str) -> Option<usize> {
     let mut escaped = false;
     text.bytes().position(|byte| {
@@ -363,7 +338,7 @@ fn closing_quote(text: &str) -> Option<usize> {
     })
 }
 
-/// `\\`, `\"` and `\n` replaced; any other backslash stands for itself, as `OpenMetrics` says.
+/// Any other backslash stands for itself, by `OpenMetrics`.
 fn unescape(text: &str) -> Cow<'_, str> {
     if !text.contains('\\') {
         return Cow::Borrowed(text);

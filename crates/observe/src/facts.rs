@@ -1,8 +1,8 @@
-//! Facts of an engine from its `/metrics`: the labels of `vllm:cache_config_info`, and the families
-//! that only a connector has.
+//! Facts of an engine from its `/metrics`: the labels of `vllm:cache_config_info`, and connectors'
+//! families.
 //!
-//! Read in vLLM 0.32 and `LMCache` 0.5.6. A connector declares its families when it is created,
-//! before anything was stored; in `LMCache`'s server they appear with their first increment.
+//! Sources: vLLM 0.32 and `LMCache` 0.5.6. A connector declares its families when it is created;
+//! in `LMCache`'s server they appear with their first increment.
 
 use std::collections::BTreeSet;
 
@@ -10,28 +10,26 @@ use weir_model::{FactKind, FactSource, FactValue, Mechanism, RunningFacts};
 
 use crate::snapshot::Snapshot;
 
-/// Gauge whose labels are the settings and sizes of vLLM's caches.
+/// A gauge whose labels are the settings and sizes of vLLM's caches.
 pub const CACHE_CONFIG: &str = "vllm:cache_config_info";
 const LABELS: [(&str, FactKind); 3] = [
     ("enable_prefix_caching", FactKind::PrefixCaching),
     ("num_gpu_blocks", FactKind::Blocks),
     ("block_size", FactKind::BlockSize),
 ];
-/// The type of the cache; `auto` is that of the weights, which is not said.
+/// `auto` is the type of the weights, which is not given.
 const CACHE_DTYPE: &str = "cache_dtype";
 const AUTO: &str = "auto";
-/// What has no value yet.
 const NONE: &str = "None";
 /// Bytes behind the host memory of an `LMCache` server, by adapter.
 const SECOND_LEVEL: &str = "lmcache_mp_l2_usage_bytes";
-/// How more families of connectors begin than those that mechanisms are known by.
+/// More prefixes of connectors' families than those of mechanisms.
 const MORE_CONNECTORS: [(&str, &str); 2] = [
     ("vllm:simple_kv_offload_", "SimpleCPUOffloadConnector"),
     ("vllm:lmcache_mp_", "LMCacheMPConnector"),
 ];
 
-/// Adds what a scrape says of the engines behind it. `place` is the endpoint's name; engines of one
-/// endpoint are told apart by their label.
+/// `place` is the endpoint's name. Engines of one endpoint differ by their label.
 pub fn add_engine_facts(snapshot: &Snapshot, place: &str, facts: &mut RunningFacts) {
     let engines: Vec<_> = snapshot.series(CACHE_CONFIG).into_iter().flatten().collect();
     for (labels, _) in &engines {
@@ -51,8 +49,8 @@ pub fn add_engine_facts(snapshot: &Snapshot, place: &str, facts: &mut RunningFac
     }
 }
 
-/// Adds what an `LMCache` server keeps behind host memory, by the adapters that its families name;
-/// nothing where it names none, for a server without one has no such family.
+/// Tiers of an `LMCache` server behind host memory, by adapter. Nothing without such a family,
+/// which a server without a second level lacks.
 pub fn add_second_level(snapshot: &Snapshot, place: &str, facts: &mut RunningFacts) {
     let series = snapshot.series(SECOND_LEVEL).into_iter().flatten();
     let names: BTreeSet<String> =
@@ -63,8 +61,8 @@ pub fn add_second_level(snapshot: &Snapshot, place: &str, facts: &mut RunningFac
     }
 }
 
-/// Adds the connector that the families of a scrape belong to; nothing where there are none, for a
-/// connector need not have families, nor its server be scraped.
+/// The connector of a scrape's families. Nothing without them: a connector need not have families,
+/// nor its server be scraped.
 pub fn add_connector(snapshot: &Snapshot, place: &str, facts: &mut RunningFacts) {
     let known = Mechanism::ALL.map(|of| (of.traits().metrics, of.traits().connector));
     let all = known.into_iter().chain(MORE_CONNECTORS);

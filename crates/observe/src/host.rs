@@ -1,11 +1,10 @@
-//! The machine and processes on it: CPU time, memory, reads of devices, throttling, pressure.
+//! CPU time, memory, device reads, throttling and pressure of the machine and its processes.
 //!
-//! Every file is opened once and read again in place, because opening costs more than reading and
-//! because an open `/proc/<pid>` file cannot come to mean another process. Every value is optional:
-//! containers hide some files, kernels lack others, and a value that is not there is not zero.
+//! Every file is opened once and read again in place: opening costs more, and an open
+//! `/proc/<pid>` file never means another process. Every value is optional, since containers and
+//! kernels lack files; a missing value is not zero.
 //!
-//! *Foreign load* is CPU time of the machine that none of the named processes used: what
-//! disturbs a measurement without showing in it.
+//! *Foreign load* is CPU time of the machine that none of the named processes used.
 
 mod cgroup;
 mod kernel_file;
@@ -30,10 +29,9 @@ use machine::MachineFiles;
 use pressure::PressureFiles;
 use process::ProcessFiles;
 
-/// The name of the series that come from here.
+/// Name in the series.
 pub const SOURCE: &str = "host";
 
-/// Open files of the machine and of some processes.
 #[derive(Debug)]
 pub struct HostProbe {
     processes: Vec<ProcessFiles>,
@@ -42,42 +40,36 @@ pub struct HostProbe {
     pressure: PressureFiles,
 }
 
-/// What was read at one moment. All times count since boot or since the process began.
+/// Times count since boot or since the process began.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostSample {
     pub at: UnixNanos,
-    /// The named processes, in their order; nothing for one that is gone.
+    /// The named processes, in order; None for one that has ended.
     pub processes: Vec<Option<ProcessTimes>>,
-    /// The machine's CPUs together.
     pub machine: Option<MachineTimes>,
-    /// Throttling of this process's control group.
     pub throttling: Option<Throttling>,
-    /// Time in which at least one task waited for a CPU.
+    /// Time with at least one task waiting for a CPU.
     pub cpu_pressure: Option<Pressure>,
     pub memory_pressure: Option<Pressure>,
-    /// The same for disks.
     pub io_pressure: Option<Pressure>,
 }
 
-/// What happened between two samples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostUse {
-    /// The time between them.
     pub span: Nanos,
-    /// The named processes; nothing for one that is gone or began anew.
+    /// None for a process that has ended or restarted.
     pub processes: Vec<Option<ProcessUse>>,
-    /// CPUs busy, on average, with what none of the named processes did; nothing unless every
-    /// one of them is known.
+    /// Mean CPUs busy with other processes. None unless every named process is known.
     pub foreign_cpus: Option<f64>,
 }
 
 impl HostProbe {
-    /// Opens the files of this machine: of this process first, then of `pids`.
+    /// This process first, then `pids`.
     pub fn open(pids: &[u32]) -> Self {
         Self::open_at(Path::new("/"), pids)
     }
 
-    /// The same below another root, as tests and containers with a mounted `/proc` need it.
+    /// Below another root, for tests and containers with a mounted `/proc`.
     pub fn open_at(root: &Path, pids: &[u32]) -> Self {
         let proc = root.join("proc");
         let others = pids.iter().map(|pid| ProcessFiles::open(&proc, &pid.to_string()));
@@ -106,7 +98,6 @@ impl HostProbe {
 }
 
 impl HostSample {
-    /// What happened since an earlier sample of the same probe.
     pub fn since(&self, earlier: &Self) -> HostUse {
         let span = self.at.since(earlier.at).unwrap_or_default();
         let pairs = earlier.processes.iter().zip(&self.processes);
@@ -121,8 +112,8 @@ impl HostSample {
         HostUse { span, processes, foreign_cpus }
     }
 
-    /// The sample as rows of a series; times in seconds, counting as the kernel does. Nothing for a
-    /// sample from before the start of the cell.
+    /// Rows of a series; times in seconds, counted as the kernel does. Empty for a sample before
+    /// the start of the cell.
     pub fn rows(&self, start: UnixNanos) -> Vec<Row> {
         let Some(time) = self.at.since(start) else { return Vec::new() };
         let mut rows = Vec::new();

@@ -1,15 +1,14 @@
-//! Labels of a series, owned and in one order, so that the same labels are the same key.
+//! Owned labels in one order, so that equal labels are equal keys.
 
 use std::fmt;
 
 use crate::exposition::LabelPairs;
 
-/// Labels sorted by name.
+/// Sorted by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Labels(Vec<(String, String)>);
 
 impl Labels {
-    /// Labels from what a line says.
     pub fn of(pairs: &LabelPairs<'_>) -> Self {
         let own =
             pairs.iter().map(|(name, value)| ((*name).to_owned(), value.clone().into_owned()));
@@ -26,7 +25,6 @@ impl Labels {
         self.0.iter().find(|(label, _)| label == name).map(|(_, value)| value.as_str())
     }
 
-    /// True when every label of the filter has that value.
     pub fn matches(&self, filter: &[(&str, &str)]) -> bool {
         filter.iter().all(|(name, value)| self.get(name) == Some(*value))
     }

@@ -1,9 +1,7 @@
-//! Samples of the world: metrics endpoints, processes, the machine; from them series and signals.
+//! Samples of metrics endpoints, processes and the machine, and the series and signals from them.
 //!
-//! Owns how a counter becomes a figure: what is a difference and what a level, when a process
-//! restarted in between, and which family of which software says what about the mechanism under
-//! test. A quantity that nobody exposed gives nothing, which is not zero; a quantity that is not
-//! known because a process began anew is a gap with its cause.
+//! A quantity without a source is None, not zero. One that a restart made unknown is a gap with
+//! its cause.
 
 pub mod clock;
 pub mod difference;

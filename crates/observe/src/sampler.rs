@@ -1,10 +1,9 @@
-//! Samples sources at an interval, beside a running cell.
+//! Samples sources at an interval during a cell.
 //!
-//! One thread per source, so that a slow endpoint delays nobody else's samples; each sample has a
-//! budget, so that it delays its own next one by no more than that. Due times are absolute: a late
-//! sample does not shift those after it, and due times that pass in the meantime are missed, not
-//! made up for. Whatever is missing is said as a [`Gap`], never left to be guessed from the times.
-//! A receiver that does not keep up loses samples, also as gaps: sampling never waits for it.
+//! Each source has a thread and a budget per sample, so a slow endpoint delays no other. Due times
+//! are absolute: a late sample shifts no later one, and missed due times are not repeated. Every
+//! missing sample is a [`Gap`], also one that a slow receiver had no room for: sampling never
+//! waits for it.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -21,15 +20,12 @@ use crate::series::{Row, rows};
 use crate::snapshot::Snapshot;
 use crate::store_sample::StoreSample;
 
-/// Something that can be sampled. It must return within the budget.
+/// `sample` must return within the budget.
 pub trait SampleSource: Send {
-    /// Its name in gaps and series.
     fn name(&self) -> &str;
-    /// Takes one sample, or says in one line why there is none.
     fn sample(&mut self, clock: &UtcClock, budget: Duration) -> Result<SourceSample, String>;
 }
 
-/// What a source gives.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SourceSample {
     Metrics(Snapshot),
@@ -46,7 +42,6 @@ impl SourceSample {
         }
     }
 
-    /// Whose it is: the name in gaps and series.
     pub fn source(&self) -> &str {
         match self {
             Self::Metrics(snapshot) => &snapshot.endpoint,
@@ -55,7 +50,7 @@ impl SourceSample {
         }
     }
 
-    /// Its rows for `series.parquet`, in time from the start of the cell.
+    /// Rows of `series.parquet`, in time from the start of the cell.
     pub fn rows(&self, start: UnixNanos) -> Vec<Row> {
         match self {
             Self::Metrics(snapshot) => rows(snapshot, start),
@@ -87,11 +82,10 @@ impl SampleSource for HostProbe {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SamplerConfig {
-    /// The time between two samples of a source.
+    /// Between two samples of a source.
     pub interval: Nanos,
-    /// The most time that one sample may take.
     pub budget: Nanos,
-    /// Observations that may wait for the receiver, of all sources together.
+    /// Queued observations of all sources together.
     pub waiting: usize,
 }
 
@@ -107,15 +101,12 @@ pub struct Gap {
     pub source: String,
     pub due: UnixNanos,
     pub missed: u64,
-    /// Why, in one line.
     pub cause: String,
 }
 
-/// What the sampler says.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SamplerEvent {
     Sample(SourceSample),
-    /// Samples that are missing.
     Gap(Gap),
 }
 
@@ -128,20 +119,14 @@ impl SamplerEvent {
     }
 }
 
-/// Why no sampler runs.
 #[derive(Debug, thiserror::Error)]
 pub enum SamplerError {
     #[error("samples every 0 s cannot be taken; give an interval above zero")]
     NoInterval,
     #[error("no thread to sample {source_name}: {error}; lower the number of threads in use")]
-    Thread {
-        source_name: String,
-        /// What the system says.
-        error: std::io::Error,
-    },
+    Thread { source_name: String, error: std::io::Error },
 }
 
-/// Whether to stop, and the call to those who wait.
 #[derive(Debug, Default)]
 struct Stop {
     asked: Mutex<bool>,
@@ -154,7 +139,7 @@ impl Stop {
         self.called.notify_all();
     }
 
-    /// Waits until a point in time; true when asked to stop.
+    /// True when the sampler stops.
     fn wait_until(&self, clock: &UtcClock, point: UnixNanos) -> bool {
         let mut asked = self.asked.lock();
         loop {
@@ -167,7 +152,6 @@ impl Stop {
     }
 }
 
-/// Running samplers. Dropping it stops them too.
 #[derive(Debug)]
 pub struct Sampler {
     stop: Arc<Stop>,
@@ -175,7 +159,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Starts to sample, the first time at once. The observations come in no order between sources.
+    /// The first sample is due at once. Observations of different sources have no order.
     pub fn start(
         sources: Vec<Box<dyn SampleSource>>,
         config: SamplerConfig,
@@ -200,8 +184,8 @@ impl Sampler {
         Ok((sampler, receiver))
     }
 
-    /// Stops, waiting for samples under way (no longer than their budget). Returns the gaps that
-    /// the receiver had no room for; all else is in the channel.
+    /// Waits for samples under way, at most their budget. Returns the gaps that the channel had no
+    /// room for.
     pub fn stop(mut self) -> Vec<Gap> {
         self.join()
     }
@@ -225,7 +209,6 @@ impl Drop for Sampler {
     }
 }
 
-/// One source's thread.
 struct Watch {
     source: Box<dyn SampleSource>,
     config: SamplerConfig,
@@ -244,7 +227,7 @@ impl Watch {
                 Err(cause) => self.outlet.say(self.gap(due, 1, cause)),
             }
             due = due.after(self.config.interval);
-            // Due times that passed while the sample was taken; the last of them is still served.
+            // Due times that passed during the sample; the last of them is still served.
             let late = self.clock.now().since(due).unwrap_or_default();
             let missed = late.0 / self.config.interval.0;
             if missed > 0 {
@@ -261,10 +244,9 @@ impl Watch {
     }
 }
 
-/// The way to the receiver, which never waits.
 struct Outlet {
     sender: SyncSender<SamplerEvent>,
-    /// What the receiver had no room for.
+    /// Observations that the channel had no room for.
     lost: Option<Gap>,
 }
 
@@ -282,7 +264,7 @@ impl Outlet {
         }
     }
 
-    /// Sends what was lost before; false when there is still no room.
+    /// Sends the lost gap; false without room.
     fn make_up(&mut self) -> bool {
         match self.lost.take() {
             None => true,
@@ -304,7 +286,7 @@ impl Outlet {
     }
 
     fn send(&self, observation: SamplerEvent) -> bool {
-        // A receiver that is gone wants nothing more: no loss to speak of.
+        // Without a receiver nothing is lost.
         !matches!(self.sender.try_send(observation), Err(TrySendError::Full(_)))
     }
 }

@@ -1,8 +1,7 @@
-//! One endpoint's metrics over HTTP: asked with a budget, read into a snapshot.
+//! Scrapes one endpoint's metrics over HTTP, within a budget.
 //!
-//! Prefers `OpenMetrics`, the only format in which creation times belong to their counters and
-//! exemplars are legal, and takes Prometheus text; what came is told by its `Content-Type`, not by
-//! what was asked for.
+//! Prefers `OpenMetrics`, the only format with creation times and legal exemplars; accepts
+//! Prometheus text. The answer's `Content-Type` decides.
 
 use std::time::Duration;
 
@@ -14,13 +13,12 @@ use crate::exposition::Format;
 use crate::selection::Selection;
 use crate::snapshot::{Snapshot, SnapshotError};
 
-/// What is asked for, best first.
+/// Best first.
 const ACCEPT: &str = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
 
-/// The longest text read. vLLM's is 45 to 60 KB per engine, a large exporter's some megabytes.
+/// vLLM's text is 45 to 60 KB per engine, a large exporter's some megabytes.
 const MAX_BODY_BYTES: usize = 16 << 20;
 
-/// A scrape that gave no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScrapeError {
     #[error(transparent)]
@@ -34,7 +32,6 @@ pub enum ScrapeError {
     Text(#[from] SnapshotError),
 }
 
-/// An endpoint to scrape again and again.
 #[derive(Debug, Clone)]
 pub struct Scraper {
     request: Fetch,
@@ -43,7 +40,7 @@ pub struct Scraper {
 }
 
 impl Scraper {
-    /// Scrapes `path` (as a rule `/metrics`) below `url`, and keeps what the selection names.
+    /// Keeps the families of the selection. `path` is usually `/metrics`.
     pub fn new(url: &Url, path: &str, selection: Selection) -> Self {
         let mut request = Fetch::get(url, path);
         request.headers.push(("Accept".to_owned(), ACCEPT.to_owned()));
@@ -66,12 +63,12 @@ impl Scraper {
         self
     }
 
-    /// The full address, which is also the name of its snapshots and series.
+    /// The full address, also the name of its snapshots and series.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// Asks once; returns within the budget.
+    /// Returns within the budget.
     pub fn scrape(&self, clock: &UtcClock, budget: Duration) -> Result<Snapshot, ScrapeError> {
         let mut request = self.request.clone();
         request.timeout = budget;
@@ -91,7 +88,7 @@ impl Scraper {
     }
 }
 
-/// The middle of a scrape and how long it took: the source read its counters somewhere in between.
+/// The middle of a scrape and its length: the source read its counters somewhere in between.
 fn middle(begin: UnixNanos, end: UnixNanos) -> (UnixNanos, Nanos) {
     let took = end.since(begin).unwrap_or_default();
     (begin.after(Nanos(took.0 / 2)), took)

@@ -1,13 +1,11 @@
-//! Which families of a scrape are kept.
+//! Families of a scrape that are kept.
 //!
-//! An engine exposes some thousand samples, most of them buckets of request parameters. What says
-//! something about KV offloading, load and usage is a few dozen families; keeping only them bounds
-//! the memory of a long cell and the size of `series.parquet`.
+//! An engine exposes some thousand samples, mostly buckets of request parameters. Only a few dozen
+//! families concern KV offloading, load and usage; the others would cost memory and file size.
 
-/// Families that say something about KV caching, offloading, routing or load. A `*` at the end
-/// stands for any rest; suffixes (`_total`, `_bucket`, `_sum`, `_count`, `_created`) are left out.
-/// Names: vLLM 0.32 and, where it named them otherwise, 0.8 and later; `LMCache` 0.5.6;
-/// llm-d-router 0.10 and llm-d-kv-cache 0.9.
+/// Families on KV caching, offloading, routing or load. A final `*` stands for any rest; suffixes
+/// (`_total`, `_bucket`, `_sum`, `_count`, `_created`) are left out. Names: vLLM 0.32 and, where
+/// they differ, 0.8 and later; `LMCache` 0.5.6; llm-d-router 0.10 and llm-d-kv-cache 0.9.
 const RELEVANT: &[&str] = &[
     "process_start_time_seconds",
     "process_cpu_seconds",
@@ -41,7 +39,6 @@ const RELEVANT: &[&str] = &[
     "weir_*",
 ];
 
-/// A set of family names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection(Option<Vec<String>>);
 
@@ -50,19 +47,17 @@ impl Selection {
         Self(None)
     }
 
-    /// The families that say something about KV caching, offloading, routing or load.
     pub fn relevant() -> Self {
         Self::of(RELEVANT)
     }
 
-    /// Families by name without suffix; a `*` at the end stands for any rest. The process's start
-    /// time is always kept: it tells a restart.
+    /// Names without suffix; a final `*` stands for any rest. The process's start time is always
+    /// kept: it shows a restart.
     pub fn of(patterns: &[&str]) -> Self {
         let start = std::iter::once("process_start_time_seconds");
         Self(Some(start.chain(patterns.iter().copied()).map(str::to_owned).collect()))
     }
 
-    /// Whether a sample or family of this name is kept.
     pub fn keeps(&self, name: &str) -> bool {
         let Some(patterns) = &self.0 else { return true };
         patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
@@ -72,7 +67,6 @@ impl Selection {
     }
 }
 
-/// A sample's name without the suffix that its kind adds.
 pub(crate) fn without_suffix(name: &str) -> &str {
     ["_total", "_created", "_bucket", "_sum", "_count", "_info"]
         .iter()

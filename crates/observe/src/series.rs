@@ -5,23 +5,22 @@ use weir_model::Nanos;
 use crate::clock::UnixNanos;
 use crate::snapshot::Snapshot;
 
-/// One sample. The same shape as `weir-record`'s row, which this crate need not know.
+/// The same shape as `weir-record`'s row, which this crate does not depend on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// When, from the start of the cell.
+    /// From the start of the cell.
     pub time: Nanos,
-    /// Where it was seen: an endpoint, `host`, ...
+    /// An endpoint, `host`, ...
     pub source: String,
-    /// The metric's own name.
     pub metric: String,
-    /// Its labels as in an exposition, sorted by name; empty without labels.
+    /// As in an exposition, sorted by name; empty without labels.
     pub labels: String,
-    /// The value, in the metric's own unit. Counters as the source counts, not as differences.
+    /// In the metric's own unit. Counters are not differences.
     pub value: f64,
 }
 
-/// The rows of a snapshot, by name and labels. Buckets and creation times are left out: the first
-/// are many, the second do not change. Nothing for a snapshot from before the start of the cell.
+/// By name and labels, without buckets (too many) and creation times (constant). Empty for a
+/// snapshot before the start of the cell.
 pub fn rows(snapshot: &Snapshot, start: UnixNanos) -> Vec<Row> {
     let Some(time) = snapshot.at.since(start) else { return Vec::new() };
     let telling = |name: &str| !name.ends_with("_bucket") && !name.ends_with("_created");

@@ -1,9 +1,9 @@
-//! Signals from what the parts of a live stack expose.
+//! Signals from the metrics of a live stack.
 //!
-//! Each module below is a table: which family, of which labels, gives which signal, most direct
-//! source first, because a verdict takes the first. What a stack does not expose gives no signal,
-//! which is not zero; nor does a counter whose process restarted, which is a gap. Signals of
-//! several replicas are added up, and only when every one of them has the family: a sum over some
+//! Each module below is a table from families and labels to signals. The most direct source comes
+//! first, because a verdict takes the first. A missing counter gives no signal, which is not zero;
+//! a restarted process gives a gap. Replicas are summed only when every one has the family: a
+//! partial sum would be wrong.
 //! replicas would be a wrong figure, not a smaller one.
 
 mod client;
@@ -26,13 +26,12 @@ pub use store::{StoreCounts, StoredChunk, add_store};
 pub use vllm::add_vllm;
 pub use weir::add_weir;
 
-/// How a counter's growth becomes a signal.
 #[derive(Debug, Clone, Copy)]
 struct Reading {
     kind: SignalKind,
     metric: &'static str,
     filter: &'static [(&'static str, &'static str)],
-    /// The tier it speaks of; nothing for the mechanism as a whole.
+    /// None for the mechanism as a whole.
     tier: Option<TierKind>,
     /// See [`SignalSource::at_lookup`].
     at_lookup: bool,
@@ -71,7 +70,7 @@ fn series(metric: &str, filter: &[(&str, &str)]) -> String {
     if labels.is_empty() { metric.to_owned() } else { format!("{metric}{{{}}}", labels.join(",")) }
 }
 
-/// How a counter grew over all windows; nothing without windows or when one does not have it.
+/// Growth over all windows. None without windows or when one lacks the counter.
 fn grown(
     windows: &[SnapshotDifference<'_>],
     metric: &str,
@@ -87,7 +86,7 @@ fn grown(
     Ok(sum)
 }
 
-/// The same, where a gap is kept beside what else is read.
+/// The same, with a gap noted.
 fn grown_or_gap(
     windows: &[SnapshotDifference<'_>],
     metric: &str,
@@ -100,14 +99,14 @@ fn grown_or_gap(
     })
 }
 
-/// A gauge at the end of the windows, summed; nothing when one does not have it.
+/// Gauges at the end of the windows, summed; None when one is missing.
 fn level(windows: &[SnapshotDifference<'_>], metric: &str) -> Option<f64> {
     let levels: Option<Vec<f64>> =
         windows.iter().map(|window| window.after().gauge_sum(metric, &[])).collect();
     levels.filter(|levels| !levels.is_empty()).map(|levels| levels.iter().sum())
 }
 
-/// Adds what a table reads. A gap is kept once per cause.
+/// A gap is noted once per cause.
 fn add_readings(
     readings: &[Reading],
     part: &str,
@@ -127,7 +126,7 @@ fn add_readings(
     gaps
 }
 
-/// Keeps a gap unless it is known.
+/// Once.
 fn note(gaps: &mut Vec<GapError>, gap: GapError) {
     if !gaps.contains(&gap) {
         gaps.push(gap);

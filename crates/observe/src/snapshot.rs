@@ -1,6 +1,4 @@
-//! What one source exposed at one moment, by name and labels.
-//!
-//! A snapshot keeps values as the source gave them; differences between two are `difference`'s.
+//! The values of one source at one moment, by name and labels, as exposed.
 
 use std::collections::BTreeMap;
 
@@ -13,41 +11,31 @@ use crate::selection::Selection;
 
 pub type SeriesOf = BTreeMap<Labels, f64>;
 
-/// A text that is no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {
     #[error("{endpoint}: {error}; check that this address is a metrics endpoint")]
-    Unreadable {
-        /// Whose text it is.
-        endpoint: String,
-        error: ExpositionError,
-    },
+    Unreadable { endpoint: String, error: ExpositionError },
     #[error(
         "{endpoint}: `{series}` stands there twice; its sum would be wrong, report it to the \
          exporter's authors"
     )]
-    Twice {
-        /// Whose text it is.
-        endpoint: String,
-        series: String,
-    },
+    Twice { endpoint: String, series: String },
 }
 
-/// The values of one endpoint at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
-    /// Whose values they are: a URL or a name.
+    /// A URL or a name.
     pub endpoint: String,
-    /// When they were taken: the middle of the time that the scrape took.
+    /// The middle of the scrape.
     pub at: UnixNanos,
-    /// How long the scrape took; the moment is uncertain by half of it.
+    /// Length of the scrape; the moment is uncertain by half of it.
     pub took: Nanos,
     samples: BTreeMap<String, SeriesOf>,
     kinds: BTreeMap<String, Kind>,
 }
 
 impl Snapshot {
-    /// Reads a body and keeps what the selection names.
+    /// Keeps the families of the selection.
     pub fn parse(
         endpoint: &str,
         (at, took): (UnixNanos, Nanos),
@@ -91,7 +79,6 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The series of a sample name; nothing when there is none.
     pub fn series(&self, name: &str) -> Option<&SeriesOf> {
         self.samples.get(name)
     }
@@ -100,14 +87,14 @@ impl Snapshot {
         self.samples.iter().map(|(name, series)| (name.as_str(), series))
     }
 
-    /// Whether a family whose name begins so was declared or has samples.
+    /// Declared, or with samples.
     pub fn speaks_of(&self, prefix: &str) -> bool {
         let declared = self.kinds.keys().chain(self.samples.keys());
         declared.into_iter().any(|name| name.starts_with(prefix))
     }
 
-    /// The kind that was declared for a family or for the family of a sample name. Prometheus text
-    /// declares counters with `_total`, `OpenMetrics` without.
+    /// By the name of a family or sample. Prometheus text declares counters with `_total`,
+    /// `OpenMetrics` without.
     pub fn kind(&self, name: &str) -> Option<Kind> {
         let base = || {
             ["_total", "_bucket", "_sum", "_count", "_gsum", "_gcount", "_info"]
@@ -119,7 +106,7 @@ impl Snapshot {
         self.kinds.get(name).or_else(base).or_else(total).copied()
     }
 
-    /// The level of a gauge: the sum over the series with these labels.
+    /// The sum over the series with these labels.
     pub fn gauge_sum(&self, name: &str, filter: &[(&str, &str)]) -> Option<f64> {
         let series = self.samples.get(name).into_iter().flatten();
         let with = series.filter(|(labels, _)| labels.matches(filter));
@@ -128,7 +115,6 @@ impl Snapshot {
     }
 }
 
-/// `name{labels}`, as it would stand in the text.
 pub(crate) fn named(name: &str, labels: &Labels) -> String {
     if labels.is_empty() { name.to_owned() } else { format!("{name}{{{labels}}}") }
 }

@@ -1,6 +1,5 @@
-//! Two tiers side by side, in turns: each repeat of a point is measured on both, one right after
-//! the other, and the next repeat begins with the other one. What changes on the machine meanwhile
-//! then meets both alike, and what is left are pairs that can be compared.
+//! Two tiers alternating: each repeat of a point is measured on both, and the next repeat begins
+//! with the other tier. Changes of the machine affect both alike, so results are comparable pairs.
 
 use std::time::{Duration, Instant};
 
@@ -16,18 +15,18 @@ use crate::run::Bench;
 use crate::session::{ProbeMeasurements, ProbeStep, Subject, label, lookup_point};
 use crate::volume::buffers;
 
-/// Repeats of either side where nothing is said: an interval over fewer says little, and an even
-/// number lets each side begin as often as the other.
+/// Default repeats per side: an interval over fewer says little, and an even number lets each side
+/// begin equally often.
 pub const REPEATS: u32 = 6;
 
-/// A comparison to be made: what is done, and on what. Both have equally many points.
+/// Both sides have the same number of points.
 pub struct Contest<'a> {
     configs: [&'a ProbeConfig; 2],
     subjects: [&'a mut dyn Subject; 2],
     stop: &'a (dyn Fn() -> bool + Sync),
     progress: &'a mut dyn FnMut(ProbeStep<'_>),
     done: usize,
-    /// Until it is told.
+    /// Until it is reported.
     expected: Option<Duration>,
     measured: [ProbeMeasurements; 2],
 }
@@ -38,14 +37,13 @@ impl std::fmt::Debug for Contest<'_> {
     }
 }
 
-/// A point of one side, and its repeats so far.
 struct Turns {
     point: ProbePoint,
     runs: Vec<Run>,
 }
 
 impl<'a> Contest<'a> {
-    /// Refuses configurations whose points cannot be put beside each other.
+    /// Refuses configurations whose points cannot be compared.
     pub fn new(
         configs: [&'a ProbeConfig; 2],
         subjects: [&'a mut dyn Subject; 2],
@@ -65,14 +63,13 @@ impl<'a> Contest<'a> {
         Ok(Self { configs, subjects, stop, progress, done, expected, measured })
     }
 
-    /// Measurements of both sides.
     pub fn steps(config: &ProbeConfig) -> usize {
         let asked = config.blocks.iter().filter(|block| lookup_point(config, **block).is_some());
         2 * (config.points().len() * config.repeats as usize + asked.count())
     }
 
-    /// Makes all measurements; an error of the first ones is returned, later ones end it with what
-    /// was measured, as a stop does.
+    /// Makes all measurements. An early error is returned; a later one, or a stop, ends it with the
+    /// results so far.
     pub fn run(mut self) -> Result<[ProbeMeasurements; 2], ProbeError> {
         for place in 0..self.configs[0].blocks.len() {
             if (self.stop)() {
@@ -108,14 +105,13 @@ impl<'a> Contest<'a> {
         let slab = buffers(config, block.bytes)?;
         let opened = self.subjects[side].open(block.bytes, threads, depth, &slab)?;
         let bench = Bench::new(config, opened.tier, block, slab, self.stop)?;
-        // Later, a store may still be freeing what was removed.
+        // Later, a store may still be freeing removed blocks.
         if let Some(others) = opened.at_stake.filter(|_| self.done == 0) {
             others.check(bench.stored())?;
         }
         Ok(bench.with_origin(opened.origin, opened.cold).with_server(opened.server))
     }
 
-    /// All points with the blocks at a place of the lists.
     fn blocks(&mut self, place: usize) -> Result<(), ProbeError> {
         let blocks = self.configs.map(|config| config.blocks[place]);
         let began = Instant::now();
@@ -142,12 +138,12 @@ impl<'a> Contest<'a> {
         }
         let asked = if measured.is_ok() { self.lookups(&mut benches, blocks) } else { Ok(()) };
         let [first, second] = &mut benches;
-        // Also after a failure nothing of ours is left in somebody's store, if it can be helped.
+        // Even after a failure, no probe blocks should stay in a user's store.
         measured.and(asked).and(first.tidy().and(second.tidy()))
     }
 
-    /// Repeat by repeat and point by point, both sides in turn; a repeat that one side did not
-    /// end is no pair, and goes.
+    /// Repeat by repeat and point by point, both sides alternating. A repeat that one side did not
+    /// finish is dropped.
     fn turns(
         &mut self,
         benches: &mut [Bench<'a>; 2],
@@ -188,7 +184,7 @@ impl<'a> Contest<'a> {
         }
         let turns = self.configs[0].repeats;
         let mut times: [Vec<Vec<LookupTime>>; 2] = Default::default();
-        // What makes a cache cold before each question takes longer than to wake.
+        // Dropping caches before each lookup takes longer than a wake-up.
         let places = if benches.iter().any(Bench::is_cold) { 1 } else { cpu::places() };
         for (turn, place) in (0..turns).flat_map(|turn| (0..places).map(move |place| (turn, place)))
         {
@@ -216,21 +212,16 @@ const fn order(turn: u32) -> [usize; 2] {
     if turn.is_multiple_of(2) { [0, 1] } else { [1, 0] }
 }
 
-/// What pairs are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Facet {
-    /// GB/s of loads.
     Read,
-    /// GB/s of stores.
     Write,
-    /// Keys per second of questions whether they are there.
     Lookup,
 }
 
 impl Facet {
     pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Lookup];
 
-    /// The word in claims and tables.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -244,7 +235,7 @@ impl Facet {
             Self::Read => work.reads(),
             // An engine stores what it misses.
             Self::Write => *work != Work::Read,
-            // Only the working set of plain loads is sure to be there.
+            // Only for plain loads is the working set surely present.
             Self::Lookup => *work == Work::Read,
         })
     }
@@ -253,26 +244,26 @@ impl Facet {
         let side = match self {
             Self::Read => run.read.as_ref(),
             Self::Write => run.write.as_ref(),
-            // Questions are no part of a point's repeats.
+            // Lookups are not part of a point's repeats.
             Self::Lookup => None,
         };
         side.map(|side| side.gb_per_s).filter(|rate| *rate > 0.0)
     }
 }
 
-/// The figures of both sides at one point, repeat by repeat; nothing of a facet that it lacks.
+/// The figures of both sides at one point, repeat by repeat; empty without the facet.
 pub fn pairs(first: &PointResult, second: &PointResult, facet: Facet) -> Vec<(f64, f64)> {
     let runs = first.repeats.iter().zip(&second.repeats);
     runs.filter_map(|(a, b)| Some((facet.of(a)?, facet.of(b)?))).collect()
 }
 
-/// The same of a question for so many keys, turn by turn.
+/// The same for lookups of one key count, turn by turn.
 pub fn lookup_pairs(first: &LookupTime, second: &LookupTime) -> Vec<(f64, f64)> {
     first.rates().zip(second.rates()).collect()
 }
 
-/// The same over all points: per repeat the geometric mean of either side, so that a fast point
-/// counts no more than a slow one.
+/// The same over all points: the geometric mean of each side per repeat, so that a fast point
+/// weighs no more than a slow one.
 pub fn pairs_over_points(measured: &[&ProbeMeasurements; 2], facet: Facet) -> Vec<(f64, f64)> {
     let [first, second] = measured;
     let points = first.points.iter().zip(&second.points).map(|(a, b)| pairs(a, b, facet));

@@ -1,25 +1,24 @@
-//! Keys of others in a store that evicts: what a probe writes must not take their place.
+//! Other users' keys in a store that evicts: a probe's blocks must not displace them.
 
 use weir_model::Bytes;
 use weir_store::resp::ServerReport;
 
 use crate::error::ProbeError;
 
-/// Keys that a store evicts once it is full, and what fits in before it does.
+/// Keys that a full store evicts, and the room before it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AtStake {
     place: String,
-    /// How many; nothing where the store does not say.
     keys: Option<u64>,
-    /// Bytes that it takes before it evicts: as many times that of the fullest server as it has
-    /// servers, because keys are spread over them.
+    /// Bytes before it evicts: the fullest server's room times the number of servers, because keys
+    /// are spread over them.
     room: Bytes,
-    /// Its word for what it evicts; empty where it has none.
+    /// Its eviction policy; empty if unknown.
     policy: String,
 }
 
 impl AtStake {
-    /// Of all servers of a store; nothing where none of them would evict a key of others.
+    /// Over all servers of a store; None if none would evict other users' keys.
     pub(crate) fn of(place: &str, servers: &[ServerReport]) -> Option<Self> {
         let found: Vec<(&ServerReport, Option<u64>, u64)> = servers
             .iter()
@@ -43,10 +42,10 @@ impl AtStake {
         })
     }
 
-    /// Refuses to store so many bytes of values where others' keys would go for them.
+    /// Refuses to store so many bytes of values if that would evict other users' keys.
     pub(crate) fn check(&self, values: Bytes) -> Result<(), ProbeError> {
-        // Allocators round values of a few MiB up by as much as a quarter, and answers that are
-        // being sent are in the store's memory too.
+        // Allocators round values of a few MiB up by as much as a quarter, and answers being sent
+        // are in the store's memory too.
         let wanted = Bytes(values.0.saturating_add(values.0 / 2));
         if wanted <= self.room {
             return Ok(());
@@ -62,7 +61,7 @@ impl AtStake {
     }
 }
 
-/// Keys that a full server evicts; nothing where it does not say how many it has.
+/// Keys that a full server evicts; None if it does not report its keys.
 fn evictable(server: &ServerReport) -> Option<u64> {
     match server.policy.as_str() {
         "noeviction" => Some(0),
@@ -79,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    /// A server with 40 keys, 3 of them with a life, and so many bytes of 100 in use.
+    /// A server with 40 keys, 3 of them with an expiry, and `used` of 100 bytes.
     fn server(policy: &str, used: u64) -> ServerReport {
         let info = format!(
             "redis_version:7.0.0\r\nmaxmemory:100\r\nmaxmemory_policy:{policy}\r\n\
@@ -101,13 +100,13 @@ mod tests {
             assert!(refused.to_string().contains(part), "{part}: {refused}");
         }
         assert_eq!(of(&[server("volatile-lru", 40)]).unwrap().keys, Some(3));
-        // Nobody knows what a store without the word does.
+        // The behaviour of a store without a policy is unknown.
         assert!(of(&[server("", 40)]).unwrap().check(Bytes(100)).is_err());
         assert_eq!(of(&[server("noeviction", 40)]), None);
         let mut alone = server("allkeys-lru", 40);
         alone.keyspace = Some(Keyspace { keys: 0, with_life: 0 });
         assert_eq!(of(&[alone.clone()]), None);
-        // The fuller of two has half of the keys.
+        // The fuller of the two has half of the keys.
         let two = of(&[server("allkeys-lru", 90), alone, server("allkeys-lru", 40)]).unwrap();
         assert_eq!((two.keys, two.room), (Some(80), Bytes(30)));
         let endless = ServerReport { limit: None, ..server("allkeys-lru", 40) };

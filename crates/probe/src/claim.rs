@@ -1,4 +1,4 @@
-//! What is said about the ratio of two tiers, and whether an interval bears it out.
+//! Claims about the ratio of two tiers, judged by an interval.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,10 +8,10 @@ use serde::Serialize;
 use crate::against::Facet;
 use crate::error::ProbeError;
 
-/// Largest ratio that a claim may name; more is a slip.
+/// Largest ratio of a claim; more is a typing error.
 const MOST: f64 = 1e6;
 
-/// A statement such as `read >= 2.5` or `write 1.2..1.8`, about A over B.
+/// A claim such as `read >= 2.5` or `write 1.2..1.8`, about A over B.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Assertion {
     pub facet: Facet,
@@ -20,14 +20,13 @@ pub struct Assertion {
     text: String,
 }
 
-/// What an interval says of an assertion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ruling {
-    /// All of the interval lies where it says.
+    /// The whole interval satisfies it.
     BorneOut,
     NotBorneOut,
-    /// The interval lies on both sides of its bound, or there is none.
+    /// The interval contains the bound, or there is none.
     Undecided,
 }
 
@@ -42,7 +41,7 @@ impl fmt::Display for Ruling {
 }
 
 impl Assertion {
-    /// By the interval of the ratio, where there is one.
+    /// `interval` is that of the ratio.
     pub fn judge(&self, interval: Option<(f64, f64)>) -> Ruling {
         let Some((low, high)) = interval else { return Ruling::Undecided };
         if self.low <= low && high <= self.high {

@@ -1,5 +1,3 @@
-//! What is measured: points, and how long each of them.
-
 use std::time::Duration;
 
 use serde::Serialize;
@@ -9,32 +7,28 @@ use weir_workload::config::Draw;
 use crate::cpu::cpus;
 use crate::error::ProbeError;
 
-/// Smallest block: a page. KV blocks are far larger, and direct access to disks needs whole pages.
+/// A page: KV blocks are far larger, and direct access to disks needs whole pages.
 pub const LEAST_BLOCK: u64 = 4096;
-/// Largest block: Redis takes values up to 512 MiB.
+/// Redis takes values up to 512 MiB.
 pub const LARGEST_BLOCK: u64 = 512 << 20;
 pub const MOST_THREADS: u32 = 256;
-/// Most blocks of a batch.
 pub const DEEPEST: u32 = 1024;
 pub const MOST_REPEATS: u32 = 1000;
-/// Most keys of a working set: each is remembered with 32 bytes.
+/// Each key of a working set takes 32 bytes of memory.
 pub const MOST_KEYS: u64 = 1 << 24;
 pub const MOST_POINTS: usize = 1000;
-/// Buffers of all threads together; more than this is a slip.
+/// Bytes of all threads' buffers; more is a typing error.
 pub const MOST_BUFFERS: u64 = 16 << 30;
-/// Bytes of the working set where nothing is said: larger than any CPU's cache, small enough
-/// for any machine that has a tier.
+/// Bytes: larger than any CPU's cache, small enough for any machine that has a tier.
 pub const DEFAULT_WORKING_SET: u64 = 512 << 20;
 
-/// What a thread does, batch after batch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Work {
     Write,
-    /// Loads blocks of the working set.
     Read,
-    /// Loads with this share (0 to 1), else stores new blocks.
+    /// Loads with this probability, otherwise stores new blocks.
     Mixed(f64),
-    /// Loads, and stores what was missing, as an engine does.
+    /// Loads, and stores missing blocks, as an engine does.
     Engine,
 }
 
@@ -53,7 +47,6 @@ impl Work {
         !matches!(self, Self::Write)
     }
 
-    /// Whether it stores blocks under new keys.
     pub const fn writes_new(self) -> bool {
         matches!(self, Self::Write | Self::Mixed(_))
     }
@@ -65,21 +58,18 @@ impl Serialize for Work {
     }
 }
 
-/// A size of blocks, and the tokens that they stand for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct BlockSize {
     pub bytes: Bytes,
-    /// Tokens of the chunk, where a model says so.
+    /// Tokens of the chunk, if a model is given.
     pub tokens: Option<u32>,
 }
 
-/// One combination that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ProbePoint {
     pub block: BlockSize,
-    /// Threads, each with one batch under way.
+    /// Each with one batch in flight.
     pub threads: u32,
-    /// Blocks of a batch.
     pub depth: u32,
     pub work: Work,
 }
@@ -90,18 +80,17 @@ impl ProbePoint {
     }
 }
 
-/// How many different keys are loaded.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum WorkingSet {
     Blocks(u64),
-    /// As many blocks as have these bytes.
+    /// As many blocks as fit in these bytes.
     Bytes(Bytes),
-    /// As many blocks as make so many times the tier's capacity.
+    /// A multiple of the tier's capacity.
     Capacities(f64),
 }
 
 impl WorkingSet {
-    /// Blocks, with the tier's capacity where it is known.
+    /// `capacity` is the tier's, if known.
     pub fn blocks(self, block: Bytes, capacity: Option<Bytes>) -> Result<u64, ProbeError> {
         let blocks = match self {
             Self::Blocks(blocks) => blocks,
@@ -134,16 +123,16 @@ pub enum Verify {
     Full,
 }
 
-/// When the measurement of a point in one repeat ends: with whichever comes first.
+/// A point's repeat ends at whichever comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PointLimits {
     pub duration: Duration,
-    /// Time before it that is not counted.
+    /// Not counted.
     pub warmup: Duration,
     pub operations: Option<u64>,
 }
 
-/// Everything about a measurement but the tier.
+/// A measurement's settings except the tier.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProbeConfig {
     pub blocks: Vec<BlockSize>,
@@ -154,18 +143,14 @@ pub struct ProbeConfig {
     pub draw: Draw,
     pub limits: PointLimits,
     pub repeats: u32,
-    /// Longest time of one batch.
     pub deadline: Duration,
-    /// How loads are checked.
     pub verify: Verify,
-    /// The CPU of the first thread; the others follow.
+    /// CPU of the first thread; the others use the next ones.
     pub pin: Option<u32>,
-    /// Seed of keys and draws.
     pub seed: u64,
 }
 
 impl ProbeConfig {
-    /// Refuses what cannot be measured.
     pub fn check(&self) -> Result<(), ProbeError> {
         for block in &self.blocks {
             let bytes = block.bytes.0;
@@ -226,7 +211,7 @@ impl ProbeConfig {
         Ok(())
     }
 
-    /// All points: blocks, then threads, then depths, then works.
+    /// Order: blocks, threads, depths, works.
     pub fn points(&self) -> Vec<ProbePoint> {
         let mut points = Vec::new();
         for &block in &self.blocks {

@@ -1,26 +1,24 @@
-//! What is in a block: bytes that follow from its key, so that every load can be verified.
+//! Block contents that follow from the key, so that every load can be verified.
 //!
-//! All blocks share one random pattern, which no compression shortens; on top of it each page
-//! begins with the block's key and the page's number. To make a block is therefore to write 40
-//! bytes per page, and a page of another block, another page of the same block and a page that was
-//! never written are all found.
+//! All blocks share one random pattern, which does not compress. Each page begins with the block's
+//! key and the page's number, so making a block writes 40 bytes per page. A page of another block,
+//! another page of the same block and an unwritten page are all detected.
 
 use weir_store::ChunkHash;
 use weir_workload::RandomStream;
 
 use crate::config::Verify;
 
-/// A page; each has its own stamp. Larger ones would hide more, smaller ones cost more to stamp: a
-/// block of 2 MiB has 128 of these.
+/// Bytes with one stamp. Larger pages would hide more errors, smaller ones cost more to stamp: a
+/// block of 2 MiB has 128.
 const PAGE: usize = 16 << 10;
-/// Bytes of a page that a sampled check compares from its beginning, stamp included.
+/// Bytes from the beginning of a page that a sampled check compares, stamp included.
 const LOOKED_AT: usize = 1024;
-/// The key and the page's number.
+/// Bytes: the key and the page's number.
 const STAMP: usize = 40;
-/// Pages that a sampled check looks at besides the first and the last.
+/// Pages of a sampled check besides the first and the last.
 const SAMPLED: u64 = 6;
 
-/// The bytes that all blocks share.
 #[derive(Debug)]
 pub struct Pattern {
     bytes: Vec<u8>,
@@ -37,12 +35,11 @@ impl Pattern {
         Self { bytes }
     }
 
-    /// Fills a buffer that has held no block yet.
     pub fn lay(&self, block: &mut [u8]) {
         block.copy_from_slice(&self.bytes);
     }
 
-    /// Turns a buffer that holds the pattern or any block into the block of this key.
+    /// Turns a buffer with the pattern or any block into the block of this key.
     pub fn stamp(key: &ChunkHash, block: &mut [u8]) {
         for (number, page) in block.chunks_mut(PAGE).enumerate() {
             if page.len() >= STAMP {
@@ -52,7 +49,7 @@ impl Pattern {
         }
     }
 
-    /// Whether a loaded buffer holds the block of this key, as far as `verify` looks.
+    /// Whether a loaded buffer holds the block of this key, as far as `verify` compares.
     pub fn is_block(
         &self,
         key: &ChunkHash,
@@ -65,7 +62,7 @@ impl Pattern {
         match verify {
             Verify::Full => (0..pages).all(|page| is_page(page, PAGE)),
             Verify::Sampled => {
-                // The last page in full: a block that ends early ends there.
+                // The last page in full: a truncated block ends there.
                 let ends = is_page(0, LOOKED_AT) && is_page(pages - 1, PAGE);
                 ends && (0..SAMPLED)
                     .all(|_| is_page(stream.below(pages as u64) as usize, LOOKED_AT))
@@ -109,7 +106,7 @@ mod tests {
             assert!(!pattern.is_block(&keys.key(3), &block, Verify::Full, &mut stream), "{place}");
             block[place] ^= 1;
         }
-        // Pages in the wrong order, each of the right block.
+        // Pages of the right block in the wrong order.
         let (first, second) = block.split_at_mut(PAGE);
         first.swap_with_slice(&mut second[..PAGE]);
         assert!(!pattern.is_block(&keys.key(3), &block, Verify::Sampled, &mut stream));

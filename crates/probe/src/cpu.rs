@@ -1,41 +1,38 @@
-//! CPU time of this process and of this thread, to the nanosecond.
+//! CPU time of this process and of this thread, nanoseconds.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use weir_model::Nanos;
 
-/// CPU time of all threads of this process so far.
 pub fn of_process() -> Nanos {
     read(ClockId::ProcessCPUTime)
 }
 
-/// CPU time of the calling thread so far.
 pub fn of_thread() -> Nanos {
     read(ClockId::ThreadCPUTime)
 }
 
-/// CPUs that the calling thread may use; none where the system does not say.
+/// CPUs that the calling thread may use; empty if unknown.
 pub(crate) fn cpus() -> Vec<u32> {
     let Ok(set) = sched_getaffinity(None) else { return Vec::new() };
     (0..CpuSet::MAX_CPU).filter(|place| set.is_set(*place)).map(|place| place as u32).collect()
 }
 
-/// CPUs that a client asks from, at most: its own and others are two kinds.
+/// Most CPUs that a client moves between: its server's and others are two cases.
 const MOST_PLACES: usize = 4;
 
-/// How many CPUs a client asks from in turn.
 pub(crate) fn places() -> u32 {
     cpus().len().clamp(1, MOST_PLACES) as u32
 }
 
-/// Keeps the calling thread on one of its CPUs until it is dropped. A server that sleeps on
-/// another CPU than its client takes longer to wake than one on the same, and each of two
-/// servers stays where it is: who asks both has to move.
+/// Keeps the calling thread on one of its CPUs until dropped. A server sleeping on another CPU than
+/// its client takes longer to wake. Each of two servers stays on its CPU, so the client has to
+/// move.
 #[derive(Debug)]
 pub(crate) struct PinnedThread(Option<CpuSet>);
 
 impl PinnedThread {
-    /// The CPU with a number, round and round. A machine that refuses measures without.
+    /// CPUs are numbered modulo their count; if the machine refuses, the thread stays unpinned.
     pub(crate) fn at(number: u32) -> Self {
         let cpus = cpus();
         let Ok(before) = sched_getaffinity(None) else { return Self(None) };

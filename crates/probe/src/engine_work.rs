@@ -1,36 +1,32 @@
-//! What the storage engine of a store did while a row was measured: the growth of `RocksDB`'s own
-//! counters, beside the bytes that went over the wire.
+//! Growth of a store's `RocksDB` counters during a row, in relation to the bytes on the wire.
 
 use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 use weir_store::resp::{RocksDbFigure as Figure, RocksDbFigures};
 
-/// Counters of a `RocksDB`, and what they say of each byte. A figure that the server does not give
-/// is absent.
+/// Growth of `RocksDB` counters per byte. A figure that the server does not give is absent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EngineWork {
-    /// Percent of reads that memtables answered, of those that are counted.
     pub memtable_percent: Option<f64>,
-    /// Percent of the data blocks of files that the block cache had.
+    /// Percent of files' data blocks found in the block cache.
     pub block_cache_percent: Option<f64>,
-    /// Bytes of values read per byte that was moved, or asked for by a lookup.
+    /// Bytes of values read per byte moved, or requested by a lookup.
     pub read_per_byte: Option<f64>,
     pub blob_read_per_byte: Option<f64>,
     pub log_per_byte: Option<f64>,
     pub flushed_per_byte: Option<f64>,
     pub compacted_per_byte: Option<f64>,
-    /// How often writes were slowed down or stopped.
     pub stalls: Option<u64>,
-    /// Seconds for which writes were held up.
+    /// Seconds of delayed and stopped writes.
     pub stall_s: Option<f64>,
-    /// Seconds in its `Get`, per GB, summed over its threads.
+    /// Seconds in `Get` per GB, summed over threads.
     pub get_s_per_gb: Option<f64>,
-    /// Seconds in its writes, per GB, summed over its threads.
+    /// Seconds in writes per GB, summed over threads.
     pub write_s_per_gb: Option<f64>,
-    /// Seconds in reads of its files, per GB, summed over its threads.
+    /// Seconds in file reads per GB, summed over threads.
     pub file_read_s_per_gb: Option<f64>,
-    /// Bytes that they are related to.
+    /// Denominator of the ratios.
     pub bytes: u64,
     #[serde(serialize_with = "named")]
     pub counters: RocksDbFigures,
@@ -43,7 +39,7 @@ fn named<S: Serializer>(counters: &RocksDbFigures, serializer: S) -> Result<S::O
 }
 
 impl EngineWork {
-    /// From the growth of the counters while so many bytes were moved; nothing of none.
+    /// From the growth of the counters while `bytes` were moved; None without bytes.
     pub fn of(counters: &RocksDbFigures, bytes: u64) -> Option<Self> {
         let get = |figure| counters.get(figure);
         let per_byte = |figure| Some(get(figure)? as f64 / bytes as f64);
@@ -53,7 +49,7 @@ impl EngineWork {
             (part + rest > 0).then(|| 100.0 * part as f64 / (part + rest) as f64)
         };
         let gigabytes = bytes as f64 / 1e9;
-        // A server that takes no times has sums of 0, with calls or without.
+        // A server that measures no times reports sums of 0, with calls or without.
         let timed = |figure| seconds(figure).filter(|s| *s > 0.0).map(|s| s / gigabytes);
         let reads = get(Figure::Gets).filter(|gets| *gets > 0);
         if bytes == 0 || counters.iter().next().is_none() {
@@ -71,7 +67,7 @@ impl EngineWork {
             stall_s: seconds(Figure::StallMicros),
             get_s_per_gb: reads.and_then(|_| timed(Figure::GetMicros)),
             write_s_per_gb: timed(Figure::WriteMicros),
-            // No time in reads of files is 0 where time is taken at all: all were memtable hits.
+            // A zero time of file reads counts only if times are measured: all were memtable hits.
             file_read_s_per_gb: timed(Figure::GetMicros)
                 .and_then(|_| Some(seconds(Figure::FileReadMicros)? / gigabytes)),
             bytes,
@@ -79,7 +75,7 @@ impl EngineWork {
         })
     }
 
-    /// Of several repeats, counted together; nothing where one of them has none.
+    /// Over several repeats; None if one of them has none.
     pub fn sum<'w>(repeats: impl IntoIterator<Item = Option<&'w Self>>) -> Option<Self> {
         let repeats: Vec<&Self> = repeats.into_iter().collect::<Option<_>>()?;
         let (first, rest) = repeats.split_first()?;
@@ -116,7 +112,7 @@ mod tests {
         assert_eq!((first.flushed_per_byte, first.stalls), (Some(2.0), Some(3)));
         assert_eq!((first.get_s_per_gb, first.file_read_s_per_gb), (Some(0.5), Some(0.0)));
         assert_eq!((first.stall_s, first.compacted_per_byte), (None, None));
-        // What one repeat does not know is not known of both.
+        // Figures unknown in one repeat are unknown in the sum.
         let second = figures(&[(Figure::FlushedBytes, 0), (Figure::MemtableHits, 9)]);
         let second = EngineWork::of(&second, 3_000_000_000);
         let both = EngineWork::sum([Some(&first), second.as_ref()]).unwrap();

@@ -1,5 +1,3 @@
-//! What keeps a probe from measuring.
-
 use std::path::PathBuf;
 
 use weir_model::{Attributed, ErrorCause};
@@ -9,7 +7,7 @@ use weir_store::server::ServerError;
 use weir_store::{DiskError, SlabError, TierError, TierFault};
 use weir_workload::WorkloadError;
 
-/// A probe that cannot be made. Blocks that fail while it runs are figures, not errors.
+/// Blocks that fail while a probe runs are figures, not errors.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     #[error("--{flag}: {problem}; {remedy}")]
@@ -40,7 +38,7 @@ pub enum ProbeError {
     )]
     NoRoom {
         product: &'static str,
-        /// Bytes of the working set and of a lap of new blocks.
+        /// Bytes of the working set and a lap of new blocks.
         wanted: Bytes,
         free: Bytes,
         of: String,
@@ -54,7 +52,7 @@ pub enum ProbeError {
         place: String,
         keys: String,
         room: Bytes,
-        /// Bytes of its memory that the probe would fill.
+        /// Bytes of memory that the probe would fill.
         wanted: Bytes,
         policy: String,
     },
@@ -67,13 +65,12 @@ pub enum ProbeError {
     Slab(#[from] SlabError),
     #[error("{0}")]
     Trace(#[from] WorkloadError),
-    /// Nothing of the working set could be stored, so there is nothing to load.
     #[error("{place}: none of {tried} blocks could be stored: {why}{}{remedy}", if remedy.is_empty() { "" } else { "; " })]
     NothingStored {
         place: String,
         tried: u64,
         why: String,
-        /// What to do, where the tier does not say.
+        /// Used if the tier does not say.
         remedy: &'static str,
     },
     #[error("no link profile: {problem}; {remedy}")]
@@ -90,7 +87,6 @@ pub enum ProbeError {
 }
 
 impl ProbeError {
-    /// A flag's value that cannot be used.
     pub fn value(
         flag: &'static str,
         problem: impl Into<String>,
@@ -109,7 +105,7 @@ impl Attributed for ProbeError {
             | Self::NoFolder { .. }
             | Self::Trace(_)
             | Self::Fit { .. } => true,
-            // An address, a password, a permission.
+            // An address, a password or a permission.
             Self::Store(error) => error.fault() == TierFault::Refused,
             Self::Tier(error) => error.fault == TierFault::Refused,
             _ => false,

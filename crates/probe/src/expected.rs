@@ -1,5 +1,4 @@
-//! How long a session will take: from a few operations of the tier that is about to be measured,
-//! because filling it, asking it and emptying it take its own time.
+//! Expected duration of a session: filling, querying and emptying a tier take time too.
 
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -13,37 +12,34 @@ use crate::run::{Bench, FEWEST_LOOKUPS, LOOKUP_KEYS, LOOKUPS, NO_LIMIT};
 use crate::server::ServerAt;
 use crate::session::{differential_works, lookup_point};
 
-/// Seconds of single blocks, with the threads and batches of a point.
+/// Seconds per block, with the threads and batches of a point.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct BlockTimes {
     store: f64,
     load: f64,
-    /// A key of a question that many threads ask.
+    /// Per key, with many threads.
     lookup: f64,
-    /// A key of a question that one thread asks.
+    /// Per key, with one thread.
     lookup_alone: f64,
     remove: f64,
-    /// Making the buffers of one block ready for one measurement.
+    /// Preparing the buffers of one block for one measurement.
     prepare: f64,
-    /// What is around a warm-up or a measurement.
+    /// Overhead of a warm-up or a measurement.
     around: f64,
-    /// Letting the whole cache go once.
     cool: f64,
-    /// Blocks between two coolings.
     cold_part: Option<u64>,
-    /// Runs of half a measured time that the differential of a point has.
+    /// Differential runs of a point, each half a measured time.
     layers: f64,
-    /// What making them ready takes for each kind of work; nothing where there are none.
+    /// Preparing them for each kind of work; None without differential runs.
     baselines: Option<f64>,
     working: u64,
-    /// New blocks of a lap, all of which are removed behind it.
+    /// New blocks of a lap, all removed after it.
     lap: u64,
     threads: u32,
 }
 
-/// How long a session will take, by the operations of the point with the most threads. `opening` is
-/// what opening the tier took, which comes again with each other size of blocks, and `baselines`
-/// what making those took, where differential runs are made.
+/// Times of the point with the most threads. `opening` is the time to open the tier, which is
+/// repeated for each other block size; `baselines` that to prepare differential runs.
 pub(crate) fn expected(
     bench: &mut Bench<'_>,
     block: BlockSize,
@@ -59,7 +55,7 @@ pub(crate) fn expected(
 }
 
 impl Bench<'_> {
-    /// Tries the operations with blocks of the working set, which are removed again.
+    /// Times the operations with blocks of the working set, which are removed again.
     pub(crate) fn pace(&mut self, point: ProbePoint) -> Result<BlockTimes, ProbeError> {
         let working = self.working_blocks();
         let blocks = (u64::from(point.threads) * u64::from(point.depth)).clamp(1, working);
@@ -72,7 +68,7 @@ impl Bench<'_> {
             let task = crate::worker::LapTask::Fill(space, blocks);
             Ok(per_block(bench.lap(&mut workers, point, task, NO_LIMIT, &budget)?))
         };
-        // The first time, connections are opened and memory is touched.
+        // The first time opens connections and touches memory.
         fill(self)?;
         let began = Instant::now();
         self.remove(&keys)?;
@@ -89,7 +85,7 @@ impl Bench<'_> {
         self.tier().contains(some, began + self.config().deadline, &mut present)?;
         let lookup_alone = began.elapsed().as_secs_f64() / some.len() as f64;
         let reads = ProbePoint { work: Work::Read, ..point };
-        // The least of some: what disturbs the first is not there each time.
+        // The minimum of several: the first may be disturbed.
         let mut around = f64::INFINITY;
         for _ in 0..3 {
             around = around.min(self.around_phase(reads)?.as_secs_f64());
@@ -125,7 +121,6 @@ impl Bench<'_> {
         })
     }
 
-    /// Loads a batch alone.
     fn load_pace(&self, keys: &[weir_store::ChunkHash], point: ProbePoint) -> f64 {
         let mut blocks: Vec<_> = (0..point.depth).map_while(|_| self.slab().take()).collect();
         let mut gets: Vec<Get<'_>> =
@@ -138,7 +133,7 @@ impl Bench<'_> {
 }
 
 impl BlockTimes {
-    /// The same with blocks of another size.
+    /// For blocks of another size.
     fn scaled(self, times: f64) -> Self {
         let blocks = |count: u64| ((count as f64 / times) as u64).max(1);
         let working = blocks(self.working);
@@ -156,7 +151,7 @@ impl BlockTimes {
         }
     }
 
-    /// A key of the questions of so many threads: between those of one and of all.
+    /// Seconds per key with `threads` threads: between those of one and of all.
     fn lookup_of(&self, threads: u32) -> f64 {
         let (all, these) = (f64::from(self.threads), f64::from(threads));
         if all <= 1.0 {
@@ -166,11 +161,10 @@ impl BlockTimes {
         self.lookup + (self.lookup_alone - self.lookup) * share.clamp(0.0, 1.0)
     }
 
-    /// One measurement of a point for so long after such a warm-up, with what goes before it and
-    /// what is removed behind it.
+    /// One measurement of a point, with its warm-up, preparation and removals.
     fn run(&self, point: &ProbePoint, duration: f64, warmup: f64) -> f64 {
         let buffers = f64::from(point.threads) * f64::from(point.depth);
-        // A batch that has begun is ended.
+        // A started batch is finished.
         let batch = f64::from(point.depth) * self.store * f64::from(self.threads);
         let mut seconds = duration + warmup + 2.0 * (batch + self.around) + buffers * self.prepare;
         if point.work.reads() {
@@ -189,7 +183,6 @@ impl BlockTimes {
         seconds
     }
 
-    /// Seconds of all that is done with blocks of one size.
     fn seconds(&self, config: &ProbeConfig, block: BlockSize) -> f64 {
         let repeats = f64::from(config.repeats);
         let limits = &config.limits;
@@ -204,7 +197,7 @@ impl BlockTimes {
         if let Some(baselines) = self.baselines {
             let half = duration / 2.0;
             for work in differential_works(config) {
-                // With how many threads is not known before: something between.
+                // The thread count is unknown yet: the middle point.
                 let middle = points[points.len() / 2];
                 let tier = self.run(&ProbePoint { work, ..middle }, half, warmup / 2.0);
                 seconds += repeats * (tier + (self.layers - 1.0) * half + warmup / 2.0);
@@ -215,7 +208,7 @@ impl BlockTimes {
             seconds += self.working as f64 * self.lookup_of(point.threads) + self.lookups(duration);
         }
         if let Some(first) = points.iter().find(|point| point.work.reads()) {
-            // As much slower with fewer threads as questions are.
+            // Fewer threads are assumed to slow it as they slow lookups.
             let slower = self.lookup_of(first.threads) / self.lookup.max(1e-9);
             let slower = slower.clamp(1.0, f64::from(self.threads) / f64::from(first.threads));
             seconds += self.working as f64 * (self.store * slower + self.remove);

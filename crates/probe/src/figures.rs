@@ -18,17 +18,16 @@ use crate::tally::{Outcomes, Side, WorkerTally};
 pub struct Quantiles {
     pub mean: f64,
     pub p50: f64,
-    /// 90th percentile; nothing of fewer than 10 batches, where it would be the longest.
+    /// None below 10 batches, where it would be the maximum.
     pub p90: Option<f64>,
-    /// 99th percentile; nothing of fewer than 100.
+    /// None below 100 batches.
     pub p99: Option<f64>,
-    /// 99.9th percentile; nothing of fewer than 1000.
+    /// None below 1000 batches.
     pub p999: Option<f64>,
     pub max: f64,
 }
 
 impl Quantiles {
-    /// Of times that so many batches had.
     fn of(histogram: &Histogram<u64>, batches: u64) -> Self {
         let micros = |nanos: u64| nanos as f64 / 1e3;
         let at = |quantile: f64| micros(histogram.value_at_quantile(quantile));
@@ -43,48 +42,42 @@ impl Quantiles {
     }
 }
 
-/// Loads or stores of one repeat.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SideRun {
-    /// GB/s. Of one thread, bytes moved over its time inside the tier's calls; of several, bytes
-    /// over the time from their start to their end, because a thread that compares a block leaves
-    /// the tier to the others.
+    /// GB/s. With one thread: bytes over time inside the tier's calls. With several: bytes over
+    /// wall time, because a thread that compares a block leaves the tier to the others.
     pub gb_per_s: f64,
-    /// Bytes over time inside the calls, summed over threads, GB/s: what they would reach at most
-    /// if they never did anything else.
+    /// GB/s: bytes over time inside the calls, summed over threads. An upper limit without work
+    /// outside the calls.
     pub gb_per_s_in_calls: f64,
-    /// Blocks per second, as the rate.
     pub blocks_per_s: f64,
     pub blocks: u64,
     pub batches: u64,
     pub batch_us: Quantiles,
-    /// Time of a block: its batch's time divided by the batch's blocks.
+    /// Batch time divided by its blocks.
     pub block_us: Quantiles,
 }
 
-/// One repeat of a point.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Run {
     pub read: Option<SideRun>,
     pub write: Option<SideRun>,
     pub outcomes: Outcomes,
-    /// Measured time, seconds.
     pub wall_s: f64,
     pub laps: u32,
     /// Share of the threads' time outside the tier's calls: keys, stamps, comparison.
     pub outside_share: f64,
-    /// CPU seconds of this process per GB moved, without what was outside the calls.
+    /// CPU seconds of this process per GB moved, inside the calls.
     pub client_cpu_s_per_gb: f64,
     /// CPU seconds of the server per GB moved.
     pub server_cpu_s_per_gb: Option<f64>,
-    /// CPUs that others kept busy meanwhile, on average.
+    /// Average number of CPUs kept busy by other processes.
     pub foreign_cpus: Option<f64>,
     /// Bytes read from a device per byte loaded.
     pub device_bytes_per_loaded_byte: Option<f64>,
-    /// What the store's `RocksDB` did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineWork>,
-    /// What the server moved for all its clients; nothing where it does not say.
+    /// The server's traffic of all clients; None if unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shared: Option<Shared>,
 }
@@ -123,7 +116,7 @@ impl Run {
         }
     }
 
-    /// The side that the work is about: loads where there are any.
+    /// The side of the work: loads if there are any.
     pub fn main(&self) -> Option<&SideRun> {
         self.read.as_ref().or(self.write.as_ref())
     }
@@ -159,60 +152,50 @@ fn side_run(
     })
 }
 
-/// Latencies over the repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct RepeatedQuantiles {
     pub mean: Repeated,
     pub p50: Repeated,
-    /// 90th percentile; this and the next ones only where every repeat has them.
+    /// This and the next ones only if every repeat has them.
     pub p90: Option<Repeated>,
-    /// 99th percentile.
     pub p99: Option<Repeated>,
-    /// 99.9th percentile.
     pub p999: Option<Repeated>,
     pub max: Repeated,
 }
 
-/// Loads or stores of a point.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SidePoint {
     pub gb_per_s: Repeated,
-    /// Blocks per second.
     pub blocks_per_s: Repeated,
-    /// Tokens per second, where a block stands for tokens of a model.
+    /// Only if a block stands for tokens of a model.
     pub tokens_per_s: Option<Repeated>,
-    /// Time of a batch, microseconds.
+    /// Of a batch, microseconds.
     pub batch_us: RepeatedQuantiles,
-    /// Time of a block in its batch, microseconds.
+    /// Batch time divided by its blocks, microseconds.
     pub block_us: RepeatedQuantiles,
 }
 
-/// A point over its repeats.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PointResult {
     pub point: ProbePoint,
     pub read: Option<SidePoint>,
     pub write: Option<SidePoint>,
-    /// Share of blocks asked for that were there.
+    /// Share of requested blocks that were present.
     pub hit_share: Option<Repeated>,
     /// CPU seconds of this process per GB.
     pub client_cpu_s_per_gb: Option<Repeated>,
     /// CPU seconds of the server per GB.
     pub server_cpu_s_per_gb: Option<Repeated>,
-    /// Bytes read from a device per byte loaded; nothing where nobody counts them.
+    /// Bytes read from a device per byte loaded; None if not counted.
     pub device_bytes_per_loaded_byte: Option<Repeated>,
-    /// Where loads came from; nothing where nothing was loaded.
     pub loaded_from: Option<LoadedFrom>,
-    /// What the store's `RocksDB` did in all repeats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineWork>,
-    /// How blocks ended in all repeats.
     pub outcomes: Outcomes,
     pub repeats: Vec<Run>,
 }
 
 impl PointResult {
-    /// Of the repeats that were measured; nothing of none.
     pub fn of(point: ProbePoint, repeats: Vec<Run>, held: HeldIn) -> Option<Self> {
         if repeats.is_empty() {
             return None;
@@ -240,13 +223,13 @@ impl PointResult {
         })
     }
 
-    /// How far the repeats of one of its sides lie apart, percent; nothing of one.
+    /// Spread of one side over the repeats, percent; None for one repeat.
     pub fn spread_percent(&self, side: &SidePoint) -> Option<f64> {
         (self.repeats.len() > 1).then(|| side.gb_per_s.spread_percent())
     }
 
-    /// Blocks that a batch of loads, or of stores, moved on average over the repeats: fewer than
-    /// the depth where the working set has fewer, or where blocks were missing.
+    /// Average blocks moved per batch of loads or stores: fewer than the depth if the working set
+    /// has fewer, or if blocks were missing.
     pub fn batch_blocks(&self, is_read: bool) -> Option<f64> {
         let sides = self
             .repeats
@@ -257,7 +240,7 @@ impl PointResult {
         (batches > 0).then(|| blocks as f64 / batches as f64)
     }
 
-    /// The side that the work is about: loads where there are any.
+    /// The side of the work: loads if there are any.
     pub fn main(&self) -> Option<&SidePoint> {
         self.read.as_ref().or(self.write.as_ref())
     }

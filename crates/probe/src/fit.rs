@@ -1,18 +1,18 @@
-//! From measured points to the figures of a link, as the simulator's links understand them.
+//! From measured points to a link profile, as defined by the simulator's links.
 //!
 //! A transfer of `d` blocks of `b` bytes on an idle link takes
-//! `latency + d * per_block + d * b * lanes / rate`; all but the latency keeps a lane busy. The
-//! procedure, each step on what the step before left open:
+//! `latency + d * per_block + d * b * lanes / rate`; all but the latency occupies a lane. Each step
+//! uses the results of the step before:
 //!
-//! 1. From the points of the smallest number of threads, where batches do not wait for each other,
+//! 1. From the points of the smallest number of threads, where batches do not queue,
 //!    `latency`, `per_block` and the time per byte of loads and of stores by least squares of the
-//!    relative errors of the mean batch times. `per_block` needs two sizes of blocks and `latency`
-//!    two sizes of batches; what is not determined, or would be negative, is zero.
+//!    relative errors of the mean batch times. `per_block` needs two block sizes and `latency`
+//!    two batch sizes; an undetermined or negative value is zero.
 //! 2. `lanes` is the largest measured load rate over the rate of one lane, rounded, at least 1.
 //! 3. With one lane the rates are those of step 1: the largest measured rate contains latencies
-//!    that do not keep the link busy. With several, each rate is the one at which all lanes
+//!    that do not occupy the link. With several, each rate is the one at which all lanes
 //!    together reach the largest measured one, `per_block` included.
-//! 4. A question for `k` keys takes `lookup_latency + k * lookup_per_key`, in the same way.
+//! 4. A lookup of `k` keys takes `lookup_latency + k * lookup_per_key`, fitted the same way.
 
 use serde::Serialize;
 use weir_model::Nanos;
@@ -25,24 +25,20 @@ use crate::figures::{PointResult, SidePoint};
 use crate::least_squares;
 use crate::statistics::Repeated;
 
-/// Most lanes that a fit gives.
 const MOST_LANES: f64 = 1024.0;
 
-/// What the fit uses of one side of a point.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FitSample {
-    /// Whether blocks were loaded.
     pub is_read: bool,
     pub threads: u32,
-    /// Blocks of a batch, on average: where the working set or a lap ends, a batch has fewer than
-    /// the depth.
+    /// Average blocks per batch: fewer than the depth at the end of the working set or a lap.
     pub batch_blocks: f64,
     pub block_bytes: u64,
     /// Mean time of a batch, seconds.
     pub batch_s: f64,
-    /// GB/s of all threads.
+    /// All threads.
     pub gb_per_s: f64,
-    /// Spread of that over the repeats, percent; nothing of one.
+    /// Spread of `gb_per_s` over the repeats, percent; None for one repeat.
     pub spread_percent: Option<f64>,
 }
 
@@ -52,29 +48,27 @@ impl FitSample {
     }
 }
 
-/// Time of a question for some keys.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LookupTime {
     pub keys: u32,
-    /// Median time, seconds.
+    /// Median.
     pub seconds: f64,
-    /// Longest time, seconds.
+    /// Maximum.
     pub longest_s: f64,
     pub asked: u32,
-    /// Median of each turn, seconds, where two tiers were asked in turns.
+    /// Median of each turn, seconds, if two tiers alternated.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub turns: Vec<f64>,
-    /// Bytes read from a device per byte of the blocks that were asked for: a store that reads
-    /// values to say that they are there has some. Nothing where nobody counts them.
+    /// Bytes read from a device per byte of the requested blocks: not 0 if a store reads values to
+    /// answer. None if not counted.
     pub device_bytes_per_byte: Option<f64>,
-    /// What the store's `RocksDB` did to answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineWork>,
 }
 
 impl LookupTime {
-    /// Of several turns with the same keys, each with a median from so many places: the median of
-    /// the turns' means. A turn that did not end is left out.
+    /// Combines turns with the same keys, each with a median from one of `places` CPUs: the median
+    /// of the rounds' means. An incomplete round is left out.
     pub(crate) fn over(turns: &[&Self], places: usize) -> Option<Self> {
         let first = turns.first()?;
         let whole = turns.chunks_exact(places.max(1));
@@ -94,13 +88,12 @@ impl LookupTime {
         })
     }
 
-    /// Keys per second of each turn.
     pub fn rates(&self) -> impl Iterator<Item = f64> + '_ {
         self.turns.iter().map(|seconds| f64::from(self.keys) / seconds)
     }
 }
 
-/// The sides of the points that say how a link behaves: plain loads that hit and plain stores.
+/// The sides of points that characterise a link: plain loads that hit, and plain stores.
 pub fn observations(points: &[PointResult]) -> Vec<FitSample> {
     let mut found = Vec::new();
     for result in points {
@@ -165,7 +158,7 @@ pub fn fit(
                 "measure longer, or on a quieter machine",
             )
         })?;
-    // What is not determined is exactly zero.
+    // An undetermined value is exactly zero.
     let free = [latency, per_block, read_s, write_s].iter().filter(|value| **value > 0.0).count();
     let best_read = best(observed, true);
     // With several threads already in step 1, these are rates per thread.
@@ -174,7 +167,7 @@ pub fn fit(
         if lanes <= 1.0 {
             return 1.0 / seconds_per_byte / 1e9;
         }
-        // All lanes are busy: each moves a batch in `lanes * bytes / rate of all`.
+        // All lanes are busy: each moves a batch in `lanes * bytes / total rate`.
         let busy = lanes * best.bytes() / (best.gb_per_s * 1e9);
         let moving = busy - best.batch_blocks * per_block;
         if moving > 0.0 { lanes * best.bytes() / moving / 1e9 } else { best.gb_per_s }
@@ -203,7 +196,6 @@ pub fn fit(
     Ok((figures, quality))
 }
 
-/// The observation with the largest rate; there is one of either kind.
 fn best(observed: &[FitSample], is_read: bool) -> &FitSample {
     observed
         .iter()
@@ -237,7 +229,7 @@ fn rms_error(figures: &ProfileFigures, alone: &[&FitSample]) -> f64 {
     (alone.iter().map(square).sum::<f64>() / alone.len().max(1) as f64).sqrt()
 }
 
-/// Four digits behind the point: more are noise.
+/// More than four decimals are noise.
 fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }
@@ -246,8 +238,8 @@ fn rounded(value: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// A link that does exactly what the simulator's does, asked by threads that wait for their
-    /// batches: each lane is busy with at most one of them.
+    /// A link that behaves exactly like the simulator's, used by threads that wait for their
+    /// batches: each lane serves at most one of them.
     struct Ideal {
         latency: f64,
         per_block: f64,
@@ -268,7 +260,7 @@ mod tests {
             let bytes = batch_blocks * block_bytes as f64;
             let busy = batch_blocks * self.per_block + bytes * self.lanes / rate;
             let n = f64::from(threads);
-            // Either every thread goes round without waiting, or the lanes are always busy.
+            // Either no thread waits, or the lanes are always busy.
             let batch_s = (self.latency + busy).max(busy * n / self.lanes);
             let gb_per_s = n * bytes / batch_s / 1e9;
             let spread_percent = None;
@@ -331,7 +323,7 @@ mod tests {
         let all = LookupTime::over(&[&turns[0], &turns[1], &turns[2]], 1).unwrap();
         assert_eq!((all.seconds, all.device_bytes_per_byte), (4e-6, None));
         assert_eq!(LookupTime::over(&[], 1), None);
-        // Two places make a turn, and half of one is none.
+        // Two places make a round, and half a round counts as none.
         let one = LookupTime::over(&[&turns[0], &turns[1], &turns[2]], 2).unwrap();
         assert_eq!((one.seconds, one.turns), (3e-6, vec![3e-6]));
         assert_eq!(LookupTime::over(&[&turns[0]], 2), None);
@@ -363,7 +355,7 @@ mod tests {
                 |depth: &f64| [true, false].map(|load| ideal.observe(load, 1, *depth, 1 << 20));
             fit(&depths.iter().flat_map(sides).collect::<Vec<_>>(), &[]).unwrap().1
         };
-        // A rate of either kind; with a second depth the latency, and one point is left over.
+        // One rate per direction; with a second depth the latency, and one point remains.
         assert_eq!(of(&[1.0]).rms_error_percent, None);
         assert!(of(&[1.0, 8.0]).rms_error_percent.is_some());
         let noisy = [(true, 1.0, 1.0), (true, 8.0, 7.0), (false, 1.0, 2.0)];
@@ -388,7 +380,7 @@ mod tests {
         let ideal = Ideal { latency: 80e-6, per_block: 20e-6, read: 4.0, write: 2.0, lanes: 2.0 };
         let mut observed = ideal.all(&[1, 2, 8], &[64 << 10, 512 << 10, 2 << 20]);
         for (number, one) in observed.iter_mut().enumerate() {
-            // Plus and minus 3 % in turn.
+            // Alternating +3 % and -3 %.
             let factor = if number % 2 == 0 { 1.03 } else { 0.97 };
             one.batch_s *= factor;
             one.gb_per_s /= factor;

@@ -5,7 +5,7 @@ use weir_store::ChunkHash;
 use weir_workload::config::Draw;
 use weir_workload::{Picker, RandomStream};
 
-/// A set of keys that are computed and not kept.
+/// Computed on demand, not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeySpace {
     seed: u64,
@@ -18,7 +18,7 @@ impl KeySpace {
         Self { seed, name: "probe working set", generation: 0 }
     }
 
-    /// The keys of one lap of writes: never those of another lap or call with another seed.
+    /// The keys of one lap of writes: distinct between laps and between seeds.
     pub const fn fresh(seed: u64, generation: u64) -> Self {
         Self { seed, name: "probe new block", generation }
     }
@@ -33,7 +33,6 @@ impl KeySpace {
     }
 }
 
-/// 32 bytes from two numbers.
 pub(crate) fn chunk_hash(first: u64, second: u64) -> ChunkHash {
     let mut bytes = [0; 32];
     for (word, out) in bytes.chunks_exact_mut(8).enumerate() {
@@ -43,7 +42,6 @@ pub(crate) fn chunk_hash(first: u64, second: u64) -> ChunkHash {
     ChunkHash(bytes)
 }
 
-/// One thread's draws from the working set.
 #[derive(Debug, Clone)]
 pub struct Draws {
     space: KeySpace,
@@ -65,7 +63,7 @@ impl Draws {
         }
     }
 
-    /// Fills in different keys for one batch; fewer where the working set has fewer.
+    /// Fills in distinct keys for one batch; fewer if the working set has fewer.
     pub fn batch(&mut self, depth: u32, keys: &mut Vec<ChunkHash>) {
         let count = u64::from(depth).min(self.blocks);
         let places = self.picker.pick_different(self.session, count, &mut self.stream);
@@ -74,7 +72,6 @@ impl Draws {
         keys.extend(places.into_iter().map(|place| self.space.key(place)));
     }
 
-    /// True with this probability.
     pub fn chance(&mut self, share: f64) -> bool {
         self.stream.unit() < share
     }

@@ -1,12 +1,10 @@
-//! Linear least squares with few unknowns that cannot be negative.
-
-/// A column whose rest after the others is smaller than this part of it says nothing of its own.
+/// A column whose remainder after projection is smaller than this share of it is dependent.
 const DEPENDENT: f64 = 1e-6;
 
-/// Fits `y = sum of x[i] * rows[i]` so that the *relative* errors are least in square, with no
-/// unknown below zero. `droppable` are unknowns that may be set to zero, first the first: where the
-/// rows do not determine all, or where the best value would be negative. Nothing when the others
-/// alone are not determined or not positive.
+/// Fits `y = sum of x[i] * rows[i]` by least squares of the *relative* errors, with no unknown
+/// below zero. `droppable` are unknowns that may be set to zero, in this order, if the rows do not
+/// determine all of them or the best value is negative. None if the others alone are undetermined
+/// or not positive.
 pub(crate) fn fit<const N: usize>(
     rows: &[([f64; N], f64)],
     droppable: &[usize],
@@ -27,8 +25,8 @@ pub(crate) fn fit<const N: usize>(
     }
 }
 
-/// The solution with some unknowns held at zero, by Gram and Schmidt's orthogonal columns: these
-/// keep the digits that the normal equations would lose.
+/// The solution with some unknowns held at zero, by Gram and Schmidt's orthogonal columns: they
+/// keep digits that the normal equations would lose.
 fn solve<const N: usize>(rows: &[([f64; N], f64)], used: &[bool; N]) -> Option<[f64; N]> {
     let columns: Vec<usize> = (0..N).filter(|&i| used[i]).collect();
     let count = columns.len();

@@ -1,5 +1,4 @@
-//! What is known of where the bytes of a tier are, and how loads are kept from memory before a
-//! device.
+//! Where a tier's bytes are, and how loads are kept from being answered from memory.
 
 use std::fmt;
 
@@ -7,43 +6,37 @@ use weir_model::HeldIn;
 
 use crate::error::ProbeError;
 
-/// Whose reads are counted.
+/// The process whose reads are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlockReader {
-    /// Nobody's: the tier is elsewhere, or its process is another user's.
+    /// Unknown: a remote tier, or another user's process.
     Unseen,
-    /// This process reads the blocks itself.
     Own,
     Process(u32),
 }
 
-/// What is known of a tier before it is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TierOrigin {
-    /// What holds its bytes.
     pub held: HeldIn,
     pub reader: BlockReader,
-    /// Whether the page cache is passed by.
     pub direct: bool,
 }
 
 impl TierOrigin {
     pub const MEMORY: Self =
         Self { held: HeldIn::Memory, reader: BlockReader::Unseen, direct: false };
-    /// A tier of which nothing is known.
     pub const UNKNOWN: Self =
         Self { held: HeldIn::Uncounted, reader: BlockReader::Unseen, direct: false };
 
-    /// Whether the tier waits for the same as direct accesses to its device do.
+    /// Whether the tier waits for the same device accesses as a direct-access run does.
     pub(crate) fn has_device(self) -> bool {
         self.direct && self.reader == BlockReader::Own && self.held != HeldIn::Memory
     }
 }
 
-/// How a tier is kept from answering out of the page cache.
+/// How the page cache of a tier is dropped.
 pub struct Cold {
     pub how: String,
-    /// Makes what is cached go.
     pub cool: Box<dyn Fn() -> Result<(), ProbeError> + Send + Sync>,
 }
 

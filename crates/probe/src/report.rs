@@ -1,4 +1,4 @@
-//! What is kept of a probe: one JSON document, and one CSV row per point.
+//! The results of a probe: one JSON document, and one CSV row per point.
 
 use serde::Serialize;
 use weir_model::{Bytes, LoadedFrom};
@@ -15,26 +15,23 @@ use crate::session::ProbeMeasurements;
 use crate::statistics::Repeated;
 use crate::subject::TierFacts;
 
-/// Version of the JSON document.
 pub const REPORT_FORMAT: u32 = 1;
 
-/// Loading a prefix against computing it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Recompute {
     pub hardware: String,
     pub tensor_parallel: u32,
     pub prefix_tokens: u32,
-    /// Time to compute it alone on the engine, seconds: the timing model's.
+    /// Time to compute it alone on the engine, by the timing model, seconds.
     pub compute_s: f64,
-    /// GB/s from which on loading takes less time.
+    /// GB/s above which loading takes less time.
     pub break_even_gb_per_s: Option<f64>,
 }
 
-/// The model whose blocks are moved.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModelFacts {
     pub name: String,
-    /// KV bytes of one token over all ranks.
+    /// Over all ranks.
     pub kv_bytes_per_token: Bytes,
 }
 
@@ -43,24 +40,21 @@ pub struct Report {
     pub format: u32,
     pub weir: String,
     pub command: String,
-    /// When it began, UTC.
+    /// UTC.
     pub started: String,
     pub tier: TierFacts,
     pub model: Option<ModelFacts>,
-    /// Loading against computing, where hardware was named.
     pub recompute: Option<Recompute>,
-    /// Share of a trace's chunks that a tier without limits would hold.
+    /// Hit share of a trace on a tier without limits.
     pub trace_best_hit_share: Option<f64>,
     pub measured: ProbeMeasurements,
-    /// The link that follows, where the points determine one.
     pub link: Option<ProfileFigures>,
     pub fit: Option<ProfileFit>,
-    /// Sentences to know before using the figures.
     pub warnings: Vec<String>,
 }
 
 impl Report {
-    /// Fits the link; the refusal when the points do not determine it.
+    /// An error when the points do not determine the link.
     pub fn fit_link(&mut self) -> Result<(), ProbeError> {
         if self.measured.interrupted || self.measured.failed.is_some() {
             let problem = "the probe ended before all was measured".to_owned();
@@ -73,13 +67,13 @@ impl Report {
         Ok(())
     }
 
-    /// The size of blocks that lookups and profiles speak of.
+    /// The block size of lookups and profiles.
     pub fn largest_block(&self) -> Bytes {
         let blocks = self.measured.points.iter().map(|result| result.point.block.bytes);
         blocks.max().unwrap_or_default()
     }
 
-    /// The link profile; nothing before [`Report::fit_link`].
+    /// None before [`Report::fit_link`].
     pub fn profile(&self) -> Option<LinkProfileFile> {
         let loads = || {
             let points = self.measured.points.iter();
@@ -124,7 +118,6 @@ impl Report {
     }
 }
 
-/// A question for keys, in the columns of a batch of so many blocks.
 fn lookup_row(time: &LookupTime, block: Bytes) -> Vec<String> {
     let micros = |seconds: f64| (seconds * 1e6).to_string();
     let value = |column: &str| match column {
@@ -143,7 +136,7 @@ fn lookup_row(time: &LookupTime, block: Bytes) -> Vec<String> {
     COLUMNS.iter().map(|column| value(column)).collect()
 }
 
-/// Columns of the CSV file; units stand last.
+/// Columns of the CSV file; units are suffixes.
 pub const COLUMNS: [&str; 42] = [
     "work",
     "side",
@@ -189,7 +182,7 @@ pub const COLUMNS: [&str; 42] = [
     "rocksdb_file_read_s_per_gb",
 ];
 
-/// The columns of what a store's `RocksDB` did; empty where it does not say.
+/// The columns of a store's `RocksDB` work; empty if unknown.
 fn of_engine(engine: Option<&EngineWork>, column: &str) -> String {
     let Some(work) = engine else { return String::new() };
     let value = match column {

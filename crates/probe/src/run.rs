@@ -1,8 +1,8 @@
-//! One point, once: fill, warm up, measure lap by lap, tidy up.
+//! One point, once: fill, warm up, measure lap by lap, clean up.
 //!
-//! New blocks are stored in *laps*: when the keys of a lap are used up, the threads stop, the
-//! blocks are removed outside the measured time, and the next lap begins with new keys. So a tier
-//! of any size is written to for as long as wished without holding more than a lap of it.
+//! New blocks are stored in *laps*: after the last key of a lap the threads stop, the blocks are
+//! removed outside the measured time, and the next lap begins with new keys. So a tier of any size
+//! can be written for any time while holding at most one lap.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
@@ -31,34 +31,31 @@ use crate::volume::{lap_blocks, stored};
 use crate::worker::{Lap, LapTask, ProbeWorker, WorkerPlace};
 
 const REMOVED_AT_ONCE: usize = 256;
-/// Keys of the questions that are timed, and how often each is asked: as often as the measured time
-/// of a point allows, but not more seldom than the fewest.
+/// Key counts of timed lookups, and their fewest and most repeats; the measured time of a point
+/// decides between them.
 pub(crate) const LOOKUP_KEYS: [u64; 3] = [1, 16, 64];
 pub(crate) const LOOKUPS: usize = 101;
 pub(crate) const FEWEST_LOOKUPS: usize = 5;
-/// Loads between two coolings: so small a part of the working set that few are asked for twice.
+/// Loads between two cache drops: so small a part of the working set that repeated keys are rare.
 pub(crate) const COOL_PART: u64 = 8;
-/// A lap without limit: a fill ends with its blocks.
+/// A fill ends with its blocks.
 pub(crate) const NO_LIMIT: Duration = Duration::from_hours(24);
 
-/// A tier under measurement, for blocks of one size.
 pub struct Bench<'a> {
     config: &'a ProbeConfig,
     tier: Arc<dyn Tier>,
     block: BlockSize,
     pattern: Pattern,
     slab: Arc<Slab>,
-    /// Blocks of the working set.
     working: u64,
     trace: Option<&'a Trace>,
     server: Option<TierServer>,
     origin: TierOrigin,
     cold: Option<Cold>,
     stop: &'a (dyn Fn() -> bool + Sync),
-    /// Whether the tier keeps blocks at all; a null server does not.
+    /// False for a null server.
     keeps: bool,
     limits: PointLimits,
-    /// Laps of new keys so far.
     generation: u64,
 }
 
@@ -73,17 +70,15 @@ struct Phase {
     wall: Duration,
     client: Nanos,
     server: Option<Nanos>,
-    /// CPU seconds of others, in laps.
+    /// CPU seconds of other processes, in laps.
     foreign: Option<f64>,
-    /// Bytes that were read from a device.
     device: Option<u64>,
-    /// What the server counted.
     grown: Growth,
     laps: u32,
 }
 
 impl<'a> Bench<'a> {
-    /// Prepares all points with blocks of this size; the slab is one of [`buffers`].
+    /// Prepares all points with blocks of this size; the slab comes from [`buffers`].
     pub fn new(
         config: &'a ProbeConfig,
         tier: Arc<dyn Tier>,
@@ -92,7 +87,7 @@ impl<'a> Bench<'a> {
         stop: &'a (dyn Fn() -> bool + Sync),
     ) -> Result<Self, ProbeError> {
         let bytes = block.bytes.0 as usize;
-        // A store counts its keys to answer, so it is asked only where the answer is needed.
+        // A store counts its keys to answer, so it is queried only if necessary.
         let capacity = match config.working_set {
             WorkingSet::Capacities(_) => tier.usage(Instant::now() + config.deadline)?.capacity,
             _ => None,
@@ -116,48 +111,43 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Measures each point for other times than the configuration says.
     #[must_use]
     pub const fn with_limits(mut self, limits: PointLimits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Takes the tier for one that keeps nothing and answers every load: nothing is filled in,
-    /// verified or removed.
+    /// For a tier that keeps nothing and answers every load: no fill, no verification, no removal.
     #[must_use]
     pub const fn without_keyspace(mut self) -> Self {
         self.keeps = false;
         self
     }
 
-    /// Sets the times of the next measurements.
     pub const fn set_limits(&mut self, limits: PointLimits) {
         self.limits = limits;
     }
 
-    /// Plays a trace instead of drawing keys.
+    /// Replays a trace instead of drawing keys.
     #[must_use]
     pub const fn with_trace(mut self, trace: Option<&'a Trace>) -> Self {
         self.trace = trace;
         self
     }
 
-    /// Counts the CPU time of a server.
     #[must_use]
     pub fn with_server(mut self, server: Option<TierServer>) -> Self {
         self.server = server;
         self
     }
 
-    /// Counts what is read from a device, and keeps the tier cold where there is a way.
+    /// Counts device reads, and keeps the tier cold if possible.
     #[must_use]
     pub fn with_origin(mut self, origin: TierOrigin, cold: Option<Cold>) -> Self {
         (self.origin, self.cold) = (origin, cold);
         self
     }
 
-    /// What is known of where the tier's bytes are.
     pub const fn origin(&self) -> TierOrigin {
         self.origin
     }
@@ -170,7 +160,7 @@ impl<'a> Bench<'a> {
         self.working
     }
 
-    /// Measures a point once. Nothing when it was stopped before anything was measured.
+    /// Measures a point once. None if it was stopped before any measurement.
     pub fn measure(&mut self, point: ProbePoint, repeat: u32) -> Result<Option<Run>, ProbeError> {
         match self.trace {
             Some(trace) => self.remove(trace.distinct())?,
@@ -178,7 +168,7 @@ impl<'a> Bench<'a> {
             None => {}
         }
         let mut workers = self.workers(&point, repeat)?;
-        // A trace is played from its beginning: its warm-up is what the first requests are.
+        // A trace is replayed from its beginning: its first requests are its warm-up.
         if self.trace.is_none() && !self.limits.warmup.is_zero() {
             let budget = AtomicU64::new(u64::MAX);
             self.phase(&mut workers, point, self.limits.warmup, &budget)?;
@@ -197,7 +187,6 @@ impl<'a> Bench<'a> {
         Ok(Some(Run::of(point.block.bytes, &phase.tallies, phase.costs())))
     }
 
-    /// Removes everything that was stored.
     pub fn tidy(&mut self) -> Result<(), ProbeError> {
         if let Some(trace) = self.trace {
             return self.remove(trace.distinct());
@@ -238,14 +227,13 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Median times of questions for chunks that are there, by number of keys.
+    /// Median times of lookups of present chunks, by number of keys.
     pub fn lookups(&mut self, point: ProbePoint) -> Result<Vec<LookupTime>, ProbeError> {
         self.fill(point)?;
         self.lookup_turn(1)
     }
 
-    /// One of so many turns of these questions, each with its part of their time; the working set
-    /// is there.
+    /// One of `turns` turns, each with its part of the time; the working set must be stored.
     pub(crate) fn lookup_turn(&self, turns: u32) -> Result<Vec<LookupTime>, ProbeError> {
         let keys = KeySpace::working(self.config.seed);
         let mut times = Vec::new();
@@ -259,13 +247,12 @@ impl<'a> Bench<'a> {
         Ok(times)
     }
 
-    /// Asks for the same keys again and again.
     fn ask(
         &self,
         keys: &[weir_store::ChunkHash],
         turns: u32,
     ) -> Result<Option<LookupTime>, ProbeError> {
-        // Questions that take little time are asked as often in each turn.
+        // Fast lookups are repeated equally often in each turn.
         let fewest = FEWEST_LOOKUPS.div_ceil(turns as usize);
         let time = self.config.limits.duration / turns;
         let mut present = vec![false; keys.len()];
@@ -298,7 +285,6 @@ impl<'a> Bench<'a> {
         }))
     }
 
-    /// The process whose reads are counted, where it is not this one.
     fn reader_pid(&self) -> &[u32] {
         match &self.origin.reader {
             BlockReader::Process(pid) => std::slice::from_ref(pid),
@@ -306,7 +292,6 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Bytes that the reader fetched from a device.
     fn device_read(&self, during: &HostUse) -> Option<u64> {
         let place = match self.origin.reader {
             BlockReader::Unseen => return None,
@@ -316,7 +301,6 @@ impl<'a> Bench<'a> {
         during.processes.get(place)?.as_ref()?.device_read.map(|bytes| bytes.0)
     }
 
-    /// Makes what is cached go, where that was asked for.
     pub(crate) fn cool(&self) -> Result<(), ProbeError> {
         self.cold.as_ref().map_or(Ok(()), |cold| (cold.cool)())
     }
@@ -337,7 +321,7 @@ impl<'a> Bench<'a> {
         self.cold.is_some()
     }
 
-    /// Stores what is missing of the working set; an error when nothing of it can be stored.
+    /// Stores missing blocks of the working set; an error when none of it can be stored.
     pub(crate) fn fill(&mut self, point: ProbePoint) -> Result<(), ProbeError> {
         let mut workers = self.workers(&point, 0)?;
         let task = LapTask::Fill(KeySpace::working(self.config.seed), self.working);
@@ -367,7 +351,7 @@ impl<'a> Bench<'a> {
         lap_blocks(self.working, point)
     }
 
-    /// Bytes that are stored at once at most, with blocks of any size.
+    /// Most bytes stored at one time, over all block sizes.
     pub(crate) fn stored(&self) -> Bytes {
         match self.trace {
             Some(trace) => self.block.bytes * trace.distinct().len() as u64,
@@ -375,7 +359,6 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Laps until the time or the budget is used up.
     fn phase(
         &mut self,
         workers: &mut [ProbeWorker],
@@ -408,7 +391,7 @@ impl<'a> Bench<'a> {
             let during = host.sample(&clock).since(&began);
             let after = self.ask_server();
             phase.grown.add(&before, &after);
-            // A server that was started again counts from zero.
+            // A restarted server counts from zero.
             let server = before.cpu.zip(after.cpu).map(|(from, to)| to.saturating_sub(from));
             phase.server = phase.server.zip(server).map(|(sum, one)| sum + one);
             let device = self.device_read(&during);
@@ -433,7 +416,7 @@ impl<'a> Bench<'a> {
         Ok(phase)
     }
 
-    /// What starting threads, asking the server and adding up take around a phase of one batch.
+    /// Overhead of a phase of one batch: starting threads, querying the server and summing.
     pub(crate) fn around_phase(&mut self, point: ProbePoint) -> Result<Duration, ProbeError> {
         let mut workers = self.workers(&point, 0)?;
         let began = Instant::now();
@@ -441,14 +424,13 @@ impl<'a> Bench<'a> {
         Ok(began.elapsed().saturating_sub(phase.wall))
     }
 
-    /// Blocks after which the tier is cooled again; nothing where it is not.
+    /// Blocks between two cache drops; None if the tier is not kept cold.
     pub(crate) fn cold_part(&self, point: &ProbePoint) -> Option<u64> {
         let least = u64::from(point.threads) * u64::from(point.depth);
         let is_cold = self.is_cold() && point.work.reads() && self.trace.is_none();
         is_cold.then(|| (self.working / COOL_PART).max(least))
     }
 
-    /// A lap over a part of what may be asked for.
     fn part(
         &self,
         workers: &mut [ProbeWorker],
@@ -468,7 +450,6 @@ impl<'a> Bench<'a> {
         self.server.as_ref().map_or_else(ServerWords::default, |server| (server.ask)())
     }
 
-    /// All workers from one start to the end of the lap; how long the slowest took.
     pub(crate) fn lap(
         &self,
         workers: &mut [ProbeWorker],
@@ -534,7 +515,7 @@ impl Phase {
     }
 
     fn costs(&self) -> Costs {
-        // What the threads did between the calls is the benchmark's own work, not the client's.
+        // Work of the threads between the calls is the benchmark's own, not the client's.
         let outside: u64 =
             self.tallies.iter().map(|tally| tally.cpu.saturating_sub(tally.cpu_inside).0).sum();
         Costs {
@@ -550,24 +531,21 @@ impl Phase {
     }
 }
 
-/// What a measurement cost besides the threads' own times.
 #[derive(Debug, Clone)]
 pub(crate) struct Costs {
     pub(crate) wall: Duration,
     pub(crate) laps: u32,
-    /// CPU time of this process for the tier's calls, on whatever thread.
+    /// CPU time of this process inside the tier's calls, on any thread.
     pub(crate) client: Nanos,
     pub(crate) server: Option<Nanos>,
     pub(crate) foreign: Option<f64>,
-    /// Bytes that were read from a device.
     pub(crate) device: Option<u64>,
     pub(crate) rocksdb: Option<RocksDbFigures>,
-    /// What the server moved, for whomever.
+    /// The server's traffic of all clients.
     pub(crate) traffic: Option<Traffic>,
 }
 
-/// Keeps the calling thread on one of the CPUs, round and round; a machine that refuses
-/// measures without.
+/// CPUs are numbered modulo their count; if the machine refuses, the thread stays unpinned.
 fn pin(first: u32, thread: usize) {
     let cpus = cpu::cpus();
     let Some(place) = cpus.iter().position(|one| *one == first) else { return };

@@ -1,29 +1,25 @@
-//! The server behind a tier, and what it says of itself before and after a measurement.
+//! The server behind a tier, and its counters before and after a measurement.
 
 use serde::Serialize;
 use weir_model::{Bytes, Nanos};
 use weir_store::resp::RocksDbFigures;
 
-/// Bytes of a command and its answer beside the block: key, lengths, checksum.
+/// Bytes of a command and its answer besides the block: key, lengths, checksum.
 const AROUND_BLOCK: u64 = 512;
-/// Commands that a block takes at most: whether it is there, and its bytes.
+/// Most commands per block: a lookup, and its bytes.
 const COMMANDS_OF_BLOCK: u64 = 2;
-/// What asking a server for its counters takes at most, per lap.
+/// Most traffic of querying a server's counters, per lap.
 const QUESTIONS: Traffic = Traffic { bytes: 256 << 10, commands: 64 };
 
-/// What a server says of itself at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct ServerWords {
-    /// CPU time that it has used so far.
     pub cpu: Option<Nanos>,
-    /// Bytes that it has received and sent so far, and commands that it has answered, of all its
-    /// clients.
+    /// Bytes received and sent, and commands answered, so far and for all clients.
     pub traffic: Option<Traffic>,
-    /// What its `RocksDB` has counted so far.
     pub rocksdb: Option<RocksDbFigures>,
 }
 
-/// Bytes over a server's connections, in both directions, and its commands.
+/// Both directions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Traffic {
     pub bytes: u64,
@@ -31,7 +27,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// What came on top; nothing where the server was started again and counts anew.
+    /// The growth; None if the server was restarted and counts anew.
     fn since(self, before: Self) -> Option<Self> {
         Some(Self {
             bytes: self.bytes.checked_sub(before.bytes)?,
@@ -45,11 +41,11 @@ impl Traffic {
     }
 }
 
-/// What a server moved while it was measured, and the most of it that was the measurement's own.
+/// A server's traffic during a measurement, and an upper limit of the measurement's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Shared {
     pub server: Traffic,
-    /// Blocks with what is around them, questions, and what was asked of the server itself.
+    /// Blocks with their overhead, lookups, and queries of the server's counters.
     pub own: Traffic,
 }
 
@@ -62,22 +58,20 @@ impl Shared {
         Self { server, own }
     }
 
-    /// Whether others must have used the server too: it moved a tenth more bytes, or answered a
-    /// tenth more commands.
+    /// Whether other clients must have used the server: at least a tenth more bytes or commands.
     pub fn has_others(&self) -> bool {
         let beyond = |all: u64, own: u64| all > own + own / 10;
         beyond(self.server.bytes, self.own.bytes) || beyond(self.server.commands, self.own.commands)
     }
 }
 
-/// The server behind a tier.
 pub struct TierServer {
-    /// Asks it; nothing is known of one that does not answer.
+    /// Queries it; all unknown if it does not answer.
     pub ask: Box<dyn Fn() -> ServerWords + Send + Sync>,
     pub at: ServerAt,
 }
 
-/// Where a server runs, and so whose CPUs it uses.
+/// Where a server runs decides whose CPUs it uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerAt {
     Process,
@@ -91,17 +85,15 @@ impl std::fmt::Debug for TierServer {
     }
 }
 
-/// The growth of counters over several stretches of time.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Growth {
     rocksdb: Option<RocksDbFigures>,
-    /// Nothing where one of the stretches does not say.
+    /// None if one interval is unknown.
     traffic: Option<Traffic>,
     stretches: u64,
 }
 
 impl Growth {
-    /// Adds what was counted between two moments.
     pub(crate) fn add(&mut self, before: &ServerWords, after: &ServerWords) {
         let moved = after.traffic.zip(before.traffic).and_then(|(to, from)| to.since(from));
         let sum = if self.stretches == 0 { Some(Traffic::default()) } else { self.traffic };
@@ -113,12 +105,11 @@ impl Growth {
         self.rocksdb = Some(sum.map_or_else(|| grown.clone(), |sum| sum.plus(&grown)));
     }
 
-    /// Of all stretches; nothing where no counters were given.
     pub(crate) fn counters(&self) -> Option<RocksDbFigures> {
         self.rocksdb.clone()
     }
 
-    /// What was moved in all stretches; nothing where one does not say.
+    /// Over all intervals; None if one is unknown.
     pub(crate) const fn traffic(&self) -> Option<Traffic> {
         self.traffic
     }
@@ -142,7 +133,7 @@ mod tests {
         assert!(!shared(1_000_400_000, 1100));
         assert!(shared(1_110_000_000, 1100));
         assert!(shared(1_000_400_000, 2400));
-        // What it says of itself is no other's.
+        // Traffic of counter queries is not another client's.
         assert!(!Shared::of(said(60_000, 30), 0, Bytes(1), 1).has_others());
     }
 

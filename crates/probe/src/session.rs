@@ -1,7 +1,7 @@
 //! A whole measurement: all points, repeat by repeat, then the differential runs.
 //!
-//! Repeats are the outer loop and points the inner one, so that a machine that grows slower in the
-//! meantime makes all points' spread larger and not one point's figure smaller.
+//! Repeats are the outer loop and points the inner one. A machine that slows down then widens the
+//! spread of all points instead of shifting one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,32 +30,26 @@ use crate::statistics::Repeated;
 use crate::trace::Trace;
 use crate::volume::buffers;
 
-/// A tier, opened for blocks of one size.
 #[derive(Debug)]
 pub struct Opened {
     pub tier: Arc<dyn Tier>,
-    /// The server behind it, where there is one.
     pub server: Option<TierServer>,
-    /// What holds its bytes, and who reads them.
     pub origin: TierOrigin,
-    /// How it is kept cold, where that was asked for.
+    /// How its caches are dropped, if requested.
     pub cold: Option<Cold>,
-    /// Keys of others that it would evict once it is full.
+    /// Other users' keys that it would evict when full.
     pub at_stake: Option<Box<AtStake>>,
 }
 
-/// What the tier is compared with.
 pub enum Baselines {
     Memory,
     /// A copy, and the device of a folder.
     Disk(Option<Device>),
-    /// A copy, raw connections and a null server, as far as there can be any.
+    /// A copy, raw connections and a null server, as far as possible.
     Store {
-        /// The other end of raw connections.
         raw: Option<RawServer>,
-        /// A server that speaks the protocol and keeps nothing.
         null: Option<Opened>,
-        /// Whether the store keeps values in memory alone.
+        /// Whether the store keeps values in memory only.
         in_memory: bool,
     },
 }
@@ -70,9 +64,8 @@ impl std::fmt::Debug for Baselines {
     }
 }
 
-/// What is measured: opens tiers and what they are compared with.
 pub trait Subject {
-    /// Opens the tier for blocks of this size, so many threads and batches of at most `depth`
+    /// Opens the tier for blocks of this size, `threads` threads and batches of at most `depth`
     /// blocks, all in buffers of `slab`.
     fn open(
         &mut self,
@@ -82,22 +75,20 @@ pub trait Subject {
         slab: &Arc<Slab>,
     ) -> Result<Opened, ProbeError>;
 
-    /// What the tier is compared with at a point.
     fn baselines(&mut self, point: &ProbePoint) -> Result<Baselines, ProbeError>;
 }
 
-/// Something was done, or is about to be.
+/// Progress: a step is done, or about to begin.
 #[derive(Debug, Clone, Copy)]
 pub struct ProbeStep<'a> {
     pub done: usize,
     pub total: usize,
     pub next: &'a str,
-    /// With the first step: how long the session will take, by a few operations of the tier;
-    /// nothing where a trace is played, which ends with its requests.
+    /// Only with the first step: expected duration of the session, by a few operations of the tier.
+    /// None for a trace, which ends with its requests.
     pub expected: Option<Duration>,
 }
 
-/// The differential runs of a point.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TimeBreakdown {
     pub point: ProbePoint,
@@ -109,32 +100,27 @@ pub struct TimeBreakdown {
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ProbeMeasurements {
-    /// Points that have at least one repeat, in the order of the plan.
+    /// Points with at least one repeat, in the order of the plan.
     pub points: Vec<PointResult>,
-    /// Where the time goes, per size of blocks.
+    /// Per block size.
     #[serde(rename = "whereabouts")]
     pub breakdowns: Vec<TimeBreakdown>,
-    /// Times of lookups, with the largest blocks.
+    /// With the largest blocks.
     pub lookups: Vec<LookupTime>,
-    /// Whether it was stopped before its end.
     pub interrupted: bool,
-    /// What ended it before its end.
     pub failed: Option<String>,
 }
 
-/// A measurement to be made.
 pub struct ProbeSession<'a> {
     config: &'a ProbeConfig,
     subject: &'a mut dyn Subject,
     traces: &'a [(BlockSize, Trace)],
-    /// Whether differential runs are made.
     differential: bool,
-    /// What they copy from, once it was made.
     source: Option<Arc<CopySource>>,
     stop: &'a (dyn Fn() -> bool + Sync),
     progress: &'a mut dyn FnMut(ProbeStep<'_>),
     done: usize,
-    /// Until it is told.
+    /// Until it is reported.
     expected: Option<Duration>,
     measured: ProbeMeasurements,
 }
@@ -146,7 +132,7 @@ impl std::fmt::Debug for ProbeSession<'_> {
 }
 
 impl<'a> ProbeSession<'a> {
-    /// A session; `traces` holds one per size of blocks, or none at all.
+    /// `traces` holds one per block size, or none.
     pub fn new(
         config: &'a ProbeConfig,
         subject: &'a mut dyn Subject,
@@ -169,7 +155,7 @@ impl<'a> ProbeSession<'a> {
         }
     }
 
-    /// Steps of the differential runs: one per repeat, size of blocks, and work.
+    /// Steps of the differential runs: one per repeat, block size and work.
     pub fn compared(config: &ProbeConfig) -> usize {
         differential_works(config).len() * config.blocks.len() * config.repeats as usize
     }
@@ -181,8 +167,7 @@ impl<'a> ProbeSession<'a> {
         runs + lookups + if differential { Self::compared(config) } else { 0 }
     }
 
-    /// Makes all measurements. An error of the first ones is returned; later ones end the session
-    /// with what was measured, as a stop does.
+    /// An early error is returned; a later one, or a stop, keeps the results so far.
     pub fn run(mut self) -> Result<ProbeMeasurements, ProbeError> {
         for place in 0..self.config.blocks.len() {
             if (self.stop)() {
@@ -217,7 +202,7 @@ impl<'a> ProbeSession<'a> {
         let trace = self.traces.iter().find(|(size, _)| *size == block).map(|(_, trace)| trace);
         let bench = Bench::new(self.config, opened.tier, block, slab, self.stop)?;
         let bench = bench.with_origin(opened.origin, opened.cold).with_trace(trace);
-        // Later, a store may still be freeing what was removed.
+        // Later, a store may still be freeing removed blocks.
         if let Some(others) = opened.at_stake.filter(|_| self.done == 0) {
             others.check(bench.stored())?;
         }
@@ -244,12 +229,12 @@ impl<'a> ProbeSession<'a> {
             self.step(&format!("lookups of {}", block.bytes));
             self.measured.lookups = bench.lookups(point)?;
         }
-        // Also after a failure nothing of ours is left in somebody's store, if it can be helped.
+        // Even after a failure, no probe blocks should stay in a user's store.
         let tidied = bench.tidy();
         done.and(compared).and(tidied)
     }
 
-    /// What is copied from: made once, and before the time is announced.
+    /// Allocated once, before the expected time is reported.
     fn source(&mut self) -> Result<Option<Arc<CopySource>>, ProbeError> {
         if self.source.is_none() {
             let largest = self.config.blocks.iter().map(|block| block.bytes.0).max();
@@ -258,7 +243,7 @@ impl<'a> ProbeSession<'a> {
         Ok(self.source.clone())
     }
 
-    /// How long what the tier is compared with takes to be made; nothing where it is not.
+    /// Time to prepare the comparison runs; None without them.
     fn baselines_time(&mut self, block: BlockSize) -> Result<Option<Duration>, ProbeError> {
         let points = self.config.points();
         let compared = |point: &&ProbePoint| {
@@ -300,7 +285,6 @@ impl<'a> ProbeSession<'a> {
         failed
     }
 
-    /// The differential runs, at the point with the largest rate.
     fn compare(&mut self, block: BlockSize, bench: &mut Bench<'_>) -> Result<(), ProbeError> {
         let works = differential_works(self.config);
         if works.is_empty() {
@@ -325,7 +309,6 @@ impl<'a> ProbeSession<'a> {
         Ok(())
     }
 
-    /// All kinds of runs in turn, repeat by repeat.
     fn layers(
         &mut self,
         point: ProbePoint,
@@ -390,7 +373,6 @@ impl<'a> ProbeSession<'a> {
     }
 }
 
-/// The way to the device or the server without the tier, once.
 fn without_tier(
     baselines: &Baselines,
     point: ProbePoint,
@@ -399,7 +381,7 @@ fn without_tier(
     runs: &mut Runs,
 ) -> Result<(), ProbeError> {
     let ProbePoint { threads, depth, work, .. } = point;
-    // As many at once as the tier has: a batch of loads has no key twice.
+    // As many in flight as the tier has: a batch of loads has no duplicate keys.
     let depth =
         if work.reads() { u64::from(depth).min(bench.working_blocks()) as u32 } else { depth };
     match baselines {
@@ -415,13 +397,13 @@ fn without_tier(
     Ok(())
 }
 
-/// Works that differential runs are made for: mixtures have no plain counterpart.
+/// Works with differential runs: mixtures have no plain counterpart.
 pub(crate) fn differential_works(config: &ProbeConfig) -> Vec<Work> {
     let plain = config.works.iter().filter(|work| matches!(work, Work::Write | Work::Read));
     plain.copied().collect()
 }
 
-/// The point of the lookups: one thread, with the largest blocks.
+/// The point of the lookups: one thread, the largest blocks.
 pub(crate) fn lookup_point(config: &ProbeConfig, block: BlockSize) -> Option<ProbePoint> {
     let largest = config.blocks.iter().map(|block| block.bytes).max()?;
     let work = *config.works.iter().find(|work| **work == Work::Read)?;
@@ -429,20 +411,17 @@ pub(crate) fn lookup_point(config: &ProbeConfig, block: BlockSize) -> Option<Pro
     (block.bytes == largest).then_some(ProbePoint { block, threads: 1, depth, work })
 }
 
-/// A point in a few words.
 pub fn label(point: &ProbePoint) -> String {
     format!("{} {}, {} x {}", point.work.name(), point.block.bytes, point.threads, point.depth)
 }
 
-/// The repeats of one kind of run.
 #[derive(Default)]
 struct Runs {
     seconds: Vec<f64>,
-    /// Seconds per GB that runs would have taken at least, where that is less.
+    /// Seconds per GB that runs would have taken at least, if less.
     least: Vec<f64>,
     client: Vec<f64>,
     server: Vec<f64>,
-    /// What the store's engine did in each.
     engine: Vec<EngineWork>,
     /// Bytes read from a device per byte loaded.
     device: Vec<f64>,
@@ -466,7 +445,7 @@ impl Runs {
     fn tier(&mut self, run: Option<Run>) {
         let Some(run) = run else { return };
         if let Some(side) = run.main().filter(|side| side.gb_per_s > 0.0) {
-            // Between what was achieved and what the calls alone would have reached.
+            // Between the achieved rate and that of the calls alone.
             self.seconds.push(1.0 / side.gb_per_s);
             self.least.push(1.0 / side.gb_per_s_in_calls);
             self.client.push(run.client_cpu_s_per_gb);
@@ -481,7 +460,7 @@ impl Runs {
         LoadedFrom::of(held, device)
     }
 
-    /// Times by the engine's own clock, where every repeat has them.
+    /// Times by the engine's own clock, if every repeat has them.
     fn inside(&self, is_read: bool, held: HeldIn) -> Option<Inside> {
         let over = |of: fn(&EngineWork) -> Option<f64>| -> Option<Repeated> {
             let values: Vec<f64> = self.engine.iter().map(of).collect::<Option<_>>()?;

@@ -1,18 +1,17 @@
-//! Repeats in two numbers: their median and how far they lie apart.
+//! Repeats as median and spread.
 
 use serde::Serialize;
 
-/// A figure over repeats.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Repeated {
-    /// Middle one; of an even number, the mean of the two in the middle.
+    /// For an even count, the mean of the middle two.
     pub median: f64,
     pub low: f64,
     pub high: f64,
 }
 
 impl Repeated {
-    /// Of some repeats; nothing of none, and values that are not finite are left out.
+    /// None without values; non-finite values are ignored.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
         sorted.sort_by(f64::total_cmp);
@@ -26,7 +25,6 @@ impl Repeated {
         Some(Self { median, low, high })
     }
 
-    /// A figure that was not repeated.
     pub const fn once(value: f64) -> Self {
         Self { median: value, low: value, high: value }
     }
@@ -36,7 +34,7 @@ impl Repeated {
         if self.median == 0.0 { 0.0 } else { 100.0 * (self.high - self.low) / self.median.abs() }
     }
 
-    /// Every value through a function that grows or falls throughout.
+    /// `of` must be monotonic.
     #[must_use]
     pub fn map(&self, of: impl Fn(f64) -> f64) -> Self {
         let (low, high) = (of(self.low), of(self.high));

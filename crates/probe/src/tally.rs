@@ -1,5 +1,3 @@
-//! What a thread counts while it works, and the sum over threads.
-
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -7,34 +5,31 @@ use serde::Serialize;
 use weir_model::Nanos;
 use weir_store::{Loaded, Stored, TierFault};
 
-/// Longest batch that is told apart from longer ones.
+/// Nanoseconds; longer batches are clamped.
 const LONGEST: u64 = 3_600_000_000_000;
-/// Significant digits of latencies.
 const DIGITS: u8 = 3;
 
-/// How blocks ended, reads and writes in one list.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Outcomes {
-    /// Loaded, and verified as far as asked.
+    /// Verified as far as configured.
     pub hits: u64,
     pub misses: u64,
-    /// Not asked for, because a block in front of it in the same prompt was missing.
+    /// Not requested, because an earlier block of the same prompt was missing.
     pub behind_miss: u64,
     /// Found damaged by the tier itself.
     pub corrupt: u64,
-    /// Given out as a hit, and not what was stored: a defect.
+    /// Returned as a hit with wrong bytes: a defect.
     pub wrong: u64,
     pub stored: u64,
-    /// Not stored, because it was there.
+    /// Not stored, because present.
     pub present: u64,
-    /// Not stored for want of room.
+    /// Not stored, because the tier was full.
     pub full: u64,
-    /// Failed, by fault in the order of `TierFault::ALL`.
+    /// Failed, indexed as `TierFault::ALL`.
     pub faults: [u64; TierFault::ALL.len()],
 }
 
 impl Outcomes {
-    /// Counts an outcome of a load.
     pub fn fetched(&mut self, outcome: Loaded) {
         match outcome {
             Loaded::Hit => self.hits += 1,
@@ -62,13 +57,13 @@ impl Outcomes {
         self.faults.iter().sum()
     }
 
-    /// Share of the blocks asked for that were there; nothing where none was asked for.
+    /// Share of requested blocks that were present; None without requests.
     pub fn hit_share(&self) -> Option<f64> {
         let asked = self.hits + self.misses + self.behind_miss + self.corrupt + self.wrong;
         (asked > 0).then(|| self.hits as f64 / asked as f64)
     }
 
-    /// Outcomes other than a hit, a miss or a stored block, in words; empty when there are none.
+    /// Outcomes other than a hit, a miss or a stored block, in words; empty without any.
     pub fn trouble(&self) -> String {
         let mut words = Vec::new();
         let rest = [
@@ -86,7 +81,6 @@ impl Outcomes {
         words.join(", ")
     }
 
-    /// Adds another's counts.
     pub fn add(&mut self, other: &Self) {
         self.hits += other.hits;
         self.misses += other.misses;
@@ -102,16 +96,14 @@ impl Outcomes {
     }
 }
 
-/// Loads or stores of one thread.
 #[derive(Debug, Clone)]
 pub struct Side {
-    /// Blocks whose bytes were moved.
     pub moved: u64,
-    /// Time inside the tier's calls.
+    /// Inside the tier's calls.
     pub timed: Duration,
-    /// Time of whole batches, nanoseconds.
+    /// Nanoseconds.
     pub batches: Histogram<u64>,
-    /// Time per block: a batch's time divided by its blocks, counted once per block.
+    /// Batch time divided by its blocks, nanoseconds, counted once per block.
     pub blocks: Histogram<u64>,
 }
 
@@ -125,7 +117,6 @@ impl Default for Side {
 }
 
 impl Side {
-    /// Counts a batch of `asked` blocks of which `moved` were moved.
     pub fn batch(&mut self, asked: u64, moved: u64, took: Duration) {
         self.moved += moved;
         self.timed += took;
@@ -135,7 +126,6 @@ impl Side {
         self.blocks.saturating_record_n(nanos / asked.max(1), asked.max(1));
     }
 
-    /// Adds another's counts.
     pub fn add(&mut self, other: &Self) {
         self.moved += other.moved;
         self.timed += other.timed;
@@ -145,27 +135,23 @@ impl Side {
     }
 }
 
-/// What one thread counted.
 #[derive(Debug, Clone, Default)]
 pub struct WorkerTally {
     pub reads: Side,
     pub writes: Side,
     pub outcomes: Outcomes,
-    /// CPU time of the thread inside the tier's calls.
+    /// Inside the tier's calls.
     pub cpu_inside: Nanos,
-    /// CPU time of the thread in all.
     pub cpu: Nanos,
-    /// Time from the first batch to the last.
+    /// From the first batch to the last.
     pub wall: Duration,
 }
 
 impl WorkerTally {
-    /// Time inside the tier's calls.
     pub fn timed(&self) -> Duration {
         self.reads.timed + self.writes.timed
     }
 
-    /// Adds another's counts.
     pub fn add(&mut self, other: &Self) {
         self.reads.add(&other.reads);
         self.writes.add(&other.writes);

@@ -9,13 +9,11 @@ use crate::error::ProbeError;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProbeTarget {
-    /// A tier in this process's memory.
     Memory,
-    /// A tier in a folder.
     Disk(PathBuf),
-    /// A store that runs already.
+    /// Runs already.
     Store(String),
-    /// A store that is started for the probe.
+    /// Started for the probe.
     Started(Product),
 }
 

@@ -1,8 +1,8 @@
-//! Keys of a recorded trace: a tier is asked for what its users asked for.
+//! Keys of a recorded trace: the tier gets the requests of the trace's users.
 //!
-//! A Mooncake trace names blocks of tokens by hash ids that stand for all that came before
-//! them. A chunk of the tier is named by the id that its last token falls in and by its place in
-//! it, so chunks of any number of tokens are shared exactly when their prefixes are.
+//! A Mooncake trace names blocks of tokens by hash ids that include all earlier tokens. A chunk's
+//! key is the id of its last token and its position within that id. Chunks of any number of tokens
+//! are therefore shared exactly when their prefixes are.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -17,17 +17,15 @@ use crate::config::MOST_KEYS;
 use crate::error::ProbeError;
 use crate::keys::chunk_hash;
 
-/// The chunks that a trace's requests ask for, in its order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
     chunks: Vec<ChunkHash>,
-    /// Where each request's chunks end.
     ends: Vec<usize>,
     distinct: Vec<ChunkHash>,
 }
 
 impl Trace {
-    /// Reads a file, up to `limit` requests. A prompt's last chunk counts only when it is whole.
+    /// Reads up to `limit` requests. A prompt's last chunk counts only if it is whole.
     pub fn read(
         of: &TraceReading,
         chunk_tokens: u32,
@@ -42,7 +40,6 @@ impl Trace {
         {
             read += 1;
             chunks.extend(chunk_keys(&record.prompt, chunk_tokens));
-            // A prompt shorter than a chunk asks the tier for nothing.
             if ends.last().is_none_or(|end| *end < chunks.len()) && !chunks.is_empty() {
                 ends.push(chunks.len());
             }
@@ -62,7 +59,7 @@ impl Trace {
         Ok(Self { chunks, ends, distinct })
     }
 
-    /// The chunks of a request; nothing beyond the last one.
+    /// The chunks of a request; None after the last one.
     pub fn request(&self, place: u64) -> Option<&[ChunkHash]> {
         let place = usize::try_from(place).ok()?;
         let end = *self.ends.get(place)?;
@@ -70,12 +67,10 @@ impl Trace {
         Some(&self.chunks[start..end])
     }
 
-    /// Requests that ask for anything.
     pub fn requests(&self) -> u64 {
         self.ends.len() as u64
     }
 
-    /// Chunks of all requests.
     pub fn asked(&self) -> u64 {
         self.chunks.len() as u64
     }
@@ -85,20 +80,18 @@ impl Trace {
         &self.distinct
     }
 
-    /// Share of the chunks that a tier without limits, asked in order, would hold when they are
-    /// asked for.
+    /// Hit share of a tier without limits, with the requests in order.
     pub fn best_hit_share(&self) -> f64 {
         1.0 - self.distinct.len() as f64 / self.chunks.len() as f64
     }
 }
 
-/// The names of a prompt's whole chunks.
 fn chunk_keys(prompt: &Prompt, chunk_tokens: u32) -> Vec<ChunkHash> {
     let mut keys = Vec::new();
     let mut before = 0;
     for piece in prompt.pieces() {
         let end = before + piece.len;
-        // The first end of a chunk behind `before`.
+        // The first chunk end after `before`.
         let mut at = (before / chunk_tokens + 1) * chunk_tokens;
         while at <= end {
             let place = u64::from(piece.start + at - before);
@@ -121,7 +114,7 @@ mod tests {
 
     use super::*;
 
-    /// A trace of so many requests in blocks of 512.
+    /// A trace with `limit` requests in blocks of 512.
     fn reading(file: &tempfile::NamedTempFile, requests: u64) -> TraceReading {
         TraceReading {
             path: file.path().display().to_string(),

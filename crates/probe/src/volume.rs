@@ -1,5 +1,3 @@
-//! How much a probe stores, and what it holds in memory meanwhile.
-
 use std::sync::Arc;
 
 use weir_model::Bytes;
@@ -8,18 +6,18 @@ use weir_store::Slab;
 use crate::config::{BlockSize, DEFAULT_WORKING_SET, ProbeConfig, ProbePoint, WorkingSet};
 use crate::error::ProbeError;
 
-/// Batches per thread that a lap of new blocks has at least.
+/// Fewest batches per thread in a lap of new blocks.
 const LAP_BATCHES: u64 = 8;
 
-/// New blocks of a lap, beside a working set of so many.
+/// New blocks of a lap, with a working set of `working` blocks.
 pub(crate) fn lap_blocks(working: u64, point: &ProbePoint) -> u64 {
     let least = LAP_BATCHES * u64::from(point.threads) * u64::from(point.depth);
     let most = (DEFAULT_WORKING_SET / point.block.bytes.0.max(1)).max(least);
     working.clamp(least, most)
 }
 
-/// Bytes that are stored at once at most, with blocks of any size; blocks of `of` bytes are so many
-/// in the working set.
+/// Most bytes stored at one time, over all block sizes. With blocks of `of` bytes the working set
+/// has `working` blocks.
 pub fn stored(config: &ProbeConfig, of: Bytes, working: u64) -> Bytes {
     let of_size = |block: &BlockSize| {
         let bytes = block.bytes.0.max(1);
@@ -36,8 +34,7 @@ pub fn stored(config: &ProbeConfig, of: Bytes, working: u64) -> Bytes {
     Bytes(config.blocks.iter().map(of_size).max().unwrap_or(0))
 }
 
-/// Buffers for all points with blocks of this size: each thread loads into one batch of them and
-/// stores from another.
+/// Each thread has one batch for loads and one for stores.
 pub fn buffers(config: &ProbeConfig, block: Bytes) -> Result<Arc<Slab>, ProbeError> {
     Ok(Slab::new(buffer_count(config), block.0 as usize)?)
 }
@@ -87,7 +84,7 @@ mod tests {
         // Eight batches of two blocks of 16 MiB, of four threads: more than the working set.
         assert_eq!(stored(&with(&[Work::Write], set), mib(1), 64), mib(1024));
         assert_eq!(stored(&with(&[Work::Write, Work::Read], set), mib(1), 64), mib(1088));
-        // So many blocks of the larger size.
+        // The same number of larger blocks.
         let blocks = WorkingSet::Blocks(64);
         assert_eq!(stored(&with(&[Work::Engine], blocks), mib(1), 64), mib(1024));
     }

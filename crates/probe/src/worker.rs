@@ -1,7 +1,7 @@
-//! One thread of a measurement: it makes batches, times the tier's calls, and checks what came.
+//! One thread of a measurement: makes batches, times the tier's calls, and checks the loads.
 //!
-//! Only the calls are timed. Keys are drawn, blocks are stamped and loads are compared outside, and
-//! the share of the time that this took is reported with the point.
+//! Only the calls are timed. Drawing keys, stamping blocks and comparing loads happen outside, and
+//! a point reports the share of that time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,32 +17,28 @@ use crate::keys::{Draws, KeySpace};
 use crate::tally::WorkerTally;
 use crate::trace::Trace;
 
-/// What all threads of a lap share.
 pub(crate) struct Lap<'a> {
     pub(crate) tier: &'a dyn Tier,
     pub(crate) pattern: &'a Pattern,
     pub(crate) point: ProbePoint,
     pub(crate) task: LapTask<'a>,
     pub(crate) deadline: Duration,
-    /// Nothing for a tier that keeps nothing.
+    /// None for a tier that keeps nothing.
     pub(crate) verify: Option<Verify>,
-    /// The lap ends then, for every thread from its own start.
+    /// Duration, for every thread from its own start.
     pub(crate) time: Duration,
-    /// Blocks that may still be asked for; threads take from it.
+    /// Remaining blocks of all threads.
     pub(crate) budget: &'a AtomicU64,
-    /// Where the next batch of new keys, or the next request of a trace, begins.
+    /// Start of the next batch of new keys, or the next request of a trace.
     pub(crate) next: AtomicU64,
     pub(crate) stop: &'a (dyn Fn() -> bool + Sync),
 }
 
-/// What is done in a lap.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum LapTask<'a> {
-    /// Stores what is missing of the first blocks of the working set.
+    /// Stores missing blocks among the first ones of the working set.
     Fill(KeySpace, u64),
-    /// Works on the working set, and on so many new keys.
     Keys(KeySpace, u64),
-    /// Plays requests of a trace.
     Trace(&'a Trace),
 }
 
@@ -57,7 +53,6 @@ impl Lap<'_> {
         self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
-    /// The places of the next batch below `end`.
     fn claim(&self, end: u64) -> Option<std::ops::Range<u64>> {
         let depth = u64::from(self.point.depth);
         let from = self.next.fetch_add(depth, Ordering::Relaxed);
@@ -65,7 +60,7 @@ impl Lap<'_> {
     }
 }
 
-/// A thread's own things, kept from lap to lap.
+/// A thread's state, kept from lap to lap.
 #[derive(Debug)]
 pub(crate) struct ProbeWorker {
     loaded: Vec<Block>,
@@ -80,7 +75,6 @@ pub(crate) struct ProbeWorker {
     pub(crate) tally: WorkerTally,
 }
 
-/// Where a worker stands in the measurement.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WorkerPlace {
     /// Blocks of the working set.
@@ -90,7 +84,7 @@ pub(crate) struct WorkerPlace {
 }
 
 impl ProbeWorker {
-    /// A worker with buffers from the slab; nothing when the slab has too few.
+    /// None if the slab has too few buffers.
     pub(crate) fn new(
         config: &ProbeConfig,
         point: &ProbePoint,
@@ -121,7 +115,7 @@ impl ProbeWorker {
         })
     }
 
-    /// Works until the lap is over. An error is one of a call that is not about single blocks.
+    /// Works until the lap is over. An error is from a call that is not about single blocks.
     pub(crate) fn lap(&mut self, lap: &Lap<'_>) -> Result<(), TierError> {
         let (start, cpu) = (Instant::now(), cpu::of_thread());
         let done = self.batches(lap, start);
@@ -188,7 +182,7 @@ impl ProbeWorker {
         true
     }
 
-    /// Plays one request: loads its chunks up to the first that is missing, stores the rest.
+    /// Replays one request: loads its chunks up to the first missing one, stores the rest.
     fn request(&mut self, lap: &Lap<'_>, trace: &Trace, start: Instant) -> bool {
         let place = lap.next.fetch_add(1, Ordering::Relaxed);
         let Some(chunks) = trace.request(place) else { return false };
@@ -216,7 +210,7 @@ impl ProbeWorker {
         true
     }
 
-    /// The keys of the last loads that were not there.
+    /// Keeps the keys of the last loads that missed.
     fn collect_missing(&mut self) {
         let outcomes = self.keys.iter().zip(&self.fetched);
         let absent =
@@ -225,7 +219,6 @@ impl ProbeWorker {
         self.missing.extend(absent.map(|(key, _)| *key));
     }
 
-    /// Loads `keys` as one batch.
     fn get(&mut self, lap: &Lap<'_>) {
         let count = self.keys.len();
         let fetched = &mut self.fetched[..count];
@@ -252,7 +245,6 @@ impl ProbeWorker {
         self.tally.reads.batch(count as u64, moved, took);
     }
 
-    /// Stores `missing` as one batch.
     fn put(&mut self, lap: &Lap<'_>) {
         let count = self.missing.len();
         if count == 0 {

@@ -1,5 +1,5 @@
-//! What recording costs per row, in a temporary folder. The target is 1.5 microseconds a row; the
-//! figure includes encoding, compression, checksums, fsync and `cell.json`.
+//! Cost of recording per row in a temporary folder: encoding, compression, checksums, fsync and
+//! `cell.json`. The target is 1.5 microseconds a row.
 
 // The size per row belongs beside the time per row.
 #![allow(clippy::print_stderr)]
@@ -11,17 +11,15 @@ use divan::counter::ItemsCount;
 use weir_model::{Nanos, Outcome, RequestRow, StepRow, Tokens};
 use weir_record::{CellFigures, CellStatus, Environment, RequestColumn, RunFolder};
 
-/// Rows of a measurement; `cargo test` only sees that this still runs.
+/// `cargo test` only checks that this still runs.
 fn rows_of_run() -> u64 {
     if std::env::args().any(|argument| argument == "--bench") { 500_000 } else { 5_000 }
 }
 
-/// Rows where each has a list.
 fn streamed_of_run() -> u64 {
     rows_of_run() / 10
 }
 
-/// Gaps of such a row.
 const GAPS: u64 = 128;
 const CELL: &str = "model/hardware/arm/level/0";
 
@@ -37,7 +35,7 @@ fn mixed(index: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A row as the simulator gives it: 50 users with a shared prefix, times with noise.
+/// As from the simulator: 50 users with a shared prefix, times with noise.
 fn request(index: u64) -> RequestRow {
     let noise = mixed(index);
     let due = index * 2_000_000 + noise % 1_000_000;
@@ -73,7 +71,7 @@ fn request(index: u64) -> RequestRow {
     }
 }
 
-/// A row of a live target: a token every 10 ms, with a little noise.
+/// As from a live target: a token every 10 ms, with a little noise.
 fn streamed(index: u64) -> RequestRow {
     let gap = |at| Nanos(10_000_000 + mixed(index * GAPS + at) % 400_000);
     RequestRow { chunk_gaps: (0..GAPS).map(gap).collect(), ..request(index) }

@@ -1,5 +1,3 @@
-//! What is recorded of one cell besides its request rows.
-
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -8,28 +6,24 @@ use weir_model::{
     Reason, Remedy, RunningFacts, Signals, Verdict,
 };
 
-/// A distribution in one unit, from exact quantiles (type 7). Without values everything else is
-/// null in files: what nobody saw is not zero.
+/// A distribution in one unit, from exact quantiles (type 7). Without values the rest is null in
+/// files: missing is not zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "StoredDistribution", into = "StoredDistribution")]
 pub struct Distribution {
     pub count: u64,
     pub mean: f64,
-    /// Standard deviation (n - 1).
+    /// With n - 1.
     pub stddev: f64,
     pub min: f64,
-    /// 50th percentile.
     pub p50: f64,
-    /// 90th percentile.
     pub p90: f64,
-    /// 95th percentile.
     pub p95: f64,
-    /// 99th percentile.
     pub p99: f64,
     pub max: f64,
 }
 
-/// [`Distribution`] as it stands in files.
+/// [`Distribution`] in files.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StoredDistribution {
@@ -78,35 +72,35 @@ impl From<StoredDistribution> for Distribution {
     }
 }
 
-/// The figures of one cell. docs/definitions.md says of which requests and times each speaks: the
-/// *measured set* is the requests that were due in the window, followed to their ends.
+/// docs/definitions.md defines each figure's requests and times: the *measured set* is the
+/// requests that were due in the window, followed to their ends.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CellFigures {
-    /// Length of the window, seconds.
+    /// Seconds.
     pub window_s: f64,
-    /// Requests of the measured set: `completed + failed + open`.
+    /// `completed + failed + open`.
     pub measured: u64,
-    /// Of them, those that were answered in full.
+    /// In full.
     pub completed: u64,
     pub failed: u64,
-    /// Of them, those that had not ended when the cell did.
+    /// Not ended at the end of the cell.
     pub open: u64,
-    /// The commonest causes of failed requests of the measured set.
+    /// The most frequent ones, of the measured set.
     pub failures: Vec<FailureCause>,
-    /// Output tokens that came inside the window, of requests that completed, per second. Rates are
-    /// absent where no request completed.
+    /// Output tokens inside the window, of completed requests, per second. Rates are absent where
+    /// no request completed.
     pub output_tokens_per_s: Option<f64>,
-    /// Output tokens that came inside the window, of requests that failed, per second.
+    /// Output tokens inside the window, of failed requests, per second.
     pub failed_output_tokens_per_s: Option<f64>,
-    /// Output tokens of the requests that completed inside the window, divided by it.
+    /// Output tokens of requests completed inside the window, per second.
     pub completed_output_tokens_per_s: Option<f64>,
     /// Mean over the measured set of output tokens / end-to-end time, times the mean number in
-    /// flight: the per-request-distribution form of throughput.
+    /// flight: throughput from the per-request distribution.
     pub per_request_output_tokens_per_s: Option<f64>,
-    /// Prompt tokens of the requests that completed inside the window, divided by it.
+    /// Prompt tokens of requests completed inside the window, per second.
     pub prompt_tokens_per_s: Option<f64>,
-    /// Requests that completed inside the window, divided by it.
+    /// Requests completed inside the window, per second.
     pub requests_per_s: Option<f64>,
     /// Time to first token, milliseconds.
     pub ttft_ms: Distribution,
@@ -116,12 +110,12 @@ pub struct CellFigures {
     pub itl_ms: Distribution,
     /// End - due, milliseconds.
     pub e2e_ms: Distribution,
-    /// What `GuideLLM` makes of the same rows.
+    /// By `GuideLLM`'s definitions, from the same rows.
     pub guidellm: GuideLlmFigures,
-    /// Mean number of requests in flight inside the window.
+    /// Inside the window.
     pub mean_in_flight: f64,
-    /// Requests of the measured set that met every objective, divided by the window; absent without
-    /// objectives.
+    /// Requests of the measured set that met every objective, per second of the window; absent
+    /// without objectives.
     pub goodput_requests_per_s: Option<f64>,
     /// Share of the measured set that met every objective.
     pub goodput_share: Option<f64>,
@@ -131,24 +125,24 @@ pub struct CellFigures {
     pub external_hit_percent: Option<f64>,
     /// Price of a million output tokens; absent without prices.
     pub cost_per_million_output_tokens: Option<f64>,
-    /// Simulated passes, all replicas.
+    /// All replicas, simulated.
     pub passes: u64,
-    /// Requests of a trace that were left out because the model's context cannot hold them.
+    /// Requests of a trace that exceed the model's context.
     #[serde(default)]
     pub skipped_requests: u64,
     /// Requests of a trace that were cut to fit the context.
     #[serde(default)]
     pub truncated_requests: u64,
-    /// Live cells: how the tokens of answers were counted.
+    /// Live cells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answers: Option<AnswerFacts>,
-    /// Live cells: what the load generator says of itself.
+    /// Live cells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Certificate>,
 }
 
-/// Figures by `GuideLLM`'s definitions, for comparisons with what it published: over the completed
-/// requests that *ended* inside the window, whenever they were due, and all tokens that came in it.
+/// By `GuideLLM`'s definitions, to compare with its publications: completed requests that *ended*
+/// inside the window, and all tokens in it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuideLlmFigures {
@@ -162,48 +156,44 @@ pub struct GuideLlmFigures {
     pub itl_ms: Distribution,
 }
 
-/// Claims of an arm with the signals seen for them, and the verdict.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evidence {
     pub signals: Signals,
-    /// What the running software said of itself.
     #[serde(default, skip_serializing_if = "RunningFacts::is_empty")]
     pub facts: RunningFacts,
-    /// What the signals make of the arm.
     pub verdict: Verdict,
     /// True for the simulator, which predicts but cannot discover.
     pub predicted: bool,
-    /// Each claim with the figures that were seen, and whether it held.
     pub claims: Vec<Claim>,
-    /// Why, by the signals; nothing where the cell's status is the reason.
+    /// By the signals; None where the cell's status is the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// Of an arm with two claims: the verdict of the stronger one, where it is another.
+    /// The verdict of the stronger of two claims, where it differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_half: Option<Verdict>,
-    /// What to change; nothing where the verdict asks for nothing.
+    /// None where the verdict needs no change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<Remedy>,
-    /// What could not be done or seen.
+    /// What could not be done or observed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
-    /// That the window is short against the requests in it, where it is.
+    /// Set where the window is short for its requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub short_window: Option<ShortWindow>,
 }
 
-/// A window that holds hardly any request as a whole.
+/// Hardly any request fits into the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShortWindow {
     pub window: Nanos,
-    /// Mean time from sending to the end of the measured requests that ended.
+    /// From sending to the end, of measured requests that ended.
     pub mean_request: Nanos,
 }
 
 impl ShortWindow {
-    /// Mean requests that a window holds at least, one after another, or else it is short.
+    /// Shorter windows, in mean requests one after another, are short.
     pub const LEAST_REQUESTS: u64 = 5;
 
     pub fn of(window: Nanos, mean_request: Nanos) -> Option<Self> {
@@ -215,19 +205,17 @@ impl ShortWindow {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CellStatus {
-    /// It ran to its end.
     Complete,
-    /// It did not, or its rows show no result.
+    /// An error, or rows without a result.
     Failed(CellFailure),
-    /// It ran to its end, and a larger share of the measured set failed than the plan allows; the
-    /// figures say how many, and why.
+    /// A larger share of the measured set failed than the plan allows.
     RequestsFailed {
-        /// The share that is allowed.
+        /// The allowed share.
         most: f64,
     },
-    /// It ran to its end, and no request of the measured set had completed by then.
+    /// No request of the measured set had completed at the end.
     NothingCompleted,
-    /// It ran to its end, and what ran was not what the plan says, or not the same all the time.
+    /// What ran was not what the plan says, or changed.
     NotComparable(Vec<FactDifference>),
 }
 

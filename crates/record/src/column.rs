@@ -1,7 +1,7 @@
-//! How one column of values becomes a column of a Parquet file and back.
+//! Columns of values as columns of a Parquet file.
 //!
-//! A table is a struct of vectors; each vector is written and read as a whole here, so that the
-//! cost per value is a copy and the encoder's work. A type is mapped once (`Scalar`), and its
+//! A table is a struct of vectors, written and read as a whole: the cost per value is a copy and
+//! the encoder's work.
 //! nullable form follows.
 
 use parquet::basic::{ConvertedType, Encoding, Repetition, Type as Physical};
@@ -14,35 +14,33 @@ use parquet::errors::{ParquetError, Result};
 use parquet::schema::types::{ColumnPath, Type};
 use weir_model::{Nanos, Outcome, Tokens};
 
-/// What the documentation and the file say of one column.
+/// For the documentation and the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ColumnSpec {
-    /// Name in the file; ends with the unit where there is one.
+    /// Ends with the unit where there is one.
     pub name: &'static str,
-    /// Type as SQL engines call it: `uint64`, `uint32`, `uint16`, `float`, `double`, `text`,
-    /// `int64[]`.
+    /// SQL type: `uint64`, `uint32`, `uint16`, `float`, `double`, `text`, `int64[]`.
     pub kind: &'static str,
-    /// Whether it can be null.
     pub nullable: bool,
-    /// Unit: `ns`, `tokens`, `count`, `id` (a number that only names something), ...
+    /// `ns`, `tokens`, `count`, `id` (a number that only names something), ...
     pub unit: &'static str,
-    /// What it says, in one sentence.
+    /// One sentence.
     pub meaning: &'static str,
 }
 
-/// How the values of a column are laid out before compression.
+/// Layout of values before compression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ColumnEncoding {
-    /// Differences, bit-packed: times, counters and small numbers.
+    /// Bit-packed differences: times, counters and small numbers.
     Delta,
-    /// As they are: digests and floats, whose differences say nothing.
+    /// Digests and floats, whose differences do not compress.
     Plain,
-    /// A dictionary and indices: text that repeats.
+    /// For text that repeats.
     Dictionary,
 }
 
 impl ColumnEncoding {
-    /// The encoding to ask for; a dictionary is not asked for as an encoding.
+    /// A dictionary is no encoding of the writer.
     pub(crate) const fn encoding(self) -> Encoding {
         match self {
             Self::Delta => Encoding::DELTA_BINARY_PACKED,
@@ -51,14 +49,12 @@ impl ColumnEncoding {
     }
 }
 
-/// A single value of a column and its form in the file.
 pub(crate) trait Scalar: Clone {
     type Stored: DataType;
     const MEANS: ConvertedType;
-    /// The name of the type in documentation.
+    /// In the documentation.
     const KIND: &'static str;
 
-    /// Appends the stored form of `values`.
     fn store<'a>(
         values: impl Iterator<Item = &'a Self>,
         into: &mut Vec<<Self::Stored as DataType>::T>,
@@ -141,28 +137,25 @@ impl Scalar for Outcome {
 /// In the order of their discriminants.
 const OUTCOMES: [Outcome; 3] = [Outcome::Done, Outcome::Unfinished, Outcome::Failed];
 
-/// The values of a table in one place, as a column.
 pub(crate) trait ColumnValues {
-    /// The name of the type in documentation.
+    /// In the documentation.
     const KIND: &'static str;
-    /// Whether it can be null.
     const NULLABLE: bool;
 
     fn schema(name: &str) -> Result<Type>;
 
-    /// The path of its values in the schema.
+    /// In the schema.
     fn path(name: &str) -> ColumnPath {
         ColumnPath::from(name)
     }
 
-    /// Fills in the rows of a file that was written before there was such a column; false where
-    /// every file must have it.
+    /// Fills the rows of an older file without this column; false where every file must have it.
     fn fill_absent(&mut self, rows: usize) -> bool {
         let _ = rows;
         false
     }
 
-    /// Writes all values as one column chunk.
+    /// As one column chunk.
     fn write(&self, to: &mut ColumnWriter<'_>) -> Result<()>;
 
     /// Appends `rows` values of one column chunk.

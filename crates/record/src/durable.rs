@@ -1,4 +1,4 @@
-//! Files that are either whole or not there, and the checksums that prove it later.
+//! Files that are whole or absent, and their checksums.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -11,23 +11,22 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::error::{RecordError, one_line};
 
-/// First characters of files that are not yet whole; readers pass over them.
+/// Prefix of incomplete files, which readers skip.
 const TEMPORARY: &str = ".part-";
 
-/// Size and checksum of a file, as `cell.json` keeps them.
+/// Size and checksum, as in `cell.json`.
 pub(crate) type Digest = (u64, String);
 
-/// The form of a checksum in files: xxh3-64 as 16 hex digits.
+/// xxh3-64 as 16 hex digits.
 pub(crate) fn hex(hash: u64) -> String {
     format!("{hash:016x}")
 }
 
-/// Size and checksum of bytes.
 pub(crate) fn digest_of(bytes: &[u8]) -> Digest {
     (bytes.len() as u64, hex(xxh3_64(bytes)))
 }
 
-/// Size and checksum of a file, read once with a small buffer.
+/// Reads once, with a small buffer.
 pub(crate) fn digest_file(path: &Path) -> io::Result<Digest> {
     let mut file = File::open(path)?;
     let mut chunk = vec![0; 1 << 18];
@@ -45,8 +44,7 @@ pub(crate) fn digest_file(path: &Path) -> io::Result<Digest> {
     }
 }
 
-/// A file under way that knows the size and checksum of what went into it, so that it need not
-/// be read again when the cell ends.
+/// Tracks size and checksum of its writes, so that the file need not be read again.
 pub(crate) struct HashedFile {
     file: File,
     hash: Xxh3,
@@ -59,7 +57,6 @@ impl HashedFile {
         Ok(Self { file, hash: Xxh3::new(), size: 0 })
     }
 
-    /// Makes the bytes durable and says what they are.
     pub(crate) fn finish(&self, path: &Path) -> Result<Digest, RecordError> {
         self.file.sync_data().map_err(|e| RecordError::io("write", path, e))?;
         Ok((self.size, hex(self.hash.digest())))
@@ -79,15 +76,14 @@ impl Write for HashedFile {
     }
 }
 
-/// Writes a file whole or not at all: to a temporary sibling, synced, then renamed over `path`.
-/// Missing folders above it are made.
+/// Writes a temporary sibling, syncs it, and renames it over `path`. Makes missing folders.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     create_folders(folder)?;
     let temporary = folder.join(temporary_name());
     let written = write_new(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
-        // Nothing more can be done if this fails too; the file is passed over by readers.
+        // A failure is harmless: readers skip the file.
         let _ = fs::remove_file(&temporary);
         return Err(RecordError::io("write", path, error));
     }
@@ -107,13 +103,13 @@ fn temporary_name() -> String {
     format!("{TEMPORARY}{}-{call}", std::process::id())
 }
 
-/// True for files that [`write_whole`] left behind when the process was killed.
+/// Of [`write_whole`] in a killed process.
 pub(crate) fn is_temporary(name: &str) -> bool {
     name.starts_with(TEMPORARY)
 }
 
-/// Removes what [`write_whole`] left below a folder when a process was killed. The caller holds the
-/// run's lock. What cannot be removed stays: readers pass it over.
+/// Removes what [`write_whole`] of a killed process left. The caller holds the run's lock.
+/// Failures are harmless: readers skip these files.
 pub(crate) fn remove_temporaries(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
@@ -136,8 +132,8 @@ pub(crate) fn sync_folder(path: &Path) -> Result<(), RecordError> {
         .map_err(|e| RecordError::io("sync the folder", path, e))
 }
 
-/// A value as the JSON that is written, and proof that it can be read again: JSON has no NaN and
-/// no infinity, and a figure that turned into `null` must be found now and not by the reader.
+/// Also checks that the JSON can be read again: JSON has no NaN and no infinity, and a `null`
+/// figure is an error here.
 pub(crate) fn to_json<T>(path: &Path, value: &T) -> Result<Vec<u8>, RecordError>
 where
     T: Serialize + DeserializeOwned,
@@ -152,8 +148,7 @@ where
     Ok(text)
 }
 
-/// All files below a folder with their names relative to it (`/` between parts), sorted;
-/// temporary files are left out.
+/// With names relative to the folder (`/` between parts), sorted, without temporary files.
 pub(crate) fn files_below(folder: &Path) -> Result<Vec<(String, PathBuf)>, RecordError> {
     let mut found = Vec::new();
     collect(folder, "", &mut found)?;
@@ -198,7 +193,7 @@ mod tests {
     fn a_file_has_the_same_digest_by_all_three_ways() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        // Longer than the buffer of `digest_file`, and written in uneven pieces.
+        // Longer than the buffer of `digest_file`, written in uneven pieces.
         let bytes: Vec<u8> = (0..700_001_u32).map(|i| (i % 251) as u8).collect();
         let mut file = HashedFile::create(&path).unwrap();
         for piece in bytes.chunks(4099) {
@@ -212,7 +207,7 @@ mod tests {
     #[test]
     fn a_failed_write_leaves_the_old_file_and_no_other() {
         let folder = tempfile::tempdir().unwrap();
-        // A folder in the place of the file: the rename is refused.
+        // A folder in the file's place: the rename is refused.
         let path = folder.path().join("taken");
         std::fs::create_dir(&path).unwrap();
         std::fs::write(path.join("old"), "").unwrap();

@@ -1,4 +1,4 @@
-//! `environment.json`: what wrote the run, where and when.
+//! `environment.json`: software, host and start of a run.
 
 use std::collections::BTreeMap;
 
@@ -7,32 +7,29 @@ use serde::{Deserialize, Serialize};
 /// Version of the run folder's layout; a reader refuses another.
 pub const RUN_FORMAT: u32 = 3;
 
-/// Facts about the machine and the moment that the caller gathers: this crate has no clock.
+/// From the caller: this crate has no clock.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment {
-    /// When the run was started, RFC 3339.
+    /// RFC 3339.
     pub started: String,
     pub weir: String,
-    /// Facts of the host: kernel, CPU, memory, ...
+    /// Kernel, CPU, memory, ...
     pub host: BTreeMap<String, String>,
 }
 
-/// The content of `environment.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunHeader {
     pub format: u32,
-    /// Version of Weir that started the run.
     pub weir: String,
-    /// Hash of the plan; guards `--resume`.
+    /// Guards `--resume`.
     pub plan_hash: String,
-    /// When the run was started, RFC 3339.
+    /// RFC 3339.
     pub started: String,
     pub host: BTreeMap<String, String>,
 }
 
-/// The part of the header that every format has: read first, so that a folder of another format is
-/// named as such and not as damaged.
+/// In every format. Read first, so that a folder of another format is not reported as damaged.
 #[derive(Debug, Deserialize)]
 pub(crate) struct AnyHeader {
     pub(crate) format: u32,

@@ -1,8 +1,7 @@
 //! The run folder: streaming writer and reader, checksums, resume and lock.
 //!
-//! The one invariant: a cell whose `cell.json` is there is complete, and a reader can tell whether
-//! its files are still the ones that were written. Everything else here serves it. This is the
-//! only crate that uses `parquet`.
+//! The invariant: a cell with `cell.json` is complete, and a reader can verify its files. No other
+//! crate uses `parquet`.
 
 pub mod cell;
 mod column;

@@ -1,8 +1,8 @@
-//! Lists of times: a column whose values are lists.
+//! Columns of lists of times.
 //!
-//! All elements of many rows lie in one vector, so that a row with a thousand of them costs no
-//! allocation and a row without any costs eight bytes. In the file it is Parquet's three-level
-//! LIST; elements are signed there, so that SQL may subtract them freely.
+//! All elements lie in one vector: a row with a thousand of them costs no allocation, an empty one
+//! eight bytes. The file has Parquet's three-level LIST with signed elements, which SQL can
+//! subtract.
 
 use std::sync::Arc;
 
@@ -18,13 +18,12 @@ use crate::column::{ColumnValues, mismatch, short};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TimeLists {
-    /// Where the list of a row ends in `values`; it starts where the one before it ends.
+    /// End of each row's list in `values`; it starts at the end of the one before.
     ends: Vec<usize>,
     values: Vec<Nanos>,
 }
 
 impl TimeLists {
-    /// Adds the list of a row.
     pub fn push(&mut self, list: &[Nanos]) {
         self.values.extend_from_slice(list);
         self.ends.push(self.values.len());
@@ -38,7 +37,7 @@ impl TimeLists {
         self.ends.is_empty()
     }
 
-    /// The list of a row; nothing past the last row.
+    /// None past the last row.
     pub fn get(&self, row: usize) -> Option<&[Nanos]> {
         let start = row.checked_sub(1).map_or(0, |before| self.ends[before.min(self.len() - 1)]);
         self.values.get(start..*self.ends.get(row)?)
@@ -49,18 +48,18 @@ impl TimeLists {
         starts.zip(&self.ends).map(|(start, &end)| &self.values[start..end])
     }
 
-    /// Forgets the lists but keeps the memory.
+    /// Keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.ends.clear();
         self.values.clear();
     }
 }
 
-/// Names that the format prescribes for the inside of a list.
+/// Names inside a list, prescribed by the format.
 const LIST: &str = "list";
 const ELEMENT: &str = "element";
 
-/// Rows that are encoded or decoded at once.
+/// Per call of the encoder or decoder.
 const BATCH_ROWS: usize = 1024;
 
 impl ColumnValues for TimeLists {
@@ -147,7 +146,7 @@ impl ColumnValues for TimeLists {
     }
 }
 
-/// Appends the lists that levels and values say.
+/// Appends lists from levels and values.
 fn take_lists(
     stored: &[i64],
     present: &[i16],

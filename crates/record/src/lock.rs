@@ -9,19 +9,18 @@ use rustix::io::Errno;
 
 use crate::error::RecordError;
 
-/// Name of the lock file in the run folder. Its text is the holder's process id, for people; the
-/// lock itself is the kernel's, so a file left by a dead process does not hold anything.
+/// Its text is the holder's process id, for people. The lock is the kernel's, so the file of a
+/// dead process holds nothing.
 pub(crate) const LOCK_FILE: &str = "lock";
 
-/// A held lock; dropping it lets go.
 #[derive(Debug)]
 pub(crate) struct FolderLock {
-    // Held for its lock alone: closing the file releases it.
+    // Closing the file releases its lock.
     _file: File,
 }
 
 impl FolderLock {
-    /// Takes the lock of a run folder, or says who has it.
+    /// An error names the holder.
     pub(crate) fn take(folder: &Path) -> Result<Self, RecordError> {
         let path = folder.join(LOCK_FILE);
         let refused = |e| RecordError::io("lock", &path, e);
@@ -39,7 +38,7 @@ impl FolderLock {
             }
             Err(errno) => return Err(refused(io::Error::from(errno))),
         }
-        // Truncated only now: until here the text was another process's.
+        // Until here the text was another process's.
         file.set_len(0).map_err(refused)?;
         writeln!(file, "{}", std::process::id()).map_err(refused)?;
         Ok(Self { _file: file })

@@ -1,13 +1,13 @@
-//! Names of cells and outputs: relative paths that cannot leave the folder they belong to.
+//! Names of cells and outputs: relative paths that cannot leave their folder.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::RecordError;
 
-/// The longest file name that common file systems take, bytes.
+/// Of common file systems, bytes.
 const LONGEST_PART: usize = 255;
 
-/// `name` below `folder`, or why it cannot be there.
+/// `name` below `folder`, or an error.
 pub(crate) fn below(folder: &Path, name: &str) -> Result<PathBuf, RecordError> {
     let bad = |why| RecordError::BadName { name: name.to_owned(), why };
     if name.is_empty() {

@@ -1,5 +1,3 @@
-//! A complete cell: its record, and proof that its files are what was written.
-
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,19 +13,17 @@ use crate::steps::StepTable;
 use crate::tables::{CellTables, REQUESTS, STEPS};
 use crate::writer::CELL;
 
-/// How far a cell of the plan came in this run folder.
+/// Of a cell of the plan in this run folder.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CellState {
-    /// It was never begun.
     Missing,
-    /// It was begun, but not completed.
+    /// Begun, but not completed.
     Incomplete,
-    /// It was completed, but its files are no longer what was written; the reason. To be run again.
+    /// The files changed after completion; the reason. The cell has to run again.
     Damaged(String),
     Complete(Box<CellRecord>),
 }
 
-/// Reads a complete cell whose files were found to be whole.
 #[derive(Debug, Clone)]
 pub struct CellReader {
     record: CellRecord,
@@ -38,8 +34,8 @@ impl CellReader {
     /// Opens `cells/<path>` of a run and verifies sizes and checksums of all its files.
     ///
     /// # Errors
-    /// [`RecordError::Incomplete`] without `cell.json`; [`RecordError::Damaged`] where a file is
-    /// not what was written.
+    /// [`RecordError::Incomplete`] without `cell.json`; [`RecordError::Damaged`] where a file
+    /// changed.
     pub fn open(run: &RunFolder, path: &str) -> Result<Self, RecordError> {
         let folder = run.cell_folder(path)?;
         let record = read_record(&folder)?;
@@ -51,7 +47,6 @@ impl CellReader {
         Ok(Self { record, tables: CellTables::new(folder) })
     }
 
-    /// The content of `cell.json`.
     pub fn record(&self) -> &CellRecord {
         &self.record
     }
@@ -81,7 +76,7 @@ impl CellReader {
     }
 }
 
-/// The state of a cell's folder; an error only where the operating system refused.
+/// An error only where the operating system refused.
 pub(crate) fn state(run: &RunFolder, path: &str) -> Result<CellState, RecordError> {
     match CellReader::open(run, path) {
         Ok(cell) => Ok(CellState::Complete(Box::new(cell.record))),
@@ -95,7 +90,7 @@ pub(crate) fn state(run: &RunFolder, path: &str) -> Result<CellState, RecordErro
     }
 }
 
-/// The checksum of a record: over its compact JSON without an entry for `cell.json` itself.
+/// Over the record's compact JSON without an entry for `cell.json` itself.
 fn own_digest(path: &Path, record: &CellRecord) -> Result<durable::Digest, RecordError> {
     let text = serde_json::to_vec(record).map_err(|e| RecordError::Unrecordable {
         path: path.to_owned(),
@@ -104,8 +99,7 @@ fn own_digest(path: &Path, record: &CellRecord) -> Result<durable::Digest, Recor
     Ok(durable::digest_of(&text))
 }
 
-/// Writes `cell.json`. Its `files` has one entry more than the record: `cell.json` itself, so that
-/// a changed figure is found as a changed row is.
+/// `files` gets an entry for `cell.json` itself, so that a changed figure is found.
 pub(crate) fn write_record(folder: &Path, record: &CellRecord) -> Result<(), RecordError> {
     let path = folder.join(CELL);
     let mut signed = record.clone();
@@ -154,7 +148,7 @@ fn verify_file(path: &Path, recorded: &durable::Digest) -> Result<(), RecordErro
         io::ErrorKind::NotFound => RecordError::damaged(path, "the file is gone"),
         _ => RecordError::io("read", path, error),
     };
-    // Sizes first: the usual damage is a truncated file, and a size is cheap.
+    // Sizes first: truncated files are the usual damage, and a size is cheap.
     let size = fs::metadata(path).map_err(refused)?.len();
     if size != recorded.0 {
         let why = format!("{size} bytes, {} were written", recorded.0);

@@ -24,18 +24,17 @@ const CELLS: &str = "cells";
 const ANALYSIS: &str = "analysis";
 const REPORT: &str = "report";
 
-/// One execution of an experiment, as a folder.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
     header: RunHeader,
-    // Nothing where the folder was opened for reading.
+    // None where the folder was opened for reading.
     lock: Option<Arc<FolderLock>>,
 }
 
 impl RunFolder {
-    /// Starts a run in a new or empty folder and takes its lock. `experiment` is kept as
-    /// its file, and `plan` as JSON; `plan_hash` guards later resumes.
+    /// Starts a run in a new or empty folder and takes its lock. Keeps `experiment` as its file,
+    /// and `plan` as JSON; `plan_hash` guards later resumes.
     ///
     /// `environment.json` comes last: its presence means that the folder is a run.
     pub fn create(
@@ -45,7 +44,7 @@ impl RunFolder {
         plan_hash: &str,
         environment: &Environment,
     ) -> Result<Self, RecordError> {
-        // Looked at before the lock too, to leave no lock file in a folder that is not ours.
+        // Before the lock too, to leave no lock file in a foreign folder.
         refuse_content(path)?;
         let is_new = !path.exists();
         durable::create_folders(path)?;
@@ -56,7 +55,6 @@ impl RunFolder {
         Ok(Self { path: path.to_owned(), header, lock: Some(Arc::new(lock)) })
     }
 
-    /// Writes the three files that describe a run.
     fn describe(
         path: &Path,
         experiment: &str,
@@ -84,9 +82,9 @@ impl RunFolder {
         Ok(header)
     }
 
-    /// Continues a run: takes its lock, and refuses a folder of another format or a changed plan.
+    /// Takes the lock. An error for a folder of another format or a changed plan.
     pub fn resume(path: &Path, plan_hash: &str) -> Result<Self, RecordError> {
-        // Read before the lock: a folder that is no run gets no lock file.
+        // Before the lock: a folder that is no run gets no lock file.
         read_header(path)?;
         let lock = FolderLock::take(path)?;
         let header = read_header(path)?;
@@ -97,15 +95,14 @@ impl RunFolder {
                 given: plan_hash.to_owned(),
             });
         }
-        // A cell's folder is emptied when it is begun.
         for written_whole in [ANALYSIS, REPORT] {
             durable::remove_temporaries(&path.join(written_whole));
         }
         Ok(Self { path: path.to_owned(), header, lock: Some(Arc::new(lock)) })
     }
 
-    /// Opens a run without its lock, possibly while it goes on. Cells cannot be begun; `analysis/`
-    /// and `report/` can be written.
+    /// Without the lock, possibly during the run. Cells cannot be begun; `analysis/` and `report/`
+    /// can be written.
     pub fn open_read_only(path: &Path) -> Result<Self, RecordError> {
         let header = read_header(path)?;
         Ok(Self { path: path.to_owned(), header, lock: None })
@@ -115,7 +112,6 @@ impl RunFolder {
         &self.path
     }
 
-    /// The content of `environment.json`.
     pub fn header(&self) -> &RunHeader {
         &self.header
     }
@@ -140,8 +136,7 @@ impl RunFolder {
         name::below(&self.path.join(CELLS), cell)
     }
 
-    /// Begins a cell. Whatever is in its folder is removed, a complete cell too: ask
-    /// [`RunFolder::completed`] first.
+    /// Empties the cell's folder, even of a complete cell: check [`RunFolder::completed`] first.
     pub fn begin_cell(&self, cell: &str) -> Result<CellWriter, RecordError> {
         let Some(lock) = &self.lock else {
             return Err(RecordError::ReadOnly { path: self.path.clone() });
@@ -149,19 +144,18 @@ impl RunFolder {
         CellWriter::begin(cell, self.cell_folder(cell)?, Arc::clone(lock))
     }
 
-    /// Opens a complete cell and verifies it.
+    /// Verifies it.
     pub fn open_cell(&self, cell: &str) -> Result<CellReader, RecordError> {
         CellReader::open(self, cell)
     }
 
-    /// How far a cell came, its files verified.
+    /// Verifies the files.
     pub fn cell_state(&self, cell: &str) -> Result<CellState, RecordError> {
         reader::state(self, cell)
     }
 
-    /// The record of a cell that is finished and whole; nothing where it has to be run, and
-    /// [`RunFolder::cell_state`] says why. A record with the status `Failed` is returned too:
-    /// whether a failed cell is tried again is the caller's choice.
+    /// The record of a complete cell, also with the status `Failed`: repeating it is the caller's
+    /// choice. None where it has to run, for the reason in [`RunFolder::cell_state`].
     pub fn completed(&self, cell: &str) -> Result<Option<CellRecord>, RecordError> {
         Ok(match self.cell_state(cell)? {
             CellState::Complete(record) => Some(*record),
@@ -169,12 +163,12 @@ impl RunFolder {
         })
     }
 
-    /// Writes `analysis/<name>` whole; an older one is replaced.
+    /// Replaces `analysis/<name>` whole.
     pub fn write_analysis(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, RecordError> {
         self.write_output(ANALYSIS, name, bytes)
     }
 
-    /// Writes `report/<name>` whole; an older one is replaced.
+    /// Replaces `report/<name>` whole.
     pub fn write_report(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, RecordError> {
         self.write_output(REPORT, name, bytes)
     }
@@ -186,8 +180,7 @@ impl RunFolder {
     }
 }
 
-/// An error unless there is nothing at `path`, or a folder with no more than a lock file and what
-/// a killed start left half-written.
+/// Accepts no folder, or one with at most a lock file and temporary files of a killed start.
 fn refuse_content(path: &Path) -> Result<(), RecordError> {
     let refused = |e| RecordError::io("list the folder", path, e);
     let entries = match fs::read_dir(path) {
@@ -204,15 +197,15 @@ fn refuse_content(path: &Path) -> Result<(), RecordError> {
     Ok(())
 }
 
-/// Removes what a start that failed has written, so that it can be tried again in the same folder.
-/// The caller holds the lock, and the folder was empty when it took it.
+/// Undoes a failed start, so that the same folder can be used again. The caller holds the lock,
+/// and the folder was empty before.
 fn take_back(path: &Path, is_new: bool) {
-    // Nothing more can be done where this fails too: the first error is the one to tell.
+    // The first error is the one to report.
     for name in [EXPERIMENT, PLAN, ENVIRONMENT, LOCK_FILE] {
         let _ = fs::remove_file(path.join(name));
     }
     if is_new {
-        // Fails where something else has come into it, as it should.
+        // Fails, rightly, where the folder is not empty.
         let _ = fs::remove_dir(path);
     }
 }

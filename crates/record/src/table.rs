@@ -1,4 +1,4 @@
-//! A table on disk: rows are gathered by column and leave memory a row group at a time.
+//! A table on disk: rows are collected by column and written a row group at a time.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -17,25 +17,22 @@ use crate::column::{ColumnEncoding, ColumnSpec};
 use crate::durable::{Digest, HashedFile};
 use crate::error::RecordError;
 
-/// Rows per row group: the most that are held in memory. About 5 MB of request rows; large enough
-/// that the fixed cost of a group (some 30 column chunks) is under 20 ns per row.
+/// Most rows in memory: about 5 MB of request rows. Large enough that the fixed cost of a group
+/// (some 30 column chunks) is under 20 ns per row.
 pub(crate) const GROUP_ROWS: usize = 32_768;
 
-/// Values in lists per row group, for rows that carry thousands: 16 MiB in memory, whatever the
-/// number of rows they belong to.
+/// Most list values per row group: 16 MiB in memory.
 pub(crate) const GROUP_VALUES: usize = 512 << 10;
 
-/// Cheapest level that still halves the files.
+/// The cheapest level that still halves the files.
 const ZSTD_LEVEL: i32 = 1;
 
-/// A struct of vectors that is stored as one Parquet file.
+/// Stored as one Parquet file.
 pub(crate) trait ColumnTable: Default {
-    /// A row as the caller gives and gets it.
     type Row;
-    /// The names of the columns, as an enum.
     type Column: Copy + PartialEq + 'static;
 
-    /// Columns in the order of the file.
+    /// In the order of the file.
     const COLUMNS: &'static [Self::Column];
 
     fn spec(column: Self::Column) -> ColumnSpec;
@@ -45,19 +42,18 @@ pub(crate) trait ColumnTable: Default {
     fn write(&self, column: Self::Column, to: &mut ColumnWriter<'_>) -> ParquetResult<()>;
     fn read(&mut self, column: Self::Column, from: ColumnReader, rows: usize) -> ParquetResult<()>;
 
-    /// Fills a column of a file that has no such column; false where every file must have it.
+    /// False where every file must have the column.
     fn fill_absent(&mut self, column: Self::Column, rows: usize) -> bool;
 
     fn push(&mut self, row: &Self::Row);
-    /// Values in lists of the row, which make it longer than the others.
+    /// List values of the row.
     fn list_values(row: &Self::Row) -> usize;
-    /// The row at `index`; all columns must be filled.
+    /// All columns must be filled.
     fn row(&self, index: usize) -> Self::Row;
-    /// Rows held, whichever columns are filled.
     fn rows(&self) -> usize;
     /// Rows were appended to columns by [`ColumnTable::read`].
     fn grown(&mut self, rows: usize);
-    /// Forgets the rows but keeps the memory.
+    /// Keeps the memory.
     fn clear(&mut self);
 }
 
@@ -222,7 +218,7 @@ fn schema<T: ColumnTable>() -> ParquetResult<Arc<Type>> {
 
 fn properties<T: ColumnTable>() -> ParquetResult<WriterProperties> {
     let mut builder = WriterProperties::builder()
-        // Not the library's default, so that the bytes change with our format only.
+        // Not the library's default: the bytes must change only with Weir's format.
         .set_created_by("weir".to_owned())
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
         .set_dictionary_enabled(false)
@@ -241,13 +237,11 @@ fn properties<T: ColumnTable>() -> ParquetResult<WriterProperties> {
     Ok(builder.build())
 }
 
-/// Writes a table row by row.
 pub(crate) struct TableWriter<T: ColumnTable> {
     path: PathBuf,
     held: T,
-    // Values in lists of the rows held.
     held_values: usize,
-    // Opened with the first full group: a short-lived cell touches the disk once.
+    // Opened with the first full group: a short cell writes the disk once.
     file: Option<SerializedFileWriter<HashedFile>>,
 }
 
@@ -256,8 +250,7 @@ impl<T: ColumnTable> TableWriter<T> {
         Self { path, held: T::default(), held_values: 0, file: None }
     }
 
-    /// Takes a row; a row group is written once [`GROUP_ROWS`] rows or [`GROUP_VALUES`] values in
-    /// lists are held.
+    /// Writes a row group at [`GROUP_ROWS`] rows or [`GROUP_VALUES`] list values.
     #[inline]
     pub(crate) fn push(&mut self, row: &T::Row) -> Result<(), RecordError> {
         self.held.push(row);
@@ -266,7 +259,6 @@ impl<T: ColumnTable> TableWriter<T> {
         if is_full { self.flush() } else { Ok(()) }
     }
 
-    /// True if no row was ever pushed.
     pub(crate) fn is_empty(&self) -> bool {
         self.file.is_none() && self.held.rows() == 0
     }
@@ -283,7 +275,7 @@ impl<T: ColumnTable> TableWriter<T> {
         Ok(())
     }
 
-    /// Writes what is held and the footer, makes the file durable.
+    /// Writes the rest and the footer, and makes the file durable.
     pub(crate) fn close(mut self) -> Result<Digest, RecordError> {
         if self.held.rows() > 0 {
             self.flush()?;
@@ -293,7 +285,7 @@ impl<T: ColumnTable> TableWriter<T> {
             None => open::<T>(&self.path)?,
         };
         let wrong = |e| RecordError::writing(&self.path, e);
-        // Not `into_inner`: it would turn a refused write into a text.
+        // `into_inner` would turn a refused write into a text.
         file.finish().map_err(wrong)?;
         file.inner().finish(&self.path)
     }
@@ -323,7 +315,6 @@ fn write_group<T: ColumnTable>(
     Ok(())
 }
 
-/// Reads a table, by columns or row by row.
 pub(crate) struct TableReader {
     path: PathBuf,
     file: SerializedFileReader<File>,
@@ -354,7 +345,7 @@ impl TableReader {
         let reader = self.file.get_row_group(group).map_err(wrong)?;
         let rows = usize::try_from(reader.metadata().num_rows())
             .map_err(|_| RecordError::damaged(&self.path, "a negative number of rows"))?;
-        // By the table's order, so that a column chosen twice is read once.
+        // In the table's order, so that a repeated column is read once.
         for &column in T::COLUMNS.iter().filter(|column| chosen.contains(column)) {
             let name = T::spec(column).name;
             let path = T::path(column);
@@ -384,7 +375,7 @@ impl TableReader {
     }
 }
 
-/// Chosen columns of a table, a row group at a time. After an error it ends.
+/// Ends after an error.
 pub(crate) struct Groups<T: ColumnTable> {
     reader: TableReader,
     chosen: Vec<T::Column>,
@@ -406,9 +397,7 @@ impl<T: ColumnTable> Iterator for Groups<T> {
     }
 }
 
-/// The rows of a table in order, decoded a row group at a time.
-///
-/// After an error it ends.
+/// Decodes a row group at a time. Ends after an error.
 pub(crate) struct RowReader<T> {
     reader: TableReader,
     held: T,
@@ -489,7 +478,7 @@ mod tests {
         let rows: Vec<_> =
             TableReader::open(path).expect("open").into_rows::<Now>().map(Result::unwrap).collect();
         assert_eq!(rows, [(0, vec![]), (1, vec![]), (2, vec![])]);
-        // The other way round nothing may be missing.
+        // The reverse is an error.
         let (_kept, path) = written::<Now>([(7, vec![Nanos(1)])]);
         let reader = TableReader::open(path).expect("open");
         assert_eq!(reader.columns::<Earlier>(EarlierColumn::ALL).expect("columns").id, [7]);
@@ -503,7 +492,7 @@ mod tests {
         };
         let (_kept, path) = written::<Now>((0..10).map(|id| (id, list(id))));
         let reader = TableReader::open(path.clone()).expect("open");
-        // Four rows fill a group; the last one holds what is left.
+        // Four rows fill a group; the last one holds the rest.
         assert_eq!(reader.file.num_row_groups(), 3);
         let groups: Vec<Now> = reader
             .into_groups(vec![NowColumn::Gaps])

@@ -12,15 +12,12 @@ use crate::series::{SeriesColumn, SeriesTable};
 use crate::steps::{StepColumn, StepTable};
 use crate::table::TableReader;
 
-/// File of the request rows.
 pub(crate) const REQUESTS: &str = "requests.parquet";
-/// File of the passes.
 pub(crate) const STEPS: &str = "steps.parquet";
-/// File of the samples.
 pub(crate) const SERIES: &str = "series.parquet";
 pub(crate) const EVIDENCE: &str = "evidence.json";
 
-/// Reads the tables of a cell, each time from its files: nothing is kept in memory.
+/// Reads from the files each time; keeps nothing in memory.
 #[derive(Debug, Clone)]
 pub struct CellTables {
     folder: PathBuf,
@@ -39,9 +36,8 @@ impl CellTables {
         TableReader::open(self.folder.join(name))
     }
 
-    /// The chosen columns of all requests in the order they were pushed, a few thousand requests
-    /// at a time: columns of lists are too large to hold at once. The vectors of the other columns
-    /// stay empty.
+    /// In the order of pushing, a few thousand requests at a time: columns of lists are too large
+    /// to hold at once. Other columns stay empty.
     pub fn request_groups(
         &self,
         chosen: &[RequestColumn],
@@ -49,7 +45,7 @@ impl CellTables {
         Ok(self.table(REQUESTS)?.into_groups::<RequestTable>(chosen.to_vec()))
     }
 
-    /// All request rows in the order they were pushed, decoded a few thousand at a time.
+    /// In the order of pushing, decoded a few thousand at a time.
     pub fn rows(
         &self,
     ) -> Result<impl Iterator<Item = Result<RequestRow, RecordError>> + use<>, RecordError> {
@@ -60,19 +56,19 @@ impl CellTables {
         self.step_columns(StepColumn::ALL)
     }
 
-    /// The chosen columns of all passes; the vectors of the others stay empty.
+    /// Other columns stay empty.
     pub fn step_columns(&self, chosen: &[StepColumn]) -> Result<StepTable, RecordError> {
         self.table(STEPS)?.columns(chosen)
     }
 
-    /// All passes one by one, in the order they were pushed, decoded a few thousand at a time.
+    /// In the order of pushing, decoded a few thousand at a time.
     pub fn step_rows(
         &self,
     ) -> Result<impl Iterator<Item = Result<StepRow, RecordError>> + use<>, RecordError> {
         Ok(self.table(STEPS)?.into_rows::<StepTable>())
     }
 
-    /// All samples; an empty table where none were taken.
+    /// Empty without samples.
     pub fn series(&self) -> Result<SeriesTable, RecordError> {
         match self.table(SERIES) {
             Ok(table) => table.columns(SeriesColumn::ALL),
@@ -83,7 +79,7 @@ impl CellTables {
         }
     }
 
-    /// The evidence; nothing where the cell failed before it had any.
+    /// None where the cell failed before it had any.
     pub fn evidence(&self) -> Result<Option<Evidence>, RecordError> {
         let path = self.folder.join(EVIDENCE);
         let text = match std::fs::read(&path) {

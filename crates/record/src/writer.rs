@@ -19,10 +19,10 @@ use crate::steps::StepTable;
 use crate::table::TableWriter;
 use crate::tables::{CellTables, EVIDENCE, REQUESTS, SERIES, STEPS};
 
-/// `cell.json`: written last, its presence means that the cell is complete.
+/// Its presence means that the cell is complete.
 pub(crate) const CELL: &str = "cell.json";
 
-/// A cell under way. Dropping it leaves the cell incomplete: it will be run again.
+/// Dropping it leaves the cell incomplete: it will run again.
 pub struct CellWriter {
     open: OpenCell,
     requests: TableWriter<RequestTable>,
@@ -30,17 +30,16 @@ pub struct CellWriter {
     series: TableWriter<SeriesTable>,
 }
 
-/// A cell whose tables are closed: they can be read to compute its figures.
+/// Its tables are closed and can be read for its figures.
 pub struct ClosedCell {
     open: OpenCell,
     tables: CellTables,
 }
 
-/// What is known of an incomplete cell's folder.
 struct OpenCell {
     path: String,
     folder: PathBuf,
-    // Files whose checksum is known because this process wrote them.
+    // Checksums of files that this process wrote.
     written: BTreeMap<String, Digest>,
     // The run stays locked while one of its cells is written.
     _lock: Arc<FolderLock>,
@@ -55,8 +54,7 @@ impl OpenCell {
         Ok(())
     }
 
-    /// All files of the cell with their checksums. Files that others put there (logs) are read and
-    /// made durable here.
+    /// Files of others (logs) are read and made durable here.
     fn digests(mut self) -> Result<BTreeMap<String, Digest>, RecordError> {
         let mut files = BTreeMap::new();
         for (name, path) in durable::files_below(&self.folder)? {
@@ -80,7 +78,7 @@ impl OpenCell {
 }
 
 impl CellWriter {
-    /// Makes the cell's folder empty and begins. `folder` is `cells/<path>` of the run.
+    /// Empties the cell's folder, `cells/<path>` of the run.
     pub(crate) fn begin(
         path: &str,
         folder: PathBuf,
@@ -96,8 +94,7 @@ impl CellWriter {
         })
     }
 
-    /// The cell's folder, for files of others (`logs/`); what is in it at the end is part of the
-    /// record.
+    /// Also for files of others (`logs/`); all files at the end are part of the record.
     pub fn folder(&self) -> &Path {
         &self.open.folder
     }
@@ -120,8 +117,7 @@ impl CellWriter {
         self.open.write_evidence(evidence)
     }
 
-    /// Closes the tables, so that they can be read. `series.parquet` is written only if there was
-    /// a sample.
+    /// `series.parquet` is written only with samples.
     pub fn close_tables(self) -> Result<ClosedCell, RecordError> {
         let Self { mut open, requests, steps, series } = self;
         open.written.insert(REQUESTS.to_owned(), requests.close()?);
@@ -133,7 +129,7 @@ impl CellWriter {
         Ok(ClosedCell { open, tables })
     }
 
-    /// Closes the tables and completes the cell, for callers that need no row back.
+    /// For callers that do not read rows back.
     pub fn finish(
         self,
         figures: CellFigures,
@@ -145,7 +141,6 @@ impl CellWriter {
 }
 
 impl ClosedCell {
-    /// The rows that were pushed.
     pub fn tables(&self) -> &CellTables {
         &self.tables
     }
@@ -164,7 +159,7 @@ impl ClosedCell {
         let folder = self.open.folder.clone();
         let path = self.open.path.clone();
         let files = self.open.digests()?;
-        // The siblings' names must be durable before the name that vouches for them.
+        // The siblings' names must be durable before `cell.json`.
         durable::sync_folder(&folder)?;
         let record = CellRecord { path, status, figures, files, attempts };
         reader::write_record(&folder, &record)?;
@@ -172,8 +167,7 @@ impl ClosedCell {
     }
 }
 
-/// Empties a cell's folder, `cell.json` first: killed half-way, the cell is incomplete and not
-/// damaged.
+/// `cell.json` first: killed half-way, the cell is incomplete and not damaged.
 fn remove_leftovers(folder: &Path) -> Result<(), RecordError> {
     let record = folder.join(CELL);
     match fs::remove_file(&record) {

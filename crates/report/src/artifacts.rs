@@ -1,4 +1,4 @@
-//! All files that are written of a run, as paths and bytes. Equal results give equal bytes.
+//! All files written of a run, as paths and bytes. Equal results give equal bytes.
 
 use crate::charts::{charts, png_bytes, svg_text};
 use crate::comparison::Comparison;
@@ -11,7 +11,7 @@ use crate::results::Results;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact {
-    /// Its path in the run folder, with `/`.
+    /// Path in the run folder, with `/`.
     pub path: String,
     pub bytes: Vec<u8>,
 }
@@ -20,7 +20,7 @@ fn artifact(path: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Artifact {
     Artifact { path: path.into(), bytes: bytes.into() }
 }
 
-/// The files of `analysis/`: summary, CSVs and the reference of their columns.
+/// The files of `analysis/`.
 pub fn analysis(results: &Results<'_>, of: &Comparison) -> Result<Vec<Artifact>, ReportError> {
     let mut files = vec![
         artifact("analysis/summary.json", summary_json(of)?),
@@ -40,7 +40,7 @@ pub fn analysis(results: &Results<'_>, of: &Comparison) -> Result<Vec<Artifact>,
     Ok(files)
 }
 
-/// The still pictures, PNG and SVG, as (file name, bytes).
+/// As (file name, bytes).
 pub fn plots(of: &Comparison) -> Result<Vec<(String, Vec<u8>)>, ReportError> {
     let mut files = Vec::new();
     for chart in charts(of) {
@@ -50,7 +50,7 @@ pub fn plots(of: &Comparison) -> Result<Vec<(String, Vec<u8>)>, ReportError> {
     Ok(files)
 }
 
-/// The files of `report/`: Markdown, HTML and the still pictures.
+/// The files of `report/`: Markdown, HTML and pictures.
 pub fn report(of: &Comparison) -> Result<Vec<Artifact>, ReportError> {
     let mut files = vec![
         artifact("report/report.md", page::markdown(of)),

@@ -1,48 +1,40 @@
-//! The constants of a fixed timing model from requests that had an engine to themselves.
+//! The constants of a fixed timing model, fitted to requests that had an engine to themselves.
 //!
 //! `fixed` says that a pass takes `base + per_token * tokens`. Alone, a request whose prompt has
-//! `n` tokens that no cache served waits `ceil(n / budget)` passes for its first token, and one
-//! pass of one token for each that follows:
+//! `n` uncached tokens waits `ceil(n / budget)` passes for its first token, then one pass per
+//! token:
 //!
 //! ```text
 //! first token = passes * base + per_token * n
 //! next tokens = base + per_token
 //! ```
 //!
-//! The median time of a next token is thus a point of the line, that of a pass of one token. The
-//! median of the slopes from it to each request is `per_token`: Theil's and Sen's estimator with
-//! one end held. Nearly half of the requests may be disturbed by whatever else the machine did
-//! without moving it far. (The slopes between all pairs of requests fit worse: attention bends
-//! the line, and `fixed` has no constant for the first token that could make up for a steeper
-//! one.) `base` is what the time of a next token leaves. What the model does not have (attention
-//! that grows with the context, the way through HTTP) stays in the residuals, which are those of
-//! the rounded constants, as the simulator will use them.
+//! The median time of a next token is a point of the line. `per_token` is the median of the slopes
+//! from it to each request: the Theil-Sen estimator with one end held. Nearly half of the requests
+//! may be disturbed without moving it far. Slopes between all pairs fit worse: attention bends the
+//! line, and `fixed` has no constant that could offset a steeper one. `base` is the rest of the
+//! time of a next token. Attention and HTTP stay in the residuals, which are those of the rounded
+//! constants.
 
 use thiserror::Error;
 use weir_model::{Nanos, Outcome, RequestRow, Tokens, Window};
 
 use crate::figures::quantile;
 
-/// Fewest requests that a median is taken of.
+/// Fewest requests for a median.
 const LEAST_REQUESTS: usize = 10;
-/// The longest computed part must be this many times the shortest, or there is no slope.
+/// Smallest ratio of the longest computed part to the shortest; a smaller one gives no slope.
 const LEAST_SPREAD: f64 = 2.0;
-/// Requests between which slopes are taken; more are thinned out evenly.
+/// Most requests between which slopes are taken; more are thinned out evenly.
 const MOST_REQUESTS: usize = 2000;
 
-/// Why nothing can be fitted.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CalibrationError {
     #[error(
         "{alone} of {all} requests ran alone in the window without hits below the GPU, and \
          {LEAST_REQUESTS} are needed; record with `load: {{users: [1]}}`, or longer"
     )]
-    TooFew {
-        /// Requests that can be used.
-        alone: usize,
-        /// Requests of the cells.
-        all: usize,
-    },
+    TooFew { alone: usize, all: usize },
     #[error(
         "all requests computed between {least} and {most} prompt tokens, too much alike for a \
          slope; record with prompts of different lengths, for example \
@@ -58,7 +50,6 @@ pub enum CalibrationError {
     NoSlope,
 }
 
-/// A request that ran alone.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample {
     /// Prompt tokens that were computed.
@@ -67,14 +58,13 @@ pub struct Sample {
     pub cached: u32,
     /// Passes until the first token.
     pub passes: u32,
-    /// From sending to the first token, seconds.
+    /// From sending.
     pub first_s: f64,
-    /// Per token after the first, seconds.
+    /// Per token after the first.
     pub token_s: Option<f64>,
 }
 
-/// The requests of a cell that ran alone in its window, on an engine that computes at most `budget`
-/// tokens per pass.
+/// The requests that ran alone in the window. `budget`: most tokens of a pass.
 pub fn samples(rows: &[RequestRow], window: Window, budget: u32) -> Vec<Sample> {
     let mut rows: Vec<&RequestRow> = rows.iter().collect();
     rows.sort_by_key(|row| (row.start, row.request));
@@ -113,31 +103,27 @@ fn sample(row: &RequestRow, budget: u32) -> Option<Sample> {
     })
 }
 
-/// What was fitted, and how well it fits.
+/// The fitted constants and the errors of the fit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calibration {
-    /// Time of an empty pass, to three digits.
+    /// Rounded to three digits.
     pub base: Nanos,
-    /// Per token of a pass, to three digits.
+    /// Rounded to three digits.
     pub per_token: Nanos,
     pub requests: usize,
-    /// Fewest and most prompt tokens that one of them computed.
+    /// Fewest and most computed prompt tokens of a request.
     pub computed: (u32, u32),
-    /// Error of the time to the first token, relative and without sign: the median and the 90th
-    /// percentile.
+    /// Relative size of the error of the time to the first token: median and 90th percentile.
     pub first_error: (f64, f64),
-    /// Median error with its sign (measured / modelled - 1) of requests without a cached token, and
-    /// of those of whose prompt the cache served the larger part. Attention to a long context shows
-    /// as a difference between the two.
+    /// Median of measured / modelled - 1, for requests without a cached token and for those mostly
+    /// served by the cache. Attention to a long context shows as a difference between the two.
     pub bias: (Option<f64>, Option<f64>),
     /// Seconds per token after the first: 10th, 50th and 90th percentile.
     pub token_s: (f64, f64, f64),
-    /// Nanoseconds by which one token of context lengthens the next token: a slope of Theil and
-    /// Sen, which `fixed` has no place for.
+    /// Nanoseconds per next token and token of context (Theil-Sen). `fixed` has no constant for it.
     pub context_ns: Option<f64>,
 }
 
-/// Fits the two constants.
 pub fn calibrate(samples: &[Sample], all: usize) -> Result<Calibration, CalibrationError> {
     if samples.len() < LEAST_REQUESTS {
         return Err(CalibrationError::TooFew { alone: samples.len(), all });
@@ -174,8 +160,7 @@ pub fn calibrate(samples: &[Sample], all: usize) -> Result<Calibration, Calibrat
     })
 }
 
-/// Seconds per computed token, through the point of one token: `first - passes * token` is what
-/// `computed - passes` more tokens took.
+/// Seconds per computed token: `first - passes * token` is the time of `computed - passes` tokens.
 fn slope(samples: &[Sample], token_s: f64) -> Option<f64> {
     let of = |s: &Sample| {
         let more = f64::from(s.computed.checked_sub(s.passes)?);
@@ -184,7 +169,7 @@ fn slope(samples: &[Sample], token_s: f64) -> Option<f64> {
     median(&sorted(samples.iter().filter_map(of))).filter(|slope| *slope > 0.0)
 }
 
-/// How much longer a token takes per token of context, where contexts differ.
+/// Nanoseconds per token of context, where contexts differ.
 fn context(samples: &[Sample]) -> Option<f64> {
     let point = |s: &Sample| Some((f64::from(s.computed) + f64::from(s.cached), s.token_s?));
     let points: Vec<(f64, f64)> = samples.iter().filter_map(point).collect();

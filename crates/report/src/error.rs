@@ -1,11 +1,10 @@
-//! What can go wrong while outputs are written.
+//! Errors of writing outputs.
 
 use thiserror::Error;
 use weir_model::{Attributed, ErrorCause};
 
 use crate::results::ResultsError;
 
-/// An output that could not be made.
 #[derive(Debug, Error)]
 pub enum ReportError {
     #[error(transparent)]

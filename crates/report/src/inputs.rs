@@ -1,4 +1,4 @@
-//! What a run was asked with, in a sentence.
+//! The inputs of a run, in a sentence.
 
 use weir_workload::trace::reading::{Basis, TraceReading};
 

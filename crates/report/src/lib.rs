@@ -1,7 +1,7 @@
-//! Pure functions of recorded data: figures, statistics, comparison, and what is written of them.
+//! Pure functions of recorded data: figures, statistics, comparison and outputs.
 //!
-//! Nothing here reads files, clocks or the network. [`results::Results`] is the input of all that
-//! follows; [`comparison::Comparison`] is what every output is written from.
+//! Nothing here reads files, clocks or the network. [`results::Results`] is the input of a
+//! comparison; all outputs are written from [`comparison::Comparison`].
 
 pub mod artifacts;
 pub mod calibration;

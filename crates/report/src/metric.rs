@@ -1,12 +1,10 @@
-//! The metrics of a cell: one table from which CSV columns, comparisons, charts and the
-//! definitions in reports are all made, so that they cannot drift apart.
+//! The metrics of a cell: one table for CSV columns, comparisons, charts and definitions.
 
 use weir_model::{Certificate, SignalKind, Spread};
 use weir_record::Distribution;
 
 use crate::results::CellResult;
 
-/// Which direction of a change is an improvement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Better {
@@ -16,7 +14,6 @@ pub enum Better {
 }
 
 impl Better {
-    /// The word in CSV files.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Higher => "higher",
@@ -25,7 +22,7 @@ impl Better {
         }
     }
 
-    /// A change in percent as a gain (positive is an improvement).
+    /// Percent; positive is an improvement.
     pub fn gain(self, percent: f64) -> f64 {
         if self == Self::Lower { -percent } else { percent }
     }
@@ -33,26 +30,23 @@ impl Better {
 
 #[derive(Debug, Clone, Copy)]
 pub struct Metric {
-    /// Column name in files.
     pub key: &'static str,
-    /// Title in tables and charts.
     pub title: &'static str,
     pub unit: &'static str,
     pub better: Better,
     pub compared: bool,
     pub definition: &'static str,
-    /// Its value, or nothing where the cell has none.
     pub of: fn(&CellResult) -> Option<f64>,
 }
 
 impl Metric {
-    /// Its unit, with the currency of a run where it is money.
+    /// With the currency of a run where it is money.
     pub(crate) fn unit_in<'a>(&'a self, currency: &'a str) -> &'a str {
         if self.unit == CURRENCY && !currency.is_empty() { currency } else { self.unit }
     }
 }
 
-/// The unit of money where no run says which.
+/// The unit of money without a run.
 const CURRENCY: &str = "currency";
 
 /// Key of the metric that decides at closed-loop levels.
@@ -61,7 +55,6 @@ pub const THROUGHPUT: &str = "output_tokens_per_s";
 pub const TTFT_MEAN: &str = "ttft_mean_ms";
 /// Key of the metric that decides where there are objectives.
 pub const GOODPUT: &str = "goodput_requests_per_s";
-/// Key of the share of requests that met the objectives.
 pub const GOODPUT_SHARE: &str = "goodput_share";
 pub const COST: &str = "cost_per_million_output_tokens";
 
@@ -100,7 +93,7 @@ macro_rules! figure {
     };
 }
 
-/// A time between the tokens of a stream; nothing where most answers came in one piece.
+/// A time between the tokens of a stream; None where most answers came in one piece.
 macro_rules! between {
     ($($field:ident).+ of $part:ident) => {
         |cell| {

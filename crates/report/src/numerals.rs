@@ -1,4 +1,4 @@
-//! Numbers as texts: one way of rounding for all outputs meant for people.
+//! Numbers as text: the same rounding in all outputs for people.
 
 use crate::statistics::{Difference, Interval};
 
@@ -19,7 +19,6 @@ pub(crate) fn plain(value: f64) -> String {
     }
 }
 
-/// A whole number with thousands separators: `12`, `12,345`.
 pub fn whole(value: f64) -> String {
     if value.is_finite() { grouped(value.round()) } else { "-".to_owned() }
 }
@@ -68,7 +67,7 @@ fn tenths(size: f64) -> String {
     if size >= 1000.0 { grouped(size.round()) } else { format!("{size:.1}") }
 }
 
-/// A p value: `0.012`, `2e-9`, and no more zeros than a double can tell.
+/// `0.012`, `2e-9`; never more zeros than a double can hold.
 pub(crate) fn p_value(value: f64) -> String {
     if value >= 0.001 {
         format!("{value:.3}")
@@ -79,7 +78,7 @@ pub(crate) fn p_value(value: f64) -> String {
     }
 }
 
-/// A change with half the width of its interval, where it has one: `+12.3 % ± 0.8`.
+/// With half the width of its interval, if any: `+12.3 % ± 0.8`.
 pub(crate) fn change(difference: &Difference) -> String {
     with_doubt(difference.percent, difference.interval.as_ref())
 }
@@ -89,7 +88,7 @@ pub(crate) fn with_doubt(value: f64, interval: Option<&Interval>) -> String {
     percent(value) + &doubt(interval)
 }
 
-/// The same without its sign, of a change whose direction a verb gives: `12.3 % ± 0.8`.
+/// Without a sign, where a verb gives the direction: `12.3 % ± 0.8`.
 pub(crate) fn size(difference: &Difference) -> String {
     let size = tenths((difference.percent.abs() * 10.0).round() / 10.0);
     format!("{size} %{}", doubt(difference.interval.as_ref()))
@@ -97,7 +96,7 @@ pub(crate) fn size(difference: &Difference) -> String {
 
 fn doubt(interval: Option<&Interval>) -> String {
     match interval {
-        // A width that rounds to zero is small, not nothing.
+        // A width that rounds to zero is not zero.
         Some(interval) if interval.half_width() > 0.0 && interval.half_width() < 0.05 => {
             " ± <0.1".to_owned()
         }

@@ -1,11 +1,10 @@
-//! How far figures of live cells can be off because of the load generator, and whether that is
-//! small against what they are compared with.
+//! How far figures of live cells can be off because of the load generator, and whether that
+//! matters.
 //!
-//! A time counts from the moment the request was due, so it contains the generator's own delay. The
-//! same delay matters at a TTFT of 60 ms and not at 600: what decides is not the arm's own figure
-//! but what it is held against. An error is small when it is below a share of the control's figure
-//! or of the difference from it, whichever is larger. A figure with a larger one is shown as a
-//! bound, and enters no mean, difference or peak.
+//! A time counts from the due time of the request, so it contains the generator's own delay. The
+//! same delay matters at a TTFT of 60 ms and not at 600. An error is small when it is below a share
+//! of the control's figure or of the difference from it, whichever is larger. A figure with a
+//! larger error is shown as a bound, and enters no mean, difference or peak.
 
 use std::collections::BTreeMap;
 
@@ -15,15 +14,14 @@ use weir_model::quantity::Tolerance;
 use crate::metric::{METRICS, Metric};
 use crate::results::{CellResult, Results, reference};
 
-/// Share of what a figure is compared with that its error may reach, percent.
+/// Largest small error, percent of the figure that is compared with.
 const MOST_PERCENT: f64 = 5.0;
-/// A delay of a request below it is never held against a figure: a network between machines adds
-/// more. Milliseconds.
+/// Milliseconds. A smaller delay is ignored: a network between machines adds more.
 const LEAST_MS: f64 = 1.0;
-/// The same for times between tokens, which are that much shorter.
+/// Milliseconds; the same for times between tokens, which are shorter.
 const LEAST_GAP_MS: f64 = 0.1;
 
-/// How far a figure can be off: the true one lies between `value - below` and `value + above`.
+/// The true figure lies between `value - below` and `value + above`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Margin {
     below: f64,
@@ -36,36 +34,31 @@ impl Margin {
     }
 }
 
-/// What is known of a figure that is no estimate.
+/// What is known of a figure with a large error; values in the metric's unit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum Bound {
-    /// The true figure is this or less.
     AtMost {
-        /// In the metric's unit.
         value: f64,
     },
-    /// The true figure is this or more.
     AtLeast {
-        /// In the metric's unit.
         value: f64,
     },
     /// The true figure is within a margin of this, either way.
     Within {
-        /// In the metric's unit.
         value: f64,
         margin: f64,
     },
 }
 
 impl Metric {
-    /// The value of a cell where its error is small; nothing where it is only a bound.
+    /// None where its error is not small.
     pub fn exact(&self, result: &CellResult) -> Option<f64> {
         (self.of)(result).filter(|_| !result.inexact.contains(&self.key))
     }
 }
 
-/// Metrics that depend on when the generator sent, noticed or read, with how.
+/// How a metric depends on the times at which the generator sent or read.
 enum Depends {
     /// Counted from the due time: too long by up to the generator's delay.
     Delay,
@@ -88,14 +81,13 @@ fn depends(key: &str) -> Option<Depends> {
     })
 }
 
-/// How far a figure of a live cell can be off; nothing where it does not depend on the generator.
+/// None where the figure does not depend on the generator.
 pub(crate) fn margin(metric: &Metric, result: &CellResult) -> Option<Margin> {
     let seen = result.record.figures.certificate.as_ref()?;
     let value = (metric.of)(result)?;
-    // The error of a mean is at most the mean of the errors; of a quantile, about their 99th
-    // percentile.
+    // The error of a mean is at most the mean error; of a quantile, about the 99th percentile.
     let is_mean = metric.key.ends_with("_mean_ms");
-    // Share of what was asked that the generator did not deliver.
+    // Share of the offered load that the generator did not deliver.
     let idle = if seen.offered > 0.0 { 1.0 - seen.delivered / seen.offered } else { 0.0 };
     let idle = idle.clamp(0.0, 0.99);
     Some(match depends(metric.key)? {
@@ -114,11 +106,11 @@ pub(crate) fn margin(metric: &Metric, result: &CellResult) -> Option<Margin> {
     })
 }
 
-/// A figure of a cell as a bound, where it is no exact value.
+/// None where the figure is exact.
 pub(crate) fn bound(metric: &Metric, result: &CellResult) -> Option<Bound> {
     let value = (metric.of)(result)?;
     if result.refusal().is_some() {
-        // A generator at its limit asked less of the server than it should have.
+        // A generator at its limit sent less than it should have.
         return match metric.key {
             key if key.ends_with("_tokens_per_s") || key.ends_with("requests_per_s") => {
                 Some(Bound::AtLeast { value })
@@ -138,7 +130,7 @@ pub(crate) fn bound(metric: &Metric, result: &CellResult) -> Option<Bound> {
     })
 }
 
-/// What is known of a figure over repeats of which none is exact: the mean of their bounds.
+/// The mean of the bounds, over repeats of which none is exact.
 pub(crate) fn bound_over(metric: &Metric, results: &[&CellResult]) -> Option<Bound> {
     let bounds: Vec<Bound> = results.iter().filter_map(|result| bound(metric, result)).collect();
     let first = bounds.first()?;
@@ -183,7 +175,7 @@ fn tolerance(metric: &Metric, most: Option<Tolerance>, value: f64, against: Opti
     }
 }
 
-/// Notes in each live cell the metrics whose error is not small at its level.
+/// Records in each live cell the metrics whose error is not small at its level.
 pub fn judge(results: &mut Results<'_>) {
     let plan = results.plan;
     let most = plan.client.max_error;
@@ -216,8 +208,7 @@ pub fn judge(results: &mut Results<'_>) {
     }
 }
 
-/// Whether two cells of an arm and its control may be compared in a metric: neither error is large
-/// against the control's figure or the difference.
+/// Neither error may be large against the control's figure or the difference.
 pub(crate) fn is_comparable(
     metric: &Metric,
     most: Option<Tolerance>,
@@ -230,7 +221,6 @@ pub(crate) fn is_comparable(
     error(control).max(error(arm)) <= most
 }
 
-/// The largest error that is small where the user says nothing, in words.
 pub(crate) fn default_words() -> String {
     format!(
         "{MOST_PERCENT:.0} % of the control's figure or of the difference from it, and above \
@@ -238,7 +228,6 @@ pub(crate) fn default_words() -> String {
     )
 }
 
-/// The user's own.
 pub(crate) fn most_words(most: Tolerance) -> String {
     match most {
         Tolerance::Time(_) => most.to_string(),

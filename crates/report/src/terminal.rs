@@ -1,5 +1,4 @@
-//! What a run prints at its end: plain text that fits the terminal, at most 110 columns, without
-//! colours.
+//! A run's final output: plain text of at most 110 columns, without colours.
 
 use std::fmt::Write;
 
@@ -10,8 +9,7 @@ use crate::tables::{
     prediction_short_table, run_notes, run_table, scope_sentence, text, value_table, wrapped,
 };
 
-/// Runs with more rows (arms x levels) than this are told arm by level, one number per cell; the
-/// report has the rest.
+/// Runs with more rows (arms x levels) are printed arm by level, one number per cell.
 const MOST_ROWS: usize = 40;
 
 pub fn summary(of: &Comparison) -> String {
@@ -53,7 +51,6 @@ pub fn summary(of: &Comparison) -> String {
     out
 }
 
-/// A simulated run beside a live one.
 fn predicted(of: &PredictionComparison) -> String {
     let mut out = wrapped(&prediction_sentence(of), "  ");
     if !of.groups.is_empty() {
@@ -68,7 +65,6 @@ fn predicted(of: &PredictionComparison) -> String {
     out
 }
 
-/// The decision with the model and hardware it is about.
 pub fn decision_line(of: &DeploymentComparison) -> String {
     format!("{} on {}: {}", of.model, of.hardware, of.decision.sentence)
 }
@@ -108,7 +104,7 @@ fn section(of: &DeploymentComparison, is_long: bool) -> String {
     out
 }
 
-/// Two runs compared; changes below `least_percent` are left out and counted.
+/// Leaves out changes below `least_percent`, and counts them.
 pub fn runs(of: &RunComparison, least_percent: f64) -> String {
     let table = run_table(of, least_percent);
     let mut out = text(&table);

@@ -1,7 +1,6 @@
-//! Where a request goes, as a pure step: placement policies and block indexes.
+//! Placement policies and block indexes, as a pure step.
 //!
-//! Owns no clock, no socket and no engine: the caller supplies the time, the loads and the KV
-//! events, in virtual time or live, and gets a [`RoutingDecision`].
+//! The caller supplies time, loads and KV events, virtual or live, and gets a [`RoutingDecision`].
 
 pub mod config;
 pub mod index;

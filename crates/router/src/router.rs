@@ -1,7 +1,7 @@
-//! The router: a policy, its index and its counters, as a pure step.
+//! A policy with its index and counters, as a pure step.
 //!
-//! A decision depends on the caller's time, loads and events and on the seed alone, so the
-//! simulator and a live proxy choose alike.
+//! A decision depends on the caller's time, loads and events and on the seed alone, so simulator
+//! and live proxy choose alike.
 
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -14,26 +14,25 @@ use crate::score::{ReplicaLoad, best_replica, least_loaded};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RoutingDecision {
     pub replica: u16,
-    /// Prompt tokens that the replica holds by the index; 0 for policies without one.
+    /// Prompt tokens that the index has for the replica; 0 without an index.
     pub matched_tokens: u32,
-    /// The same, averaged over all replicas: the expectation of a random choice.
+    /// Mean over all replicas: the expectation of a random choice.
     pub uniform_matched_tokens: f64,
-    /// Time that the decision takes before the request can be sent on.
+    /// Before the request can be sent.
     pub delay: Nanos,
 }
 
-/// Counters since the start or the last reset.
+/// Since the start or the last reset.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RouterStats {
-    /// Requests sent to each replica.
+    /// Requests per replica.
     pub decisions: Vec<u64>,
-    /// KV events that reached the index.
+    /// Applied to the index.
     pub index_events: u64,
     /// Blocks in the index.
     pub index_keys: u64,
-    /// Lookups in the index.
     pub lookups: u64,
-    /// Lookups that found at least the first block at some replica.
+    /// Lookups that found the first block at a replica.
     pub lookup_hits: u64,
 }
 
@@ -85,19 +84,18 @@ impl Policy {
     }
 }
 
-/// A router over a fixed number of replicas.
 #[derive(Debug)]
 pub struct Router {
     config: RouterConfig,
     policy: Policy,
     stats: RouterStats,
-    /// One per replica; reused between decisions.
+    /// Per replica; a reused buffer.
     loads: Vec<ReplicaLoad>,
     matches: Vec<Match>,
 }
 
 impl Router {
-    /// A router over `replicas` replicas (at least one).
+    /// `replicas` is at least one.
     pub fn new(config: &RouterConfig, replicas: u16) -> Self {
         let replicas = usize::from(replicas.max(1));
         Self {
@@ -109,8 +107,8 @@ impl Router {
         }
     }
 
-    /// Chooses a replica for a prompt. `loads` has one entry per replica; a missing one counts as
-    /// idle, and what is too many is not looked at. No policy of today ages by `now`.
+    /// `loads` has one entry per replica; missing ones count as idle, surplus ones are ignored. No
+    /// present policy uses `now`.
     pub fn place(
         &mut self,
         _now: Nanos,
@@ -144,8 +142,8 @@ impl Router {
         decision
     }
 
-    /// An event of a replica's engine, at the time it takes effect in the index. Policies without
-    /// an index of events ignore it, and so does every policy for a replica that does not exist.
+    /// `now` is when the event takes effect. Policies without an event index and unknown replicas
+    /// ignore it.
     pub fn apply(&mut self, _now: Nanos, replica: u16, event: &KvEvent) {
         if usize::from(replica) >= self.loads.len() {
             return;
@@ -161,19 +159,17 @@ impl Router {
         RouterStats { index_keys, ..self.stats.clone() }
     }
 
-    /// Back to the state after [`Router::new`], the random numbers included.
+    /// As after [`Router::new`], random numbers included.
     pub fn reset(&mut self) {
         *self = Self::new(&self.config, self.loads.len() as u16);
     }
 }
 
-/// A decision without an index.
 const fn unindexed(replica: u16) -> RoutingDecision {
     RoutingDecision { replica, matched_tokens: 0, uniform_matched_tokens: 0.0, delay: Nanos::ZERO }
 }
 
-/// A whole number below `bound` (Lemire's multiplication; its bias of at most one in 2^48 is far
-/// below what any run could show).
+/// Below `bound`, by Lemire's multiplication; its bias of at most one in 2^48 is negligible.
 fn below(random: &mut impl Rng, bound: u16) -> u16 {
     ((u128::from(random.next_u64()) * u128::from(bound)) >> 64) as u16
 }

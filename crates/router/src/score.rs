@@ -1,32 +1,28 @@
-//! The arithmetic of a choice: scorers, their weighted sum, and the picker.
+//! Scorers, their weighted sum, and the picker.
 //!
 //! Formulas of llm-d's endpoint picker (`queue-scorer`, `kv-cache-utilization-scorer`,
-//! `prefix-cache-scorer`, `max-score-picker`). One difference is on purpose: llm-d breaks ties by
-//! chance, we by load and then by number, so that equal scores neither depend on a seed nor all
-//! go to one replica.
+//! `prefix-cache-scorer`, `max-score-picker`). llm-d breaks ties at random; here load and then
+//! number decide, without a seed.
 
 use crate::config::ScorerWeights;
 use crate::index::Match;
 
-/// The last report of a replica.
+/// Last report of a replica.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct ReplicaLoad {
-    /// Requests in its queue.
     pub waiting: u32,
-    /// Requests in its batch.
     pub running: u32,
-    /// Share of its KV pool in use, 0 to 1.
+    /// 0 to 1.
     pub kv_usage: f64,
 }
 
 impl ReplicaLoad {
-    /// Requests that wait or run.
     pub const fn requests(&self) -> u64 {
         self.waiting as u64 + self.running as u64
     }
 }
 
-/// `(max - waiting) / (max - min)` for a replica; 1 when all queues are equal.
+/// `(max - waiting) / (max - min)`; 1 when all queues are equal.
 pub fn queue_score(waiting: u32, min: u32, max: u32) -> f64 {
     if max == min {
         return 1.0;
@@ -34,13 +30,13 @@ pub fn queue_score(waiting: u32, min: u32, max: u32) -> f64 {
     f64::from(max.saturating_sub(waiting)) / f64::from(max - min)
 }
 
-/// The free share of the KV pool.
+/// Free share of the KV pool.
 pub fn kv_usage_score(load: &ReplicaLoad) -> f64 {
     1.0 - load.kv_usage
 }
 
-/// Matched blocks over the prompt's blocks, where the matched blocks are the weighted score cut
-/// down to a whole number, as llm-d does: one block in a tier of weight 0.8 counts as none.
+/// Matched over total blocks. The weighted score is rounded down, as in llm-d: one block in a tier
+/// of weight 0.8 counts as none.
 pub fn prefix_score(found: &Match, total_blocks: u32) -> f64 {
     if total_blocks == 0 {
         return 0.0;
@@ -48,8 +44,8 @@ pub fn prefix_score(found: &Match, total_blocks: u32) -> f64 {
     found.score.trunc() / f64::from(total_blocks)
 }
 
-/// The replica with the highest weighted sum. `loads` and `matches` are per replica, of equal
-/// length; without any replica the answer is 0.
+/// Highest weighted sum. `loads` and `matches` are per replica, of equal length. 0 without
+/// replicas.
 pub fn best_replica(
     weights: &ScorerWeights,
     loads: &[ReplicaLoad],
@@ -73,7 +69,7 @@ pub fn best_replica(
     best as u16
 }
 
-/// The replica with the fewest requests, the lowest number among equals.
+/// Ties go to the lowest number.
 pub fn least_loaded(loads: &[ReplicaLoad]) -> u16 {
     let least = loads.iter().enumerate().min_by_key(|(_, load)| load.requests());
     least.map_or(0, |(replica, _)| replica as u16)

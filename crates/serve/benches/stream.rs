@@ -5,12 +5,10 @@
 //! second of wall time and per second of the server thread's CPU time. The second figure is
 //! the one to quote from a machine that others use too.
 //!
-//! `cargo bench -p weir-serve --bench stream -- pace [streams] [tokens]` runs in real time with
-//! passes of 10 ms and prints how far the gaps between tokens are from that, as a client sees them:
-//! what the server and this client are late by. Other programs take these cores too, and a thread
-//! that waits for its core is late by whole slices of theirs. The kernel counts that time
-//! (`/proc/self/task/*/schedstat`), so gaps of passes in which either thread waited are told apart:
-//! the second line is of the passes in which both had their cores to themselves.
+//! `cargo bench -p weir-serve --bench stream -- pace [streams] [tokens]` runs passes of 10 ms in
+//! real time and prints how far the gaps between tokens, as the client observes them, are from
+//! that. A second line leaves out the passes in which server or client waited for a core
+//! (`/proc/self/task/*/schedstat`), so other programs do not disturb it.
 
 #![expect(clippy::print_stdout, reason = "the figures are the bench's output")]
 
@@ -25,7 +23,6 @@ use weir_model::Nanos;
 use weir_router::{PolicyConfig, RouterConfig};
 use weir_serve::{ServeConfig, Server, TimeMode};
 
-/// A pass in real time.
 const PACE: Nanos = Nanos::from_millis(10);
 
 fn config(paced: bool) -> ServeConfig {
@@ -65,8 +62,8 @@ fn request(tokens: u32, number: u32) -> String {
     )
 }
 
-/// One stream after the other on one connection, at least one, until `until`; answers the number
-/// of frames, and the gaps between them in nanoseconds, each with the time at which it ended.
+/// Reads streams on one connection until `until`, at least one. Returns the number of frames, and
+/// per gap its end and its nanoseconds.
 async fn reader(
     address: SocketAddr,
     tokens: u32,
@@ -85,14 +82,14 @@ async fn reader(
             let read = stream.read(&mut buffer).await.expect("the server answers");
             let now = Instant::now();
             assert!(read > 0, "the server keeps the connection");
-            // Frames that straddle two reads are counted by their end, which is 3 bytes: at most
-            // a few in a million are missed.
+            // Frames that straddle two reads are counted by their last 3 bytes, so a few in a
+            // million are missed.
             let ends = memchr::memmem::find_iter(&buffer[..read], b"}\n\n").count() as u64;
             frames += ends;
             if ends > 0 {
                 let since = before.replace(now).map(|it| now.duration_since(it).as_nanos() as u64);
                 gaps.extend(since.map(|gap| (now, gap)));
-                // Frames of one read came together: no gap between them.
+                // Frames of one read have no gap between them.
                 gaps.extend(std::iter::repeat_n((now, 0), ends as usize - 1));
             }
             if buffer[..read].ends_with(b"0\r\n\r\n") {
@@ -105,8 +102,7 @@ async fn reader(
     }
 }
 
-/// What the kernel says of the threads of this process with one of these names, added up: time on
-/// a CPU and time waiting for one, in nanoseconds.
+/// Sums over the threads with one of these names: nanoseconds on a CPU and waiting for one.
 fn schedstat(names: &[&str]) -> (u64, u64) {
     let mut sum = (0, 0);
     for task in std::fs::read_dir("/proc/self/task").expect("Linux has /proc").flatten() {
@@ -122,15 +118,14 @@ fn schedstat(names: &[&str]) -> (u64, u64) {
 }
 
 const SERVER: &str = "weir-serve";
-/// The bench's own threads are called after its file.
+/// The kernel names the bench's own threads after its file.
 const CLIENT: &str = "stream-";
 
-/// Processor time of the server's thread so far.
 fn server_seconds() -> f64 {
     schedstat(&[SERVER]).0 as f64 / 1e9
 }
 
-/// Looks once per pass how long server and client have waited for their cores so far.
+/// Samples once per pass how long server and client have waited for a core.
 async fn watch_contention(over: &std::cell::Cell<bool>) -> Vec<(Instant, u64)> {
     let mut seen = Vec::new();
     while !over.get() {
@@ -140,10 +135,10 @@ async fn watch_contention(over: &std::cell::Cell<bool>) -> Vec<(Instant, u64)> {
     seen
 }
 
-/// A wait for a core that is shorter than this disturbs no figure.
+/// In nanoseconds. A shorter wait disturbs no figure.
 const WAITED: u64 = 100_000;
 
-/// The gaps that ended while nobody waited for a core, nor within two passes after.
+/// The gaps that ended outside of waits for a core and not within two passes after one.
 fn undisturbed(gaps: &[(Instant, u64)], seen: &[(Instant, u64)]) -> Vec<u64> {
     let disturbed: Vec<Instant> =
         seen.windows(2).filter(|two| two[1].1 - two[0].1 > WAITED).map(|two| two[0].0).collect();
@@ -178,10 +173,9 @@ fn main() {
     let paced = std::env::args().any(|argument| argument == "pace");
     let numbers: Vec<u64> = std::env::args().filter_map(|it| it.parse().ok()).collect();
     let given = |at: usize, default: u64| numbers.get(at).copied().unwrap_or(default);
-    // `cargo bench` measures; `cargo test` only sees that this still runs.
+    // `cargo test` only checks that this runs.
     let is_measured = std::env::args().any(|argument| argument == "--bench");
     let (streams, tokens) = (given(0, 64), given(1, if is_measured { 1024 } else { 64 }));
-    // Paced: one answer per stream.
     let span =
         Duration::from_secs(if paced { 0 } else { given(2, if is_measured { 5 } else { 1 }) });
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");

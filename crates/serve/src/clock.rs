@@ -1,22 +1,19 @@
-//! Real time and model time. The only place of the crate that reads a clock.
+//! Real time and model time. No other module of the crate reads a clock.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use weir_model::Nanos;
 
-/// How model time runs against real time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum TimeMode {
-    /// Model seconds are seconds.
     Real,
-    /// So many model seconds to the second; must be finite and positive.
+    /// Model seconds per second; finite and positive.
     Scaled(f64),
-    /// Passes take no time at all: as fast as the machine can.
+    /// Passes take no time.
     Instant,
 }
 
 impl TimeMode {
-    /// Model time per real time.
     pub(crate) const fn scale(self) -> f64 {
         match self {
             Self::Real | Self::Instant => 1.0,
@@ -25,7 +22,7 @@ impl TimeMode {
     }
 }
 
-/// Model time, from the start of the server on.
+/// Model time since the start of the server.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ModelClock {
     start: Instant,
@@ -43,7 +40,6 @@ impl ModelClock {
         Nanos(if self.scale == 1.0 { real } else { (real as f64 * self.scale) as u64 })
     }
 
-    /// The real time in which model time advances by `span`.
     pub(crate) fn real_span(&self, span: Nanos) -> Duration {
         if self.scale == 1.0 {
             return Duration::from_nanos(span.0);

@@ -1,5 +1,3 @@
-//! What a server is: cluster, names, text, time, limits.
-
 use std::net::SocketAddr;
 
 use weir_cluster::{ClusterConfig, TimingError};
@@ -11,42 +9,35 @@ use crate::kv_events::{EventForm, KvEventsError, PublisherConfig};
 use crate::mover::{MoverConfig, MoverError};
 use crate::tokenizer::{TokenizerConfig, TokenizerError};
 
-/// Everything a server needs.
 #[derive(Debug, Clone)]
 pub struct ServeConfig {
-    /// Engines, tiers and router. In [`TimeMode::Instant`] its timing is not used, and its
-    /// `kv_events` is set by whether there is a publisher.
+    /// [`TimeMode::Instant`] does not use its timing. Its `kv_events` is set by whether there is a
+    /// publisher.
     pub cluster: ClusterConfig,
-    /// Names that requests may use for the model; the first one is shown. At least one.
+    /// Accepted model names, at least one; answers carry the first.
     pub models: Vec<String>,
-    /// Text to token ids and back.
     pub tokenizer: TokenizerConfig,
-    /// Real tiers of the offload mechanism. Without them, or without a mechanism, no bytes move and
-    /// the link model gives the times.
+    /// Without tiers or without a mechanism no bytes move, and the link model gives the times.
     pub mover: Option<MoverConfig>,
-    /// How model time runs.
     pub time: TimeMode,
-    /// Where KV events go, and how their blocks are named.
     pub kv_events: Option<(PublisherConfig, EventForm)>,
-    /// Longest request body in bytes; longer ones are refused with 413.
+    /// In bytes; longer bodies get status 413.
     pub body_limit: usize,
-    /// Tokens of prompts that are remembered (4 bytes each), so that equal prefixes are known to
-    /// be equal. Should be well above what the GPU pools and tiers hold.
+    /// Prompt tokens kept to recognize equal prefixes, 4 bytes each. Should be well above what the
+    /// GPU pools and tiers hold.
     pub remembered_tokens: u64,
-    /// Most tokens of a chat answer whose length the request leaves open. vLLM allows the rest of
-    /// the context, where a model stops by itself; this server never stops early.
+    /// Limit for chat requests without one. vLLM allows the rest of the context, where a model
+    /// stops by itself; this server never stops early.
     pub chat_default_tokens: u32,
-    /// Whether `usage` says how many prompt tokens came from caches (vLLM's
-    /// `--enable-prompt-tokens-details`, which is off there).
+    /// As vLLM's `--enable-prompt-tokens-details`, which is off there.
     pub prompt_tokens_details: bool,
-    /// The core that the server's thread is pinned to.
+    /// Pins the server's thread to this core.
     pub core: Option<usize>,
-    /// How long open answers may go on after a stop.
+    /// Time that open answers get after a stop.
     pub grace: Nanos,
 }
 
 impl ServeConfig {
-    /// A server of `cluster` under one model name, everything else by default.
     pub fn new(cluster: ClusterConfig, model: impl Into<String>) -> Self {
         Self {
             cluster,
@@ -64,7 +55,6 @@ impl ServeConfig {
         }
     }
 
-    /// The cluster as it will run.
     pub(crate) fn resolved_cluster(&self) -> ClusterConfig {
         let mut cluster = self.cluster.clone();
         cluster.kv_events = self.kv_events.is_some();
@@ -86,7 +76,6 @@ impl ServeConfig {
     }
 }
 
-/// Why a server could not be started, or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error("the server has no model name; give at least one, none of them empty")]
@@ -100,25 +89,13 @@ pub enum ServeError {
     #[error(transparent)]
     KvEvents(#[from] KvEventsError),
     #[error("cannot listen on {address}: {source}; choose another address")]
-    Listen {
-        address: SocketAddr,
-        /// What the system says.
-        source: std::io::Error,
-    },
+    Listen { address: SocketAddr, source: std::io::Error },
     #[error("cannot {what}: {source}; free resources of this machine and try again")]
-    System {
-        what: &'static str,
-        /// What the system says.
-        source: std::io::Error,
-    },
+    System { what: &'static str, source: std::io::Error },
     #[error(transparent)]
     Mover(#[from] MoverError),
     #[error("cannot pin the server to core {core}: {source}; choose a core of this machine")]
-    Core {
-        core: usize,
-        /// What the system says.
-        source: std::io::Error,
-    },
+    Core { core: usize, source: std::io::Error },
     #[error("the server's thread panicked; please report its message")]
     Panicked,
 }

@@ -1,8 +1,7 @@
 //! Steps the cluster for live requests, in model time.
 //!
-//! It has no clock and no socket: the caller says what time it is. The server passes real time, a
-//! test any time. Every event is handled at its scheduled time, so a late caller changes when
-//! tokens are sent, never what is decided.
+//! The caller gives the time. Every event is handled at its scheduled time, so a late caller
+//! changes when tokens are sent, never what is decided.
 
 use std::rc::Rc;
 
@@ -14,21 +13,20 @@ use crate::interner::Interner;
 use crate::metrics::FinishReason;
 use crate::requests::{LiveRequest, RequestOutput, RequestTable, Status, Watcher};
 
-/// Most events handled before an arrival, so that a call returns even when the loop is far behind.
+/// Events handled before an arrival at most, so that a call returns even when the loop is far
+/// behind.
 const CATCH_UP_EVENTS: u32 = 100_000;
 
-/// A request for the engines.
 #[derive(Debug, Clone)]
 pub struct NewRequest {
-    /// The prompt. Never empty.
+    /// Never empty.
     pub ids: Vec<u32>,
     /// Requests with different salts share no KV.
     pub salt: String,
-    /// Answers to one prompt differ by their seed.
+    /// Answers to one prompt differ by it.
     pub seed: u64,
-    /// Tokens to generate, at least one.
+    /// At least one.
     pub output_tokens: u32,
-    /// Session number.
     pub session: u64,
     /// Wake the response at each token, not only at the end.
     pub streams: bool,
@@ -41,17 +39,15 @@ pub struct Submitted {
 }
 
 impl Submitted {
-    /// The tag that the watcher gets.
     pub fn tag(&self) -> u64 {
         self.output.tag.get()
     }
 
-    /// Tokens generated so far.
     pub fn due(&self) -> u32 {
         self.output.due()
     }
 
-    /// All tokens are generated, or the request was refused.
+    /// True after a refusal too.
     pub fn is_over(&self) -> bool {
         self.output.status() != Status::Running
     }
@@ -60,17 +56,15 @@ impl Submitted {
 pub struct EngineLoop<W> {
     cluster: Cluster,
     requests: RequestTable<W>,
-    /// Model time of the last event.
     at: Nanos,
-    /// Passes take no time: there is nothing to catch up with.
+    /// Passes take no time.
     instant: bool,
-    /// Arrival time of the last request, if no event was handled since.
+    /// None once an event was handled after it.
     last_arrival: Option<Nanos>,
     submitted: u64,
 }
 
 impl<W: Watcher> EngineLoop<W> {
-    /// Starts at model time zero.
     pub fn new(
         config: ClusterConfig,
         interner: Interner,
@@ -82,12 +76,10 @@ impl<W: Watcher> EngineLoop<W> {
         Ok(Self { cluster, requests, at: Nanos::ZERO, instant, last_arrival: None, submitted: 0 })
     }
 
-    /// See [`Cluster::use_external_io`].
     pub fn use_external_io(&mut self) {
         self.cluster.use_external_io();
     }
 
-    /// See [`Cluster::take_io_requests`].
     pub fn take_io_requests(&mut self, into: &mut Vec<IoRequest>) {
         self.cluster.take_io_requests(into);
     }
@@ -103,7 +95,7 @@ impl<W: Watcher> EngineLoop<W> {
         self.cluster.transfer_done(now, replica, id, outcome);
     }
 
-    /// The store has `found` consecutive chunks from `from_chunk` on.
+    /// `found` counts consecutive chunks from `from_chunk` on.
     pub fn lookup_done(
         &mut self,
         now: Nanos,
@@ -116,12 +108,11 @@ impl<W: Watcher> EngineLoop<W> {
         self.cluster.lookup_done(now, replica, slot, from_chunk, found);
     }
 
-    /// Model time of the next event.
     pub fn next_at(&self) -> Option<Nanos> {
         self.cluster.next_at()
     }
 
-    /// Handles events due at or before `now`, up to the end of one pass: a caller can flush its
+    /// Handles events due by `now`, up to the end of one pass, so that a caller can flush its
     /// sockets between passes. Returns whether more may be due.
     pub fn advance(&mut self, now: Nanos) -> bool {
         let passes = self.requests.passes;
@@ -143,9 +134,9 @@ impl<W: Watcher> EngineLoop<W> {
         due.is_some()
     }
 
-    /// The model time of a call: `now`, but neither before the last handled event nor after the
-    /// next scheduled one. Requests of one moment arrive together, before any event that they cause
-    /// at that moment, as in the simulator.
+    /// `now`, limited to between the last handled and the next scheduled event. Requests of one
+    /// moment arrive together, before any event that they cause at that moment, as in the
+    /// simulator.
     fn arrival_time(&mut self, now: Nanos) -> Nanos {
         if !self.instant && self.last_arrival != Some(now) {
             for _ in 0..CATCH_UP_EVENTS {
@@ -201,7 +192,6 @@ impl<W: Watcher> EngineLoop<W> {
         }
     }
 
-    /// See [`Cluster::reset_prefix_cache`].
     pub fn reset_prefix_cache(&mut self, now: Nanos, external: bool) -> bool {
         let now = self.arrival_time(now);
         self.cluster.reset_prefix_cache(now, external)

@@ -1,8 +1,8 @@
 //! The emulated engine behind a vLLM-compatible HTTP API.
 //!
 //! One thread and one runtime per server. The [`interner`] turns token ids into a symbolic prompt,
-//! the [`engine_loop`] steps the same cluster as the simulator in model time, and a response makes
-//! its frames when its client takes them. [`Server`] adds the socket.
+//! the [`engine_loop`] steps the simulator's cluster in model time, and a response makes its frames
+//! when its client takes them.
 
 mod clock;
 mod config;

@@ -1,5 +1,3 @@
-//! The server: one thread with one runtime, from the listener to the last answer.
-
 use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::rc::Rc;
@@ -28,24 +26,21 @@ use crate::telemetry::Telemetry;
 use crate::timer::Timer;
 use crate::tokenizer::Tokenizer;
 
-/// Unsent bytes that hyper holds per connection before it stops asking for more frames; also the
-/// longest request head.
+/// Unsent bytes that hyper holds per connection; also the longest request head.
 const BUFFER_BYTES: usize = 64 << 10;
-/// Pause after a failed `accept`: descriptors run out, and only connections that close bring some
-/// back.
+/// Pause after a failed `accept`: only closed connections free descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
-/// Stops a server; all clones act on the same one.
+/// Clones stop the same server.
 #[derive(Debug, Clone)]
 pub struct Stopper(watch::Sender<bool>);
 
 impl Stopper {
-    /// For a server that [`Server::run`] will start.
     pub fn new() -> Self {
         Self(watch::channel(false).0)
     }
 
-    /// Refuses new requests; open answers may go on for the configured grace.
+    /// Refuses new requests; open answers get the configured grace.
     pub fn stop(&self) {
         self.0.send_replace(true);
     }
@@ -57,7 +52,7 @@ impl Default for Stopper {
     }
 }
 
-/// A server in its own thread. Dropped, it stops and waits for the thread.
+/// Dropping it stops the server and waits for the thread.
 #[derive(Debug)]
 pub struct ServerHandle {
     pub addr: SocketAddr,
@@ -66,7 +61,7 @@ pub struct ServerHandle {
 }
 
 impl ServerHandle {
-    /// Stops the server and waits for its thread. Answers still open after the grace are cut off.
+    /// Waits for the thread. Answers still open after the grace are cut off.
     pub fn shutdown(mut self) -> Result<(), ServeError> {
         self.join()
     }
@@ -80,7 +75,7 @@ impl ServerHandle {
 
 impl Drop for ServerHandle {
     fn drop(&mut self) {
-        // `shutdown` returns the result; here nobody can take it.
+        // Only `shutdown` can return the result.
         let _ = self.join();
     }
 }
@@ -89,7 +84,6 @@ impl Drop for ServerHandle {
 pub struct Server;
 
 impl Server {
-    /// Starts a server on its own thread; returns when it accepts connections.
     pub fn start(config: ServeConfig, listener: TcpListener) -> Result<ServerHandle, ServeError> {
         let addr = local_addr(&listener)?;
         let stopper = Stopper::new();
@@ -106,12 +100,12 @@ impl Server {
         let mut handle = ServerHandle { addr, stopper, thread: Some(thread) };
         match started.recv() {
             Ok(()) => Ok(handle),
-            // The thread ended before it was ready: its result says why.
+            // The thread ended before it was ready; its result has the reason.
             Err(_) => Err(handle.join().err().unwrap_or(ServeError::Panicked)),
         }
     }
 
-    /// Runs a server on this thread until it is stopped. `ready` is called once it accepts.
+    /// Runs until stopped. `ready` is called once the server accepts.
     pub fn run(
         config: &ServeConfig,
         listener: TcpListener,
@@ -146,7 +140,7 @@ fn run(
     LocalSet::new().block_on(&runtime, serve(config, listener, stopper.0.subscribe(), ready))
 }
 
-/// Each connection needs a descriptor. Beyond the limit `accept` fails until others close.
+/// Each connection needs a descriptor. Beyond the limit `accept` fails.
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
@@ -241,14 +235,13 @@ fn server_info(config: &ServeConfig, address: SocketAddr) -> Result<ServerInfo, 
     })
 }
 
-/// Serves a connection in its own task.
 fn spawn_connection(
     state: &Rc<ServerState>,
     control: &TowerToHyperService<axum::Router>,
     stream: TcpStream,
 ) {
-    // A token is a small write that must not wait for the acknowledgement of the one before. The
-    // connection works without the option.
+    // A token is a small write and must not wait for the last acknowledgement. The option is not
+    // essential.
     let _ = stream.set_nodelay(true);
     let service = service_fn({
         let state = Rc::clone(state);
@@ -256,15 +249,14 @@ fn spawn_connection(
         move |request: Request<Incoming>| answer(Rc::clone(&state), control.clone(), request)
     });
     let serving = http1::Builder::new()
-        // Small frames are cheaper copied into one buffer than gathered from many.
+        // Copying small frames into one buffer is cheaper than gathering them.
         .writev(false)
         .max_buf_size(BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     let mut stopping = state.open_connection();
     tokio::task::spawn_local(async move {
         let mut serving = pin!(serving);
-        // A broken connection has dropped its response, which aborted the request. Its error needs
-        // no handling.
+        // A broken connection drops its response, which aborts the request.
         let stop_requested = async { stopping.wait_for(|stopping| *stopping).await.is_ok() };
         let _ = tokio::select! {
             biased;

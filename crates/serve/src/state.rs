@@ -1,4 +1,4 @@
-//! What the tasks of the server's thread share, and the loop that steps the engines.
+//! State of the server's thread, and the loop that steps the engines.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -19,43 +19,40 @@ use crate::telemetry::Telemetry;
 use crate::timer::Timer;
 use crate::tokenizer::Tokenizer;
 
-/// Facts about the server that do not change after its start.
 #[derive(Debug)]
 pub(crate) struct ServerInfo {
-    /// Accepted model names; answers carry the first.
+    /// Answers carry the first.
     pub(crate) models: Vec<String>,
     pub(crate) tokenizer: Tokenizer,
-    /// Longest sequence in tokens, prompt and answer.
+    /// Prompt and answer, in tokens.
     pub(crate) max_model_len: u32,
-    /// Most tokens of a chat answer without a requested length.
+    /// Limit for chat requests without one.
     pub(crate) chat_default_tokens: u32,
-    /// Report in `usage` how many prompt tokens came from caches.
+    /// `usage` reports prompt tokens from caches.
     pub(crate) prompt_tokens_details: bool,
-    /// Longest request body in bytes.
+    /// In bytes.
     pub(crate) body_limit: usize,
     pub(crate) block_tokens: u32,
-    /// KV blocks of one engine.
     pub(crate) pool_blocks: u32,
-    /// Seed of the random part of request ids.
+    /// For the random part of request ids.
     pub(crate) seed: u64,
-    /// Start of the server, seconds since 1970.
+    /// Start of the server, in seconds since 1970.
     pub(crate) created: u64,
 }
 
 impl ServerInfo {
-    /// The model name in answers.
     pub(crate) fn model(&self) -> &str {
         self.models.first().map_or("", String::as_str)
     }
 }
 
-/// A command of a control route. It comes through a channel because axum's handlers must be `Send`.
+/// Sent through a channel because axum's handlers must be `Send`.
 #[derive(Debug)]
 pub(crate) enum ControlCommand {
     ResetPrefixCache {
-        /// Also empty tiers and store.
+        /// Also empties tiers and store.
         external: bool,
-        /// Whether it was possible, or which tier failed.
+        /// False: not possible now.
         reply: oneshot::Sender<Result<bool, TierError>>,
     },
     Scrape(oneshot::Sender<String>),
@@ -64,14 +61,14 @@ pub(crate) enum ControlCommand {
 pub(crate) struct ServerState {
     pub(crate) info: Arc<ServerInfo>,
     engines: RefCell<EngineLoop<Telemetry>>,
-    /// `None`: the model of links and store says how long transfers take.
+    /// None: transfer times come from the link and store model.
     mover: Option<Mover>,
     clock: ModelClock,
     /// Wakes the engine loop after a submit or an abort.
     wake: Notify,
     aborted: RefCell<Vec<u64>>,
     request_count: Cell<u64>,
-    /// True from the beginning of the shutdown on. Each connection holds a receiver.
+    /// True once the shutdown began. Each connection holds a receiver.
     stopping: watch::Sender<bool>,
 }
 
@@ -94,7 +91,7 @@ impl ServerState {
         })
     }
 
-    /// Unique in this server, and very likely among servers.
+    /// Unique in this server and very likely among servers.
     pub(crate) fn unique_id(&self) -> u64 {
         let count = self.request_count.get();
         self.request_count.set(count + 1);
@@ -107,15 +104,14 @@ impl ServerState {
         submitted
     }
 
-    /// Aborts a request in the engine loop's next turn: a response may be dropped while the loop is
-    /// borrowed.
+    /// Queued for the engine loop, which may be borrowed when a response is dropped.
     pub(crate) fn abort(&self, tag: u64) {
         self.aborted.borrow_mut().push(tag);
         self.wake.notify_one();
     }
 
-    /// Steps what is due, then waits for the next event, a wake-up or completed I/O. It yields to
-    /// the runtime after each pass, so that tokens leave as soon as they are due.
+    /// Steps what is due, then waits for an event, a wake-up or I/O. Yields after each pass, so
+    /// that tokens leave as soon as they are due.
     pub(crate) async fn run_engines(
         &self,
         timer: Timer,
@@ -145,7 +141,7 @@ impl ServerState {
         }
     }
 
-    /// Handles what is due now; returns the time of the next event.
+    /// Returns the time of the next event.
     fn step(
         &self,
         io_requests: &mut Vec<IoRequest>,
@@ -176,7 +172,6 @@ impl ServerState {
         next
     }
 
-    /// Handles commands until no control route can send any.
     pub(crate) async fn handle_control(&self, mut commands: UnboundedReceiver<ControlCommand>) {
         while let Some(command) = commands.recv().await {
             match command {
@@ -193,8 +188,8 @@ impl ServerState {
         }
     }
 
-    /// Empties the engines' caches and, with `external`, the real tiers. It blocks the thread, so
-    /// that no request sees only some of them empty. vLLM's engine does the same.
+    /// `external` includes the real tiers. Blocks the thread, as vLLM's engine does, so that no
+    /// request finds only some caches empty.
     fn reset_prefix_cache(&self, external: bool) -> Result<bool, TierError> {
         let done = self.engines.borrow_mut().reset_prefix_cache(self.clock.now(), external);
         self.wake.notify_one();
@@ -208,18 +203,17 @@ impl ServerState {
         *self.stopping.borrow()
     }
 
-    /// Counts a connection as open until the receiver is dropped.
+    /// The connection counts as open until the receiver is dropped.
     pub(crate) fn open_connection(&self) -> watch::Receiver<bool> {
         self.stopping.subscribe()
     }
 
-    /// Tells all connections to end after their present answer, and waits until they have.
+    /// Connections end after their present answer; waits for all.
     pub(crate) async fn drain(&self) {
         self.stopping.send_replace(true);
         self.stopping.closed().await;
     }
 
-    /// Sends the pending KV events and closes their sockets.
     pub(crate) async fn close_publishers(&self) {
         let publishers = self.engines.borrow_mut().watcher_mut().take_publishers();
         for publisher in publishers {

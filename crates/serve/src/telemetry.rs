@@ -1,4 +1,4 @@
-//! From the events of live requests to the metrics page and published KV events.
+//! Metrics and KV events from the events of live requests.
 
 use weir_cluster::{Cluster, Replica};
 use weir_engine::{OffloadConfig, Transfer, TransferKind};
@@ -14,18 +14,16 @@ use crate::mover::Mover;
 use crate::requests::Watcher;
 use crate::token_ids::TokenIds;
 
-/// Publishes the KV events of one engine.
 struct KvEventFeed {
     expander: Expander,
     publisher: Publisher,
-    /// Events of the running pass.
+    /// Of the running pass.
     pending: Vec<Event>,
 }
 
-/// Metrics and KV events of all engines.
 pub(crate) struct Telemetry {
     metrics: Metrics,
-    /// Seconds since 1970 at the start.
+    /// Start, in seconds since 1970.
     created: f64,
     cache: CacheConfig,
     offload: Option<OffloadConfig>,
@@ -33,7 +31,7 @@ pub(crate) struct Telemetry {
 }
 
 impl Telemetry {
-    /// Opens the publishers; needs a runtime.
+    /// Needs a Tokio runtime.
     pub(crate) async fn open(config: &ServeConfig) -> Result<Self, ServeError> {
         let engine = &config.cluster.engine;
         let replicas = config.cluster.replicas.max(1);

@@ -1,4 +1,4 @@
-//! A precise timer for the runtime: a timerfd, because tokio's own timer counts milliseconds.
+//! A timerfd, because Tokio's own timer counts milliseconds.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,14 +11,13 @@ use rustix::time::{
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// One timer, set again for each wait.
 #[derive(Debug)]
 pub(crate) struct Timer {
     fd: AsyncFd<OwnedFd>,
 }
 
 impl Timer {
-    /// A timer; needs a runtime.
+    /// Needs a Tokio runtime.
     pub(crate) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let fd = timerfd_create(TimerfdClockId::Monotonic, flags)?;
@@ -30,10 +29,10 @@ impl Timer {
         Ok(Self { fd })
     }
 
-    /// Waits. Dropping the future is harmless: the next wait sets the timer anew.
+    /// Cancel safe: each wait sets the timer anew.
     pub(crate) async fn wait(&self, span: Duration) -> io::Result<()> {
         let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-        // A timer set to zero would be disarmed.
+        // Zero would disarm the timer.
         let span = span.max(Duration::from_nanos(1));
         let value = Timespec {
             tv_sec: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
@@ -46,7 +45,7 @@ impl Timer {
             let mut expirations = [0u8; 8];
             match rustix::io::read(self.fd.get_ref(), &mut expirations) {
                 Ok(_) => return Ok(()),
-                // Ready from a wait that was given up; the timer was set again since.
+                // Ready from a cancelled wait.
                 Err(rustix::io::Errno::AGAIN) => ready.clear_ready(),
                 Err(error) => return Err(error.into()),
             }

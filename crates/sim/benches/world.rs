@@ -1,6 +1,6 @@
-//! Requests per second of the simulated world, on the workload of the published evaluation: one
-//! prefix of 10,000 tokens, 141 in, 128 out, 500 users, fixed pass times. Recording into memory
-//! that is dropped; the recorded form is measured in the binary's benches.
+//! Simulated requests per second on the published evaluation's workload: one prefix of 10,000
+//! tokens, 141 in, 128 out, 500 users, fixed pass times. Rows are dropped; the binary's benches
+//! include recording.
 
 use std::convert::Infallible;
 

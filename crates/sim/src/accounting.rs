@@ -1,7 +1,7 @@
-//! The requests of a cell from their due time to their row; the cluster's observer.
+//! The cluster's observer: requests from due time to row.
 //!
-//! Requests in flight are counted twice, as an integral over time and as the sum of their residence
-//! times, so that a lost request shows.
+//! Requests in flight are counted twice, as an integral over time and as a sum of residence times,
+//! to detect lost requests.
 
 use weir_cluster::{Cluster, Finished, InFlight, Observer, Placement, SubmitError};
 use weir_model::{Nanos, RequestRow, SlotKey, Slots, StepRow, Tokens, Window};
@@ -13,24 +13,23 @@ use crate::in_flight::InFlightRequest;
 
 pub trait Recorder {
     type Error;
-    /// A request has ended, or was in flight at the end of the cell.
+    /// Ended, or in flight at the end of the cell.
     fn request(&mut self, row: &RequestRow) -> Result<(), Self::Error>;
     fn step(&mut self, row: &StepRow) -> Result<(), Self::Error>;
 }
 
-/// A request's tag is its key in `requests`.
+/// Tags are keys of `requests`.
 pub(crate) struct Accounting<'a, S, R: Recorder> {
     pub(crate) demand: Demand<&'a mut S>,
     pub(crate) counters: CellCounters,
     recorder: &'a mut R,
-    /// The first error of the recorder.
     failure: Option<R::Error>,
     requests: Slots<InFlightRequest>,
     has_choice: bool,
     block_tokens: u32,
     window: Window,
     in_flight: u64,
-    /// Those of the measured set.
+    /// Of the measured set.
     measured_in_flight: u64,
     flow_at: Nanos,
     flow_integral: u128,
@@ -65,7 +64,6 @@ impl<'a, S: SessionSource, R: Recorder> Accounting<'a, S, R> {
         cluster.submit(at, key.to_bits(), request, self);
     }
 
-    /// Requests of the measured set are in flight.
     pub(crate) const fn has_measured(&self) -> bool {
         self.measured_in_flight > 0
     }
@@ -74,7 +72,7 @@ impl<'a, S: SessionSource, R: Recorder> Accounting<'a, S, R> {
         self.failure.take()
     }
 
-    /// Records the requests in flight as unfinished.
+    /// Records requests in flight as unfinished.
     pub(crate) fn close(
         &mut self,
         end: Nanos,
@@ -114,7 +112,7 @@ impl<'a, S: SessionSource, R: Recorder> Accounting<'a, S, R> {
         request.expect("a request in flight ends once")
     }
 
-    /// Ends a request: its session continues, or its user takes the next one.
+    /// The session continues, or its user takes the next one.
     fn end(&mut self, at: Nanos, request: &InFlightRequest, row: &RequestRow) {
         self.record(|recorder| recorder.request(row));
         self.count_flow(at);
@@ -131,7 +129,6 @@ impl<'a, S: SessionSource, R: Recorder> Accounting<'a, S, R> {
     }
 }
 
-/// How many were in flight, and for how long.
 pub(crate) struct Flow {
     pub(crate) unfinished: u64,
     pub(crate) integral: u128,

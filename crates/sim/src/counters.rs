@@ -1,4 +1,4 @@
-//! The signals of a cell, from the simulation's own counters.
+//! Signals of a cell from the simulation's counters.
 
 use weir_cluster::{Cluster, Placement};
 use weir_model::{Request, SignalKind, SignalSource, Signals, TierKind, Tokens};
@@ -10,7 +10,6 @@ use crate::unlimited::UnlimitedTiers;
 
 const SOURCE: &str = "simulator";
 
-/// Counters of engines, tiers and router at one moment.
 #[derive(Debug, Clone, Copy, Default)]
 struct Totals {
     external_query_tokens: u64,
@@ -18,7 +17,7 @@ struct Totals {
     stored_bytes: u64,
     loaded_bytes: u64,
     evicted_bytes: [u64; 4],
-    /// Refused chunks by tier; those of all local tiers count at the nearest.
+    /// By tier; local tiers count at the nearest.
     refused: [u64; 4],
     gpu_evicted_bytes: u64,
     preemptions: u64,
@@ -27,7 +26,6 @@ struct Totals {
     index_hits: u64,
 }
 
-/// Counters and tiers at the end of the window.
 #[derive(Debug, Clone)]
 struct WindowEnd {
     totals: Totals,
@@ -35,7 +33,7 @@ struct WindowEnd {
     tiers: [Option<TierUse>; 4],
 }
 
-/// A tier over all replicas.
+/// Over all replicas.
 #[derive(Debug, Clone, Copy, Default)]
 struct TierUse {
     capacity_bytes: u64,
@@ -43,7 +41,7 @@ struct TierUse {
     chunks: u64,
 }
 
-/// Sums over the measured set: requests that were due in the window, from their first token on.
+/// Requests due in the window, from their first token on.
 #[derive(Debug, Clone, Copy, Default)]
 struct MeasuredTokens {
     prompt: u64,
@@ -99,7 +97,7 @@ impl CellCounters {
         self.start = Some(self.totals(cluster, &cluster.router_stats()));
     }
 
-    /// Ends the window, if it has not ended.
+    /// Ends the window once.
     pub(crate) fn close(&mut self, cluster: &Cluster) {
         if self.end.is_some() {
             return;
@@ -116,7 +114,7 @@ impl CellCounters {
         });
     }
 
-    /// A routing decision between at least two replicas, for a request of the measured set.
+    /// Measured set, with at least two replicas.
     pub(crate) fn decision(&mut self, placement: &Placement) {
         self.decisions[usize::from(placement.replica)] += 1;
         self.routed += f64::from(placement.routed_hit);
@@ -124,7 +122,6 @@ impl CellCounters {
         self.best += f64::from(placement.best_hit);
     }
 
-    /// At the first token of a request.
     pub(crate) fn started(
         &mut self,
         replica: u16,
@@ -138,7 +135,7 @@ impl CellCounters {
         let eligible = if let Some(unlimited) = &mut self.unlimited {
             unlimited.started(replica, request, gpu_hit)
         } else {
-            // Any mechanism: whole blocks, and at least one token is computed.
+            // A mechanism serves whole blocks, and at least one token is computed.
             let most = request.seen_tokens.0.min(prompt.saturating_sub(1));
             (most / block_tokens * block_tokens).saturating_sub(gpu_hit)
         };
@@ -194,7 +191,7 @@ impl CellCounters {
         totals
     }
 
-    /// The signals: hits of the measured set, counters of the window.
+    /// Hits of the measured set, counters of the window.
     pub(crate) fn signals(&mut self, cluster: &Cluster) -> Signals {
         self.close(cluster);
         let start = self.start.unwrap_or_default();
@@ -256,7 +253,7 @@ impl CellCounters {
     }
 }
 
-/// Hits of lookups that look from the first token on, and count what the GPU has too.
+/// Lookups from the first token on, which also count the GPU's tokens.
 fn add_lookups(signals: &mut Signals, cluster: &Cluster, now: &Totals, start: &Totals) {
     let mut mechanisms = cluster.replicas().filter_map(|replica| replica.engine().offload());
     if mechanisms.all(|offload| offload.config().traits().looks_behind_gpu()) {
@@ -290,7 +287,7 @@ fn add_tiers(signals: &mut Signals, end: &WindowEnd, start: &Totals) {
     }
 }
 
-/// `None`: there is no such tier.
+/// None without this tier.
 fn tier_use(cluster: &Cluster, tier: TierKind) -> Option<TierUse> {
     let local = cluster.replicas().filter_map(|replica| {
         let offload = replica.engine().offload()?;

@@ -4,7 +4,6 @@ use weir_cluster::{Finished, Placement};
 use weir_model::{Nanos, Outcome, RequestRow, Tokens};
 use weir_workload::Due;
 
-/// A request between its due time and its end.
 #[derive(Debug, Clone)]
 pub(crate) struct InFlightRequest {
     pub(crate) due: Due,

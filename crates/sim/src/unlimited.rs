@@ -1,18 +1,18 @@
-//! What an offload mechanism could serve if its tiers had no limits: the eligible reuse.
+//! Reuse that an offload mechanism without limits could serve.
 //!
-//! It is less than all repeated tokens: a request in flight has stored nothing yet, a replica's own
-//! tiers lack what another replica computed, and most mechanisms do not store generated tokens.
+//! Less than all repeated tokens: requests in flight have stored nothing, local tiers lack other
+//! replicas' chunks, and most mechanisms do not store generated tokens.
 
 use weir_engine::OffloadConfig;
 use weir_model::{Piece, Request};
 use weir_tier::EvictionPolicy;
 use weir_tier::chunk_cache::{ChunkCache, Fit};
 
-/// Chunks remembered per scope, 67 million tokens in chunks of 16: a bound of the memory.
+/// Memory bound per scope: 67 million tokens in chunks of 16.
 const REMEMBERED_CHUNKS: u32 = 1 << 22;
 
 pub(crate) struct UnlimitedTiers {
-    /// One per replica, or one for all where they share a store.
+    /// Per replica, or one for a shared store.
     scopes: Vec<ChunkCache>,
     chunk_tokens: u32,
     prompt_only: bool,
@@ -31,8 +31,8 @@ impl UnlimitedTiers {
         &mut self.scopes[usize::from(replica).min(last)]
     }
 
-    /// At the first token of a request: the tokens behind the GPU's own hit that could have been
-    /// served. Its prompt is served from now on.
+    /// At the first token: tokens after the GPU's hit that could be served. Later requests can hit
+    /// the prompt.
     pub(crate) fn started(&mut self, replica: u16, request: &Request, gpu_hit: u32) -> u32 {
         let chunk = self.chunk_tokens;
         let prompt = request.prompt.tokens().0;
@@ -44,7 +44,7 @@ impl UnlimitedTiers {
         if found == 0 { 0 } else { end.saturating_sub(gpu_hit) }
     }
 
-    /// At the end of a request: its answer is served from now on, if the mechanism stores answers.
+    /// Later requests can hit the answer, if the mechanism stores answers.
     pub(crate) fn ended(&mut self, replica: u16, request: &Request) {
         if self.prompt_only {
             return;

@@ -1,8 +1,7 @@
-//! The world: a demand and a cluster in virtual time.
+//! A demand and a cluster in virtual time.
 //!
-//! Loop: go to the next moment with an event and handle it. At one moment the cluster's events come
-//! first, then all due requests arrive together. The live server does the same: it steps events up
-//! to its clock, then submits the requests that have arrived.
+//! At one moment the cluster's events come first, then all due requests together. The live server
+//! also steps events up to its clock before it submits arrivals.
 
 use weir_cluster::{Cluster, TimingError};
 use weir_model::{Nanos, Signals};
@@ -11,7 +10,6 @@ use weir_workload::SessionSource;
 use crate::accounting::{Accounting, Recorder};
 use crate::config::WorldConfig;
 
-/// Why a cell could not be simulated.
 #[derive(Debug, thiserror::Error)]
 pub enum SimError<E> {
     #[error(transparent)]
@@ -27,22 +25,19 @@ pub enum SimError<E> {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
-    /// Time of the last event; with a duration, when no request of the measured set is in flight.
+    /// Of the last event. With a duration: when no request of the measured set is in flight.
     pub end: Nanos,
-    /// The signals of the window and the measured set.
     pub signals: Signals,
     pub issued: u64,
-    /// Requests of the measured set in flight at the end.
+    /// Of the measured set.
     pub unfinished: u64,
     pub passes: u64,
-    /// Integral of requests in flight over time, request-nanoseconds.
+    /// Requests in flight over time, in request-nanoseconds.
     pub flow_integral: u128,
-    /// Sum of the residence times of all requests, cut off at the end: equal to the integral, or
-    /// a request was lost.
+    /// Of all requests, cut off at the end. Equals the integral unless a request was lost.
     pub residence_sum: u128,
 }
 
-/// One cell.
 pub struct World<'a, S, R: Recorder> {
     config: WorldConfig,
     cluster: Cluster,
@@ -51,7 +46,6 @@ pub struct World<'a, S, R: Recorder> {
 }
 
 impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
-    /// A world at time zero.
     pub fn new(
         config: WorldConfig,
         source: &'a mut S,
@@ -62,8 +56,8 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
         Ok(Self { config, cluster, accounting, now: Nanos::ZERO })
     }
 
-    /// Runs to the end of the cell. `go_on` gets the virtual time and the requests issued, now and
-    /// then; when it returns false, the run stops and returns `None`.
+    /// `go_on` periodically gets the virtual time and the requests issued. If it returns false, the
+    /// run stops and returns `None`.
     pub fn run(
         mut self,
         mut go_on: impl FnMut(Nanos, u64) -> bool,
@@ -82,7 +76,7 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
                 }
             }
             if self.accounting.demand.is_served() {
-                // Only stores are in flight; a cell does not wait for them.
+                // A cell does not wait for stores.
                 break;
             }
             if !self.accounting.counters.is_open() && at >= self.config.warmup {
@@ -103,8 +97,8 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
         event.into_iter().chain(due).min()
     }
 
-    /// Handles the cluster's events of this moment, then submits what is due. Events that this
-    /// causes at the same moment are left for the next call.
+    /// The cluster's events of this moment, then due requests. Events that these cause at the same
+    /// moment are left for the next call.
     fn handle_moment(&mut self, at: Nanos) -> Result<(), SimError<R::Error>> {
         while self.cluster.next_at() == Some(at) && !self.accounting.demand.is_served() {
             self.cluster.step(&mut self.accounting);

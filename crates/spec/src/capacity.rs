@@ -4,13 +4,11 @@ use weir_model::{Accelerator, Bytes, ModelShape};
 
 use crate::error::SpecError;
 
-/// From here on vLLM treats a GPU as a large one (8192 tokens per pass, 1024 sequences). The
-/// limit is 70 GiB.
+/// From here on vLLM treats a GPU as a large one (8192 tokens per pass, 1024 sequences).
 const LARGE_MIB: u64 = 70 * 1024;
 const MIB: f64 = 1024.0 * 1024.0;
 const GIB: f64 = 1024.0 * MIB;
 
-/// True for accelerators that get vLLM's larger defaults.
 pub const fn is_large(accelerator: &Accelerator) -> bool {
     accelerator.memory_mib >= LARGE_MIB
 }
@@ -29,10 +27,9 @@ pub fn overhead(accelerator: &Accelerator, max_num_seqs: u32) -> Bytes {
     Bytes((gib * GIB) as u64)
 }
 
-/// Bytes that are left for KV blocks on each GPU of a replica:
-/// `gpu_memory_utilization * memory - weights / tp - overhead`.
+/// `gpu_memory_utilization * memory - weights / tp - overhead`, for each GPU of a replica.
 ///
-/// Fails when the weights leave nothing, or are not known; `model` names what does not fit.
+/// Fails when the weights leave nothing, or are not known. `model` is for the error.
 pub fn kv_bytes(
     model: &ModelShape,
     accelerator: &Accelerator,

@@ -1,19 +1,18 @@
-//! What an arm costs by the hour, and which parts of it have a price.
+//! The hourly cost of an arm, and which of its parts have a price.
 //!
-//! An arm with a larger tier can give more tokens and still cost more for each, so tiers are in its
-//! costs wherever they have a price. What has none is named, because a cost that leaves out
-//! the store makes the arm with the store look cheap.
+//! An arm with a larger tier can give more tokens and still cost more for each, so costs include
+//! tiers that have a price. Parts without one are named, because a cost without the store makes the
+//! arm with the store look cheap.
 
 use serde::Serialize;
 use weir_model::{Bytes, Product, TierKind};
 
 use crate::plan::{Arm, Deployment, Prices};
 
-/// Hours of a month: a twelfth of 365 days.
+/// A twelfth of 365 days.
 const MONTH_HOURS: f64 = 730.0;
 const GIB: f64 = (1_u64 << 30) as f64;
 
-/// Price of so many bytes of a kind of tier, or of a store by its product, for a month.
 pub(crate) fn month(
     prices: &Prices,
     kind: TierKind,
@@ -27,7 +26,7 @@ struct PricedTier {
     kind: TierKind,
     product: Option<Product>,
     capacity: Bytes,
-    /// How many of them there are: a replica has its own, and all share the store.
+    /// A replica has its own, and all share the store.
     count: u32,
 }
 
@@ -48,8 +47,7 @@ fn tiers(deployment: &Deployment, arm: &Arm) -> Vec<PricedTier> {
     own.chain(store).collect()
 }
 
-/// Price of an hour of an arm: its accelerators and those of its tiers that have a price. Nothing
-/// without a price of accelerators.
+/// Accelerators and priced tiers. None without a price of accelerators.
 pub fn hour_price(prices: &Prices, deployment: &Deployment, arm: &Arm) -> Option<f64> {
     let gpus = f64::from(deployment.hardware.count * deployment.replicas) * prices.gpu_hour?;
     let of_tier = |tier: PricedTier| {
@@ -59,17 +57,15 @@ pub fn hour_price(prices: &Prices, deployment: &Deployment, arm: &Arm) -> Option
     Some(gpus + tiers(deployment, arm).into_iter().filter_map(of_tier).sum::<f64>())
 }
 
-/// Which tiers of a deployment's arms are in their costs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct CostBasis {
-    /// Kinds with a price, nearest first.
+    /// Nearest first.
     pub priced: Vec<TierKind>,
-    /// Kinds without one, which no cost contains.
+    /// No cost contains them.
     pub unpriced: Vec<TierKind>,
 }
 
 impl CostBasis {
-    /// Of all arms of a deployment.
     pub fn of(prices: &Prices, deployment: &Deployment) -> Self {
         let all = deployment.arms.iter().flat_map(|arm| tiers(deployment, arm));
         let used: Vec<PricedTier> = all.collect();
@@ -78,7 +74,7 @@ impl CostBasis {
             let mut prices = of_kind.map(|tier| prices.gib_month(kind, tier.product).is_some());
             prices.any(|known| known == priced)
         };
-        // A kind of which only some have a price is not in all costs.
+        // A kind counts as unpriced if one of its tiers has no price.
         let kinds = TierKind::ALL.into_iter().filter(|kind| has(*kind, true) || has(*kind, false));
         let (unpriced, priced) = kinds.partition(|kind| has(*kind, false));
         Self { priced, unpriced }

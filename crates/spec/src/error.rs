@@ -1,10 +1,9 @@
-//! What can be wrong with an experiment: each error is one line that names the file, flag or key,
-//! what is wrong with it and what to write instead.
+//! Errors of an experiment: one line with the file, flag or key, the fault, and what to write
+//! instead.
 
 use std::path::PathBuf;
 use weir_model::{Attributed, ErrorCause};
 
-/// An experiment that cannot be planned.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
     #[error("cannot read {what} {}: {source}; check the path", path.display())]
@@ -16,10 +15,10 @@ pub enum SpecError {
         line: u64,
         /// From 1.
         column: u64,
-        /// What is wrong, with the accepted keys where a key is.
+        /// The fault, with the accepted keys where one is unknown.
         message: String,
     },
-    /// An experiment file whose text is sound and whose values cannot be planned.
+    /// The text is valid YAML, but its values cannot be planned.
     #[error("{}: {source}", path.display())]
     InFile { path: PathBuf, source: Box<SpecError> },
     #[error("{path} has changed since the run was planned; restore it, or start a new run")]
@@ -36,7 +35,6 @@ pub enum SpecError {
         nearest: String,
         list: &'static str,
     },
-    /// A Hugging Face `config.json` that does not describe a model Weir can size.
     #[error("{}: {problem}", path.display())]
     ModelConfig { path: PathBuf, problem: String },
     #[error(
@@ -48,21 +46,22 @@ pub enum SpecError {
         model: String,
         ranks: u32,
         accelerator: String,
-        /// GiB that vLLM may use on each.
+        /// Usable by vLLM on each accelerator, GiB.
         usable: f64,
-        /// GiB of weights on each.
+        /// On each accelerator, GiB.
         weights: f64,
-        /// GiB of everything else on each.
+        /// Everything else on each accelerator, GiB.
         overhead: f64,
     },
-    /// A pool that cannot hold one longest sequence, with which vLLM does not start.
+    /// The pool cannot hold one longest sequence, so vLLM does not start.
     #[error(
         "engine.max_model_len: the GPUs hold {holds} KV tokens{}, fewer than one sequence of \
          {max_model_len}; set engine.max_model_len to at most {holds}, or use more memory",
         without_manager(arm.as_deref())
     )]
     PoolTooSmall {
-        /// The arm whose connector switches vLLM's hybrid KV cache manager off, where that is why.
+        /// The arm whose connector switches vLLM's hybrid KV cache manager off, where that is the
+        /// cause.
         arm: Option<String>,
         holds: u64,
         max_model_len: u32,
@@ -72,13 +71,7 @@ pub enum SpecError {
         "arms.{arm}: vLLM {vllm} switches its hybrid KV cache manager off for this connector, and \
          does not start {model} without it; {remedy}"
     )]
-    NeedsHybridManager {
-        arm: String,
-        model: String,
-        /// The version of vLLM.
-        vllm: String,
-        remedy: &'static str,
-    },
+    NeedsHybridManager { arm: String, model: String, vllm: String, remedy: &'static str },
     #[error(
         "models: the weights of {model} are not known: {why}; write `models: [{{config: FILE, \
          weight_bytes: 16GB}}]`"
@@ -97,7 +90,6 @@ impl Attributed for SpecError {
 }
 
 impl SpecError {
-    /// A value that cannot be used, at a key.
     pub(crate) fn value(
         key: impl Into<String>,
         problem: impl Into<String>,
@@ -106,7 +98,7 @@ impl SpecError {
         Self::Value { key: key.into(), problem: problem.into(), remedy: remedy.into() }
     }
 
-    /// A name that is in no catalogue, with the nearest one that is.
+    /// With the nearest name of the catalogue.
     pub(crate) fn unknown<'a>(
         key: impl Into<String>,
         what: &'static str,
@@ -119,32 +111,31 @@ impl SpecError {
     }
 }
 
-/// ` (did you mean ...?)` with the nearest of the known names, or nothing.
+/// ` (did you mean ...?)`, or an empty text.
 pub(crate) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     nearest(name, known).map_or_else(String::new, |known| format!(" (did you mean `{known}`?)"))
 }
 
-/// The known name with the smallest edit distance, if it is near enough to be a slip.
+/// By edit distance, if it is near enough for a slip.
 fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = name.to_lowercase();
     known
         .into_iter()
         .map(|candidate| {
             let full = edit_distance(&lower, &candidate.to_lowercase());
-            // `qwen3-8b` is meant as `Qwen/Qwen3-8B`.
+            // `qwen3-8b` stands for `Qwen/Qwen3-8B`.
             let bare = candidate.rsplit('/').next().unwrap_or(candidate).to_lowercase();
             (full.min(edit_distance(&lower, &bare)), candidate)
         })
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, _)| {
             let length = name.chars().count();
-            // A word of which no letter is left is another word.
+            // Without a common letter it is another word.
             *distance < length && *distance <= (length / 3).max(2)
         })
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein distance in characters.
 fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -1,5 +1,5 @@
-//! An experiment ready to be planned: the file, the flags laid over it, and where each value
-//! came from.
+//! An experiment ready to be planned: the file, the flags applied to it, and the origin of each
+//! value.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,34 +13,32 @@ use crate::plan::Origin;
 use crate::set;
 use crate::withheld;
 
-/// What was written, with the folder that relative paths start from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Experiment {
-    /// The file as it was written; empty where no file holds it.
+    /// As written; empty without a file.
     pub text: String,
-    /// The file with all `--set` flags applied.
+    /// With all `--set` flags applied.
     pub spec: Spec,
-    /// Folder of the file: model files and traces are relative to it.
+    /// Model files and traces are relative to it.
     pub base: PathBuf,
-    /// Origin of each value that was written, by path; lists are one value.
+    /// By path, of written values; lists are one value.
     pub origins: BTreeMap<String, Origin>,
-    /// What the endpoint says of its engines, which goes before what the file says of them.
+    /// From the endpoint; they override the file.
     pub limits: EndpointLimits,
 }
 
-/// Limits of the engines behind an endpoint, as far as it says them: the least over all its URLs.
+/// Limits of the engines behind an endpoint, as reported: the least over all its URLs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EndpointLimits {
-    /// Longest sequence, tokens (`max_model_len` of `/v1/models`).
+    /// Tokens (`max_model_len` of `/v1/models`).
     pub max_model_len: Option<u32>,
-    /// Tokens that the KV pool of one engine holds (`vllm:cache_config_info`).
+    /// KV pool of one engine (`vllm:cache_config_info`).
     pub kv_tokens: Option<u64>,
     /// Tokens per KV block (`vllm:cache_config_info`).
     pub block_size: Option<u32>,
 }
 
 impl EndpointLimits {
-    /// The smaller limits of two places that are asked the same.
     #[must_use]
     pub fn least(self, other: Self) -> Self {
         fn least<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
@@ -53,8 +51,8 @@ impl EndpointLimits {
         }
     }
 
-    /// The engine's settings with the limits laid over them. `context` is the longest sequence of
-    /// the model, beyond which nothing is planned.
+    /// The engine's settings under these limits. `context` is the model's longest sequence, an
+    /// upper bound.
     pub(crate) fn over(&self, section: &EngineSection, context: u32) -> EngineSection {
         if *self == Self::default() {
             return section.clone();
@@ -69,7 +67,6 @@ impl EndpointLimits {
         }
     }
 
-    /// The keys of `engine` that they set.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &'static str> {
         let all = [
             ("engine.max_model_len", self.max_model_len.is_some()),
@@ -81,7 +78,7 @@ impl EndpointLimits {
 }
 
 impl Experiment {
-    /// Reads a file and lays `--set` flags (`path=value`) over it, in their order.
+    /// Applies `--set` flags (`path=value`) in their order.
     pub fn read(path: &Path, sets: &[String]) -> Result<Self, SpecError> {
         let text = std::fs::read_to_string(path).map_err(|source| SpecError::Read {
             what: "experiment file",
@@ -92,9 +89,8 @@ impl Experiment {
         Self::parse(&text, &path.display().to_string(), &base, sets)
     }
 
-    /// The same from a text; `file` stands in the errors.
     pub fn parse(text: &str, file: &str, base: &Path, sets: &[String]) -> Result<Self, SpecError> {
-        // Typed first: this is where errors have a line and a column.
+        // Typed first, because these errors have a line and a column.
         let spec = Spec::parse(text, file)?;
         let written: Value = document::read_yaml(text, file)?;
         let mut origins = BTreeMap::new();
@@ -109,7 +105,7 @@ impl Experiment {
         Ok(read)
     }
 
-    /// One that no file holds; its relative paths start from the working directory.
+    /// Without a file; relative paths start from the working directory.
     pub fn of(spec: Spec) -> Self {
         Self {
             text: String::new(),
@@ -120,7 +116,6 @@ impl Experiment {
         }
     }
 
-    /// Lays `--set` flags over it.
     pub fn set(&mut self, flags: &[String]) -> Result<(), SpecError> {
         for flag in flags {
             let (changed, path) = set::apply(&self.spec, flag)?;

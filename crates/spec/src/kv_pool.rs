@@ -20,62 +20,59 @@ use weir_model::quantity::Version;
 
 /// Tokens that vLLM's attention kernels take at once.
 const KERNEL_BLOCK: u32 = 16;
-/// The same where latents lie beside states.
+/// Where latents are beside states.
 const LATENT_KERNEL_BLOCK: u32 = 128;
-/// Block of DeepSeek-V4's caches.
+/// Of DeepSeek-V4's caches.
 const PACKED_BLOCK: u32 = 256;
 
-/// Which rule of vLLM made the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PoolRule {
-    /// All layers keep every token: one group.
+    /// All layers keep every token.
     OneGroup,
-    /// Groups of so many layers, with so many layers of padding in all.
+    /// Groups of equally many layers.
     Groups {
         /// Block tables of a sequence.
         groups: u32,
         layers: u32,
-        /// Layers that hold nothing.
+        /// Layers that hold nothing, over all groups.
         padding: u32,
     },
     /// Pages of different sizes side by side.
     Packed,
 }
 
-/// The layers of one block table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct KvGroup {
     kind: KvKind,
     block: u64,
-    /// Block tables of this kind.
     tables: u64,
 }
 
-/// A pool, per byte of memory on one rank.
+/// Of one rank.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KvPool {
     pub rule: PoolRule,
-    /// Tokens of a block of layers that keep every token; prefix hits come in such blocks.
+    /// Of layers that keep every token. Prefix hits come in such blocks.
     pub block_size: u32,
     pub bytes_per_block: u64,
     groups: Vec<KvGroup>,
-    /// Of packed pages: bytes per token and of a sequence's windows at full length.
+    /// Only of packed pages.
     layers: Vec<KvLayers>,
     bytes_per_element: u32,
     ranks: u32,
 }
 
-/// Layers whose blocks are alike, on one rank.
+/// Layers with equal blocks, on one rank.
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
     kind: KvKind,
     count: u32,
-    /// Bytes per token; of a state, its bytes.
+    /// Bytes per token; for a state, its bytes.
     entry: u64,
 }
 
 impl KvPool {
-    /// The pool of a model on so many ranks, from vLLM's `block_size`.
+    /// `block_size` is vLLM's.
     pub fn of(model: &ModelShape, ranks: u32, block_size: u32, version: Version) -> Self {
         let layers = in_version(model.kv_layers(), version);
         let element = model.kv_bytes_per_element;
@@ -107,7 +104,6 @@ impl KvPool {
         pool
     }
 
-    /// Splits layers of several kinds into groups over pages of one size.
     fn group(&mut self, buckets: &[Bucket]) {
         self.block_size = block_with_states(buckets, self.block_size);
         let block = u64::from(self.block_size);
@@ -119,20 +115,20 @@ impl KvPool {
             let tables = of.count.div_ceil(layers);
             groups += tables;
             padding += tables * layers - of.count;
-            // Smaller pages hold more tokens, where it comes out even; else they are padded.
+            // Smaller pages hold more tokens where that comes out even; else they are padded.
             let more =
                 if largest.is_multiple_of(page(of).max(1)) { largest / page(of).max(1) } else { 1 };
             let tokens = if of.kind == KvKind::State { block } else { block * more };
             self.groups.push(KvGroup { kind: of.kind, block: tokens, tables: u64::from(tables) });
         }
-        // What a prefix hit needs from the layers that keep every token.
+        // A prefix hit needs these blocks of the layers that keep every token.
         let full = self.groups.iter().filter(|group| group.kind.growth().is_some());
         self.block_size = full.map(|group| group.block as u32).max().unwrap_or(self.block_size);
         self.bytes_per_block = largest * u64::from(layers);
         self.rule = PoolRule::Groups { groups, layers, padding };
     }
 
-    /// Tokens that `bytes` on each rank hold in sequences of `context` tokens that share nothing.
+    /// In sequences of `context` tokens that share nothing.
     pub fn tokens(&self, bytes: u64, context: u64) -> u64 {
         let context = context.max(1);
         if self.rule == PoolRule::Packed {
@@ -151,13 +147,12 @@ impl KvPool {
         (u128::from(blocks) * u128::from(context) / u128::from(held)) as u64
     }
 
-    /// Blocks that one sequence holds once it has `context` tokens.
     fn blocks_per_sequence(&self, context: u64) -> u64 {
         let blocks = |group: &KvGroup| {
             let all = context.div_ceil(group.block);
             match (group.kind, group.kind.limit()) {
                 (KvKind::State, _) => 2,
-                // A window need not begin where a block does.
+                // A window need not begin at a block's start.
                 (KvKind::SlidingWindow { tokens }, _) => {
                     all.min(u64::from(tokens.saturating_sub(1)).div_ceil(group.block) + 1)
                 }
@@ -181,7 +176,7 @@ const fn is_packed(kind: KvKind) -> bool {
     }
 }
 
-/// Before 0.14 layers that attend within chunks kept every token.
+/// Before 0.14, layers with chunked attention kept every token.
 fn in_version(mut layers: Vec<KvLayers>, version: Version) -> Vec<KvLayers> {
     if !version.at_least(14) {
         for of in &mut layers {
@@ -193,7 +188,7 @@ fn in_version(mut layers: Vec<KvLayers>, version: Version) -> Vec<KvLayers> {
     layers
 }
 
-/// The kind for which one block table suffices: all layers keep every token, or the same window.
+/// None unless all layers keep every token, or the same window.
 fn one_kind(buckets: &[Bucket]) -> Option<KvKind> {
     if buckets.iter().all(|of| of.kind.growth() == Some(1)) {
         return Some(KvKind::Full);

@@ -1,7 +1,7 @@
 //! The experiment file (what was written) -> the plan (what will run).
 //!
 //! Owns the file's format, the catalogues of models, hardware and arms, capacity arithmetic, the
-//! decision table of the verdicts and the predictions made with it.
+//! decision table of verdicts and the predictions made with it.
 
 pub mod capacity;
 pub mod catalogue;

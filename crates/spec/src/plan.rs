@@ -1,6 +1,6 @@
-//! The plan: the experiment file with every default filled in. All that later stages see.
+//! The plan: the experiment file with every default filled in, the only input of later stages.
 //!
-//! It is written to the run folder as `plan.json`; its hash guards `--resume`.
+//! The run folder has it as `plan.json`; its hash guards `--resume`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use weir_workload::{Arrivals, Source, SourceOptions, WorkloadConfig, WorkloadErr
 use crate::catalogue::accelerators;
 use crate::catalogue::links::{self, LinkProfile};
 
-/// Version of the plan's own format; a reader refuses another.
+/// A reader refuses any other version.
 pub const PLAN_FORMAT: u32 = 1;
 
 pub use weir_workload::ClientOptions;
@@ -28,14 +28,11 @@ pub use crate::document::target::{
     EmulatedTarget, EndpointTarget, HeaderValue, LiveTarget, Movement, Target,
 };
 
-/// Where a value of the plan came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
     Default,
-    /// A catalogue entry, by name.
     Catalogue(String),
-    /// Written in the experiment file.
     File,
     /// A per-model override in the file.
     Override(String),
@@ -43,15 +40,13 @@ pub enum Origin {
     Endpoint,
 }
 
-/// Objectives that goodput is counted against; an absent one does not bind.
+/// For goodput; an absent objective does not bind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Slo {
-    /// Longest time to first token.
     pub ttft: Option<Nanos>,
-    /// Longest time per output token after the first.
+    /// Per output token after the first.
     pub tpot: Option<Nanos>,
-    /// Longest time of the whole request.
     pub e2e: Option<Nanos>,
 }
 
@@ -61,29 +56,25 @@ impl Slo {
     }
 }
 
-/// What things cost; an absent price leaves the cost columns empty.
+/// Without a price the cost columns stay empty.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prices {
     pub gpu_hour: Option<f64>,
-    /// One GiB of host memory for a month.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_gib_month: Option<f64>,
-    /// One GiB of disk for a month.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_gib_month: Option<f64>,
-    /// One GiB of a remote store for a month.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_gib_month: Option<f64>,
-    /// The same of a Kvrocks, whose bytes are on disks; nothing where it is that of all stores.
+    /// Kvrocks keeps its bytes on disks. None where the price of all stores applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kvrocks_gib_month: Option<f64>,
     pub currency: String,
 }
 
 impl Prices {
-    /// Price of one GiB of a kind of tier, or of a store by its product, for a month; the GPU's
-    /// memory has none of its own.
+    /// For a month. The GPU's memory has no price of its own.
     pub fn gib_month(&self, kind: TierKind, product: Option<Product>) -> Option<f64> {
         match kind {
             TierKind::Gpu => None,
@@ -103,68 +94,60 @@ impl Prices {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hardware {
-    /// Name as written: `2x-l40s`.
+    /// As written: `2x-l40s`.
     pub name: String,
     pub count: u32,
     pub accelerator: Accelerator,
 }
 
 impl Hardware {
-    /// True for a processor that runs vLLM without a GPU.
+    /// True for a CPU that runs vLLM without a GPU.
     pub fn is_processor(&self) -> bool {
         self.accelerator.name == accelerators::CPU
     }
 }
 
-/// How an arm takes part in comparisons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ArmRole {
-    /// The baseline all others are compared with.
+    /// The baseline that all others are compared with.
     Control,
     /// The baseline again: the noise floor.
     ControlAgain,
     /// Routing by chance: the baseline of routing arms.
     RoutingControl,
-    /// A mechanism under test.
     Treatment,
-    /// Whatever an endpoint has: nothing is claimed of it.
+    /// An endpoint as it is: nothing is claimed.
     AsDeployed,
 }
 
-/// One arm for one deployment, resolved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Arm {
     /// Unique in the experiment; the preset's name unless the file gives another.
     pub name: String,
     pub preset: String,
-    /// Its part in comparisons.
     pub role: ArmRole,
-    /// One line for reports.
     pub description: String,
     pub offload: Option<OffloadConfig>,
-    /// Where its remote store listens, for live targets; nothing: it is brought up.
+    /// For live targets. None where Weir starts the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_access: Option<StoreAccess>,
-    /// The product that the figures of its store were measured on; nothing where they are those of
-    /// the catalogue.
+    /// The product that the store's figures were measured on. None for figures of the catalogue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_measured_on: Option<String>,
-    /// How its processes are started where they really run.
+    /// Where the target starts real processes.
     #[serde(default, skip_serializing_if = "Processes::is_default")]
     pub processes: Processes,
-    /// Its engine, where the connector makes vLLM's pool another one than that of other arms.
+    /// None unless the connector changes vLLM's pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineConfig>,
-    /// Routing over the replicas.
     pub routing: RouterConfig,
-    /// True when the arm's claim is its routing.
     pub routing_is_claim: bool,
 }
 
 impl Arm {
-    /// The catalogue's profile of its store, where that is assumed and nothing else was named.
+    /// The catalogue's profile of its store, where that is an assumption.
     pub fn assumed_store(&self) -> Option<&'static LinkProfile> {
         let store = self.offload.as_ref()?.store.as_ref()?;
         let profile = links::find(&links::STORES, store.product.name())?;
@@ -172,14 +155,14 @@ impl Arm {
         (is_assumed && store.link == profile.link()).then_some(profile)
     }
 
-    /// Its store's product and the one that its figures were measured on, where they differ.
+    /// The store's product and the product that its figures were measured on, where they differ.
     pub fn foreign_figures(&self) -> Option<(&str, &str)> {
         let product = self.offload.as_ref()?.store.as_ref()?.product.name();
         Some(product).zip(self.store_measured_on.as_deref()).filter(|(of, on)| of != on)
     }
 
-    /// True where it is known that nothing lies behind the GPU. Of a deployment of which nothing is
-    /// claimed, it is not known.
+    /// True where it is known that nothing is behind the GPU, which an arm as deployed does not
+    /// show.
     pub fn is_gpu_only(&self) -> bool {
         self.offload.is_none() && self.role != ArmRole::AsDeployed
     }
@@ -189,39 +172,36 @@ impl Arm {
     }
 }
 
-/// Ranks of a replica whose LMCache keeps blocks. Each takes the sizes that LMCache is given for
-/// itself; of latent attention, which all ranks hold alike, only the first one stores
-/// (`save_only_first_rank`).
+/// Ranks of a replica whose LMCache keeps blocks; each takes the configured sizes. With latent
+/// attention all ranks hold the same, and only the first one stores (`save_only_first_rank`).
 pub fn lmcache_ranks(model: &ModelShape, tensor_parallel: u32) -> u32 {
     if model.kv_is_replicated() { 1 } else { tensor_parallel }
 }
 
-/// What an arm's processes get beside what its preset says.
+/// Settings beyond the preset's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Processes {
-    /// Which part of LMCache serves it; nothing: what the installed version is meant for.
+    /// None: the mode that the installed version is meant for.
     pub lmcache_mode: Option<LmcacheMode>,
-    /// Arguments of `vllm serve`. One that Weir writes as well takes the place of Weir's.
+    /// Of `vllm serve`. They override those that Weir writes.
     pub vllm_args: Vec<String>,
-    /// Environment variables of vLLM and LMCache.
+    /// Of vLLM and LMCache.
     pub env: BTreeMap<String, String>,
 }
 
 impl Processes {
-    /// True where nothing was written.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// How a remote store is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreAccess {
     /// `redis://host:6379`, without a password.
     pub address: String,
-    /// File with the password. Its content is never recorded.
+    /// Its content is never recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_file: Option<String>,
     /// Whether keys that the run did not write may be removed.
@@ -232,7 +212,7 @@ pub struct StoreAccess {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LevelLoad {
-    /// Closed loop: this many users, each with one session at a time.
+    /// Closed loop: users, each with one session at a time.
     Users(u32),
     /// Open loop: sessions per second with constant gaps.
     Constant(f64),
@@ -245,15 +225,13 @@ pub enum LevelLoad {
         /// Coefficient of variation of the gaps (1 is Poisson).
         cv: f64,
     },
-    /// The trace's own times.
     Trace {
-        /// They are divided by it: 2 is twice as fast.
+        /// Times are divided by it: 2 is twice as fast.
         speed: f64,
     },
 }
 
 impl LevelLoad {
-    /// The arrival process of an open loop with a rate.
     pub const fn arrivals(&self) -> Option<Arrivals> {
         match *self {
             Self::Constant(rate) => Some(Arrivals::Constant { rate }),
@@ -270,90 +248,81 @@ pub struct Level {
     /// `c50`, `r10`, `trace`.
     pub name: String,
     pub load: LevelLoad,
-    /// The workload at this level: counts per user are multiplied out, and a trace's path is
-    /// absolute.
+    /// With counts per user resolved for this level, and an absolute trace path.
     pub workload: WorkloadConfig,
-    /// Load is offered and measured until here; nothing for a trace without limit.
+    /// End of load and measurement. None for a trace without limit.
     pub duration: Option<Nanos>,
-    /// The measured window starts here.
     pub warmup: Nanos,
-    /// Users start evenly over this time.
     #[serde(default)]
     pub ramp: Nanos,
-    /// Most requests to issue.
     pub max_requests: Option<u64>,
 }
 
 impl Level {
-    /// The measured window: from the warm-up to the duration, or to the last end of a request (that
-    /// moment included) where the level has no duration or its requests ran out before it.
+    /// From the warm-up to the duration, or through the last end of a request where the level has
+    /// no duration or its requests ran out earlier.
     pub fn window(&self, last_end: Nanos) -> Window {
         let last = Nanos(last_end.0.saturating_add(1));
         let end = self.duration.map_or(last, |duration| {
-            // Idle time after the last request of a level that asks so many is not measured.
+            // Idle time after the last request of a limited level is not measured.
             if self.max_requests.is_some() { duration.min(last) } else { duration }
         });
         Window { start: self.warmup, end }
     }
 }
 
-/// Where the size of the KV pool comes from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PoolSize {
-    /// The experiment gives it (`engine.kv_tokens`): engines are told.
+    /// From the experiment (`engine.kv_tokens`); engines get it.
     #[default]
     Given,
-    /// It is computed from this share of the accelerators' memory; engines compute their own.
+    /// Computed from this share of the accelerators' memory; engines compute their own.
     Share(f64),
 }
 
-/// One model on one kind of hardware: what is stood up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deployment {
     pub model: ModelShape,
     pub hardware: Hardware,
-    /// Label in paths and tables: the hardware's name, with `-tpN` where TP is swept.
+    /// For paths and tables: the hardware's name, with `-tpN` where TP is swept.
     pub label: String,
     pub tensor_parallel: u32,
     pub replicas: u32,
-    /// vLLM's version, which decides defaults.
     pub vllm: String,
     pub engine: EngineConfig,
-    /// Where the pool's size comes from, for engines that size their own.
     #[serde(default)]
     pub pool: PoolSize,
-    /// vLLM's `--block-size`: the engine's blocks are longer where a page must hold a state, or
-    /// layers are of different widths.
+    /// vLLM's `--block-size`. The engine's blocks are longer where a page must hold a state, or
+    /// layers have different widths.
     pub vllm_block_size: u32,
     pub timing: TimingConfig,
-    /// Arms, in the file's order.
+    /// In the file's order.
     pub arms: Vec<Arm>,
-    /// Levels, in the file's order.
+    /// In the file's order.
     pub levels: Vec<Level>,
 }
 
 weir_model::words! {
-    /// What becomes of what is asked again, by a replay against caches of the planned sizes.
+    /// What happens to reuse, by a replay against caches of the planned sizes.
     pub enum Regime {
-        /// Under 1 % of the prompt tokens were asked before and are gone from the GPU's pool.
+        /// Under 1 % of the prompt tokens are reuse that the GPU's pool lost.
         FitsGpu = "fits-gpu",
-        /// More are gone, and the largest tier is as large as the working set.
+        /// More is lost, and the largest tier is as large as the working set.
         FitsTier = "fits-tier",
-        /// More are gone, and no tier is as large as the working set.
+        /// More is lost, and no tier is as large as the working set.
         Overflows = "overflows",
-        /// Under 1 %, but only because the level ends before more of it is asked again.
+        /// Under 1 %, but only because the level ends before more is requested again.
         EndsBeforeReuse = "ends-before-reuse",
-        /// More are gone, and nobody knows what tiers there are: an endpoint as it is deployed.
+        /// More is lost, and the tiers are unknown: an endpoint as deployed.
         ExceedsGpu = "exceeds-gpu",
-        /// The size of the GPU's pool is not known.
+        /// The size of the GPU's pool is unknown.
         Unknown = "unknown",
     }
 }
 
 impl Regime {
-    /// What the word means, for where it is printed.
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::FitsGpu => {
@@ -370,20 +339,19 @@ impl Regime {
     }
 }
 
-/// What the plan predicts for a cell, from capacities alone.
+/// From capacities alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prediction {
-    /// KV bytes that were asked and will be asked again, at the moment at which they are most, per
-    /// replica; nothing where a token's bytes are not known.
+    /// Largest KV bytes at one moment that were requested and will be again, per replica. None
+    /// where a token's bytes are unknown.
     pub working_set: Option<Bytes>,
     pub regime: Regime,
-    /// Tokens of the longest sequence that a request offers to the offload mechanism; nothing
-    /// where there is none, or nobody knows.
+    /// In tokens, of what requests offer to the offload mechanism. None without one, or where
+    /// unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longest_offer: Option<u64>,
-    /// Leading tokens that a request had in common with an earlier one, of the request with most;
-    /// nothing where nobody knows.
+    /// Most leading tokens that a request had in common with an earlier one. None where unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longest_reuse: Option<u64>,
     pub verdict: Verdict,
@@ -391,7 +359,7 @@ pub struct Prediction {
     pub remedy: Option<Remedy>,
 }
 
-/// One cell: indices into the plan, and its folder.
+/// Indices into the plan, and a folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cell {
@@ -405,8 +373,7 @@ pub struct Cell {
     pub level: usize,
     /// From 0.
     pub repeat: u32,
-    /// Seed of the workload: equal for all arms of a level and repeat, so that they are asked
-    /// the same.
+    /// Equal for all arms of a level and repeat, so that their requests are the same.
     pub seed: u64,
     pub prediction: Prediction,
 }
@@ -416,7 +383,6 @@ impl Deployment {
         arm.engine.as_ref().unwrap_or(&self.engine)
     }
 
-    /// Opens the workload of a level: predictions and all targets ask the same.
     pub fn open_source(&self, level: &Level, seed: u64) -> Result<Source, WorkloadError> {
         let options = SourceOptions {
             seed,
@@ -425,14 +391,12 @@ impl Deployment {
                 LevelLoad::Trace { speed } => speed,
                 _ => 1.0,
             },
-            // The plan's trace paths are absolute.
             trace_folder: PathBuf::new(),
         };
         open(&level.workload, &options)
     }
 }
 
-/// Everything that will run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
@@ -440,36 +404,34 @@ pub struct Plan {
     pub name: String,
     pub target: Target,
     pub seed: u64,
-    /// Repeats per cell, with workload seeds of their own.
+    /// Per cell. Each has its own workload seed.
     pub repeats: u32,
     /// Share of the eligible reuse that counts as `effective`.
     pub effective_share: f64,
     pub slo: Slo,
     pub prices: Prices,
-    /// How live targets are asked.
     #[serde(default)]
     pub client: ClientOptions,
-    /// Tells this run's prompts apart from those of other runs with the same seed; nothing where
-    /// they are the same. All arms of a run are asked the same. No part of the plan's hash.
+    /// Distinguishes this run's prompts from those of runs with the same seed. None where they are
+    /// the same. Equal for all arms, and not part of the plan's hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub salt: Option<u64>,
     /// Files that the results depend on (traces, link profiles, the tokenizer), by absolute path,
-    /// with the xxh3-128 of their content: a resumed run must be asked the same, of the same tiers.
+    /// with the xxh3-128 of their content: a resumed run must have the same.
     pub inputs: BTreeMap<String, String>,
-    /// How the traces are read, and why so.
     #[serde(default)]
     pub traces: Vec<TraceReading>,
     pub deployments: Vec<Deployment>,
     pub cells: Vec<Cell>,
-    /// Things the user should know before running (uncalibrated hardware, a tier smaller than
-    /// the GPU pool, ...), each one sentence.
+    /// For the user before the run (uncalibrated hardware, a tier smaller than the GPU pool, ...),
+    /// one sentence each.
     pub warnings: Vec<String>,
-    /// Origin of each value that the file can set, by path.
+    /// Of each value that the file can set, by path.
     pub origins: BTreeMap<String, Origin>,
 }
 
 impl Plan {
-    /// Gives the prompts of a live run a salt of its own, unless it asks the same as others.
+    /// Gives the prompts of a live run their own salt, unless it uses the same prompts as others.
     pub fn salt_prompts(&mut self, nonce: u64) {
         if self.target.live().is_some() && !self.client.same_prompts {
             self.salt = Some(nonce);

@@ -1,9 +1,9 @@
-//! What the plan predicts for each cell: a replay of the workload against caches without time.
+//! Predictions of cells: a replay of the workload against caches without time.
 //!
-//! The replay asks the level's own sessions of whole-piece LRU caches as large as the GPU pool and
-//! the tiers, counts what they hit, store and evict, and hands these counts as signals to the same
-//! decision table that judges the run. Durations enter once: as an estimate of how many requests
-//! the level's time is enough for, since a store that is never asked again is worth nothing.
+//! The replay sends the level's sessions to whole-piece LRU caches of the sizes of GPU pool and
+//! tiers. Its counts of hits, stores and evictions are signals for the decision table that also
+//! judges the run. Durations only estimate how many requests fit into the level's time, since a
+//! store that is never read is worth nothing.
 
 mod cache;
 mod replay;
@@ -18,7 +18,7 @@ use crate::error::SpecError;
 use crate::plan::{Arm, Deployment, Level, Prediction, Regime};
 use crate::verdict::{self, Decision, Facts, NEGLIGIBLE_SHARE};
 
-/// Predictions of all arms at one level, in the arms' order. The seed is the first repeat's.
+/// In the arms' order. The seed is the first repeat's.
 pub(crate) fn of_level(
     deployment: &Deployment,
     level: &Level,
@@ -46,7 +46,7 @@ pub(crate) fn of_level(
         } else if level.duration.is_none() {
             Regime::FitsGpu
         } else {
-            // What the GPU loses depends on the placement, and not on what lies behind it.
+            // What the GPU loses depends on placement, not on the tiers behind it.
             let same = returns
                 .iter()
                 .find(|(other, _)| other.engine == arm.engine && same_placement(other));
@@ -69,7 +69,6 @@ pub(crate) fn of_level(
     Ok(predictions)
 }
 
-/// The regime of an arm whose GPU loses what is asked again.
 fn of_tiers(deployment: &Deployment, arm: &Arm, counts: &Counts) -> Regime {
     if largest_tier(arm) >= Some(working_set(deployment, arm, counts)) {
         Regime::FitsTier
@@ -78,7 +77,7 @@ fn of_tiers(deployment: &Deployment, arm: &Arm, counts: &Counts) -> Regime {
     }
 }
 
-/// In the bytes of whatever has to hold it.
+/// In bytes of the arm that has to hold it.
 fn working_set(deployment: &Deployment, arm: &Arm, counts: &Counts) -> Bytes {
     let tokens = counts.working_set_tokens;
     match &arm.offload {
@@ -87,14 +86,13 @@ fn working_set(deployment: &Deployment, arm: &Arm, counts: &Counts) -> Bytes {
     }
 }
 
-/// The load of a level without its end, which tells whether hardly anything is lost by the GPU and
-/// asked again only because the level ends before.
+/// The level's load without its end. It shows whether reuse is small only because the level ends
+/// earlier.
 fn without_end(deployment: &Deployment, level: &Level, seed: u64) -> Result<Stream, SpecError> {
     let endless = Level { duration: None, max_requests: None, ..level.clone() };
     Stream::read(deployment, &endless, seed)
 }
 
-/// Whether hardly anything that is asked again is gone from the GPU's pool when a stream has ended.
 fn fits_at_last(deployment: &Deployment, arm: &Arm, stream: &Stream, timing: &mut Timing) -> bool {
     fits_gpu(&replay::run(stream, &Caches::of(deployment, arm), deployment, timing))
 }
@@ -135,12 +133,12 @@ fn judge(
     }
 }
 
-/// Hardly anything that is asked again is gone from the GPU's pool.
+/// Hardly any reuse is lost from the GPU's pool.
 fn fits_gpu(counts: &Counts) -> bool {
     (counts.eligible() as f64) < NEGLIGIBLE_SHARE * counts.prompt as f64
 }
 
-/// The regime of an endpoint of which the size of its GPU's pool is known at most.
+/// For an endpoint of which at most the pool's size is known.
 pub(crate) fn regime_as_deployed(
     deployment: &Deployment,
     level: &Level,
@@ -149,7 +147,7 @@ pub(crate) fn regime_as_deployed(
     if deployment.engine.blocks == 0 {
         return Ok(Regime::Unknown);
     }
-    // Nobody knows how long its passes take: the replay runs to its own end.
+    // The duration of its passes is unknown: the replay runs to its own end.
     let stream = Stream { seconds: None, ..Stream::read(deployment, level, seed)? };
     let fits = fits_at_last(deployment, &deployment.arms[0], &stream, &mut timing(deployment)?);
     Ok(if fits { Regime::FitsGpu } else { Regime::ExceedsGpu })
@@ -199,7 +197,7 @@ fn predicted_signals(deployment: &Deployment, arm: &Arm, counts: &Counts) -> Sig
         add(SignalKind::RoutedHitTokens, tokens(counts.routed_hits));
         add(SignalKind::UniformHitTokens, counts.uniform_hits);
         add(SignalKind::BestHitTokens, tokens(counts.best_hits));
-        // Engines that store blocks say so, and every decision asks.
+        // Engines that store blocks report it, and every decision queries the index.
         add(SignalKind::IndexEvents, tokens(counts.requests));
         add(SignalKind::IndexLookups, tokens(counts.requests));
         add(SignalKind::IndexHits, tokens(u64::from(counts.best_hits > 0)));

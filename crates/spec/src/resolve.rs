@@ -1,5 +1,5 @@
-//! From what was written to what will run: every default filled in, every name looked up, every
-//! combination that cannot work refused.
+//! Turns the experiment into the plan: fills in defaults, looks up names, and refuses combinations
+//! that cannot work.
 
 mod arm;
 mod as_deployed;
@@ -32,16 +32,15 @@ use crate::plan::{Cell, Deployment, PLAN_FORMAT, Plan, Prices, Slo};
 use crate::prediction;
 use crate::withheld::{self, Recorded};
 
-/// Longest latency of anything.
 const HOUR: Nanos = Nanos::from_secs(3600);
-/// Longest time per token, sequence or key.
+/// For times per token, sequence or key.
 const SECOND: Nanos = Nanos::from_secs(1);
 
-/// Share of the eligible reuse that counts as `effective`, where the file says nothing.
+/// Default share of the eligible reuse that counts as `effective`.
 pub(crate) const EFFECTIVE_SHARE: f64 = 0.1;
-/// Most repeats of a cell; a larger number is a slip.
+/// A larger number is a mistake.
 const MOST_REPEATS: u32 = 10_000;
-/// Most replicas (a request row names its replica in 16 bits).
+/// A request row names its replica in 16 bits.
 const MOST_REPLICAS: u32 = 4096;
 
 impl From<WorkloadError> for SpecError {
@@ -51,7 +50,7 @@ impl From<WorkloadError> for SpecError {
 }
 
 impl Plan {
-    /// Resolves an experiment. Reads model files and traces, nothing else.
+    /// Reads only model files and traces.
     pub fn resolve(experiment: &Experiment) -> Result<Self, SpecError> {
         let spec = &experiment.spec;
         check_top(spec)?;
@@ -82,7 +81,7 @@ impl Plan {
             cells: Vec::new(),
         };
         plan.cells = cells(&plan)?;
-        // After the predictions, which say better what is wrong with a trace.
+        // After the predictions, whose errors about a trace are better.
         plan.inputs = input::profiles(experiment)?;
         plan.warnings.extend(warning::warm_profiles(plan.inputs.keys())?);
         input::digests(&mut plan)?;
@@ -90,28 +89,27 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Hash of everything that decides the run's results: the plan without the origins of its
-    /// values, its warnings, the salt of its prompts and why traces are read so, files by their
-    /// content. Guards `--resume`.
+    /// Hash of everything that decides the results: without origins, warnings, the prompts' salt
+    /// and the reasons for reading traces; files by their content. Guards `--resume`.
     pub fn plan_hash(&self) -> String {
         let mut plan = self.without_paths();
         plan.origins.clear();
         plan.warnings.clear();
         plan.salt = None;
-        // What they found stands in the levels, too.
+        // Levels contain these values, too.
         plan.traces.clear();
-        // As it is recorded: a run goes on with other tokens in its headers.
+        // As recorded: a run may continue with other tokens in its headers.
         let json =
             serde_json::to_vec(&plan.recorded()).expect("a plan has text keys and finite numbers");
         format!("{:032x}", xxh3_128(&json))
     }
 
-    /// The plan as it is written into a run folder: without values of headers and environment.
+    /// Without values of headers and environment.
     pub fn recorded(&self) -> Recorded<'_> {
         Recorded::of(self)
     }
 
-    /// Refuses to run a plan, or one of a recorded file, whose values were withheld.
+    /// Refuses a recorded plan or file whose values were withheld.
     pub fn check_complete(&self) -> Result<(), SpecError> {
         match withheld::missing(self) {
             None => Ok(()),
@@ -135,7 +133,6 @@ impl Slo {
     }
 }
 
-/// Values of the top level that no other module looks at.
 fn check_top(spec: &Spec) -> Result<(), SpecError> {
     if spec.working_sets.is_some() && !as_deployed::is_meant(spec) {
         let problem = "only `arms: [as-deployed]` is asked in several working sets";
@@ -205,7 +202,7 @@ fn prices(section: &PriceSection) -> Result<Prices, SpecError> {
                 "write all prices in one currency",
             ));
         }
-        // A tier can be in the price of the machine, and so cost nothing more; a machine cannot.
+        // A tier can be included in the machine's price and so cost nothing more; a machine cannot.
         if key == "gpu_hour" && money.amount == 0.0 {
             return Err(SpecError::value(
                 "prices.gpu_hour",
@@ -219,9 +216,9 @@ fn prices(section: &PriceSection) -> Result<Prices, SpecError> {
     Ok(prices)
 }
 
-/// All cells: per deployment, level and repeat, all arms after another, so that what is compared
-/// is run together. Virtual time has no drift; on live targets, which have, the levels of a
-/// deployment and repeat come in random order, and the arms of a level as well.
+/// Per deployment, level and repeat, all arms one after another, so that compared arms run
+/// together. Live targets drift, so there the levels of a deployment and repeat come in random
+/// order, and so do the arms of a level.
 fn cells(plan: &Plan) -> Result<Vec<Cell>, SpecError> {
     let mut cells = Vec::new();
     for (d, deployment) in plan.deployments.iter().enumerate() {
@@ -249,7 +246,7 @@ fn cells(plan: &Plan) -> Result<Vec<Cell>, SpecError> {
     Ok(cells)
 }
 
-/// Repeat by repeat the levels in random order, and the arms of each; from the seed alone.
+/// From the seed alone.
 fn in_random_order(plan: &Plan, cells: &mut [Cell]) {
     cells.sort_by_key(|cell| {
         let deployment = &plan.deployments[cell.deployment];
@@ -266,7 +263,7 @@ fn cell_path(deployment: &Deployment, arm: usize, level: &str, repeat: u32) -> S
     format!("{model}/{}/{}/{level}/{repeat}", deployment.label, deployment.arms[arm].name)
 }
 
-/// Seed of the workload of a cell. The arm is left out: all arms are asked the same.
+/// Independent of the arm: all arms get the same requests.
 fn cell_seed(master: u64, level: &str, repeat: u32) -> u64 {
     derived_seed(master, &format!("workload/{level}/{repeat}"))
 }
@@ -277,7 +274,6 @@ fn derived_seed(master: u64, purpose: &str) -> u64 {
     xxh3_64(&bytes)
 }
 
-/// A model's name as one folder name.
 fn slug(name: &str) -> String {
     let plain = name.replace('/', "--");
     plain
@@ -286,7 +282,7 @@ fn slug(name: &str) -> String {
         .collect()
 }
 
-/// Refuses a span longer than anything it could mean: sums of many stay in range.
+/// Refuses implausibly long spans: sums of many stay in range.
 fn check_span(key: &str, span: Nanos, most: Nanos) -> Result<(), SpecError> {
     if span <= most {
         return Ok(());
@@ -294,7 +290,6 @@ fn check_span(key: &str, span: Nanos, most: Nanos) -> Result<(), SpecError> {
     Err(SpecError::value(key, format!("{span} is too long"), format!("write at most {most}")))
 }
 
-/// Refuses names that cannot be a folder's.
 fn check_name(key: &str, name: &str) -> Result<(), SpecError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if !name.is_empty() && name.chars().all(plain) && !name.starts_with('.') {
@@ -307,7 +302,6 @@ fn check_name(key: &str, name: &str) -> Result<(), SpecError> {
     ))
 }
 
-/// Refuses a name that stands twice in a list.
 fn check_unique<'a>(
     key: &str,
     names: impl IntoIterator<Item = &'a str>,

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::document::Spec;
 
-/// The schema (JSON Schema 2020-12).
+/// JSON Schema 2020-12.
 pub fn schema() -> Value {
     let mut schema = schemars::schema_for!(Spec);
     schema.insert("title".to_owned(), "Weir experiment".into());

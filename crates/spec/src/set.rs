@@ -1,11 +1,10 @@
-//! What is laid over an experiment: the value of `--set path=value`, and the sections of
-//! `overrides`. All is laid over the serialised form and typed like the file.
+//! The value of `--set path=value`, and the sections of `overrides`.
 //!
-//! The flag is applied to the serialised experiment, which is then typed again; since it was valid
-//! before, an error is the flag's. A key with dots stands in double quotes:
+//! A flag is applied to the serialised experiment, which is then typed again. It was valid before,
+//! so an error is the flag's. A key with dots stands in double quotes:
 //! `overrides."Qwen/Qwen3-0.6B".load.users=[1,50]`. Elements of a list are named by number, arms
-//! also by name: `arms.native-offload.bytes=64GiB`. Paths are relative to the working directory, as
-//! a shell completes them, and those in the file to the file's folder.
+//! also by name: `arms.native-offload.bytes=64GiB`. Paths of flags are relative to the working
+//! directory, as a shell completes them; those in the file to the file's folder.
 
 use std::path::Path;
 
@@ -17,14 +16,13 @@ use crate::catalogue::profile_file;
 use crate::document::{self, Spec};
 use crate::error::SpecError;
 
-/// Keys of which the experiment has exactly one: setting one takes the others away.
+/// An experiment has exactly one of them: setting one removes the others.
 const WORKLOADS: [&str; 4] = ["shared-prefix", "long-context", "agentic", "trace"];
 const ARRIVALS: [&str; 5] = ["users", "constant", "poisson", "gamma", "trace"];
 const TARGETS: [&str; 3] = ["emulated", "local", "endpoint"];
-/// Maps whose keys depend on each other: another one takes the place of the whole.
+/// Maps with dependent keys: a new one replaces the whole.
 const WHOLE: [&str; 1] = ["routing"];
 
-/// The experiment with one flag applied, and the path that it set.
 pub(crate) fn apply(spec: &Spec, flag: &str) -> Result<(Spec, String), SpecError> {
     let fail = |message: String| SpecError::Set { flag: flag.to_owned(), message };
     let (path, text) = flag
@@ -52,7 +50,7 @@ pub(crate) fn apply(spec: &Spec, flag: &str) -> Result<(Spec, String), SpecError
     };
     let scalar = value.is_number() || value.is_boolean();
     let spec = typed(value).or_else(|error| {
-        // `--set engine.vllm=0.11` means the text: a shell takes the quotes away.
+        // `--set engine.vllm=0.11` means the text: a shell removes the quotes.
         let as_text =
             if scalar { typed(Value::String(text.trim().to_owned())) } else { Err(String::new()) };
         as_text.map_err(|_| fail(error))
@@ -60,12 +58,12 @@ pub(crate) fn apply(spec: &Spec, flag: &str) -> Result<(Spec, String), SpecError
     Ok((spec, path.to_owned()))
 }
 
-/// True for what is the file of a model rather than its name.
+/// True for a model's file, false for its name.
 pub(crate) fn is_config(text: &str) -> bool {
     Path::new(text).extension().is_some_and(|end| end.eq_ignore_ascii_case("json"))
 }
 
-/// Makes the paths in a value absolute, from the working directory.
+/// From the working directory.
 pub(crate) fn locate<'a>(keys: &mut Vec<&'a str>, value: &'a mut Value) {
     match value {
         Value::String(text) => {
@@ -87,8 +85,8 @@ pub(crate) fn locate<'a>(keys: &mut Vec<&'a str>, value: &'a mut Value) {
     }
 }
 
-/// Whether a text at these keys is the path of a file or folder. A profile may be a name of the
-/// catalogue, and a program or a model's weights may be a name that is looked up.
+/// A profile may be a name of the catalogue, and a program or a model's weights may be a name that
+/// is looked up.
 fn is_path(keys: &[&str], text: &str) -> bool {
     match keys {
         ["models", .., "config"]
@@ -103,7 +101,7 @@ fn is_path(keys: &[&str], text: &str) -> bool {
     }
 }
 
-/// The parts of a path; a part in double quotes may contain dots.
+/// A part in double quotes may contain dots.
 pub(crate) fn split_path(path: &str) -> Result<Vec<String>, String> {
     let mut parts = Vec::new();
     let mut part = String::new();
@@ -122,12 +120,12 @@ pub(crate) fn split_path(path: &str) -> Result<Vec<String>, String> {
     Ok(parts)
 }
 
-/// A key as it stands in a path.
+/// As written in a path.
 pub(crate) fn quoted(key: &str) -> String {
     if key.contains('.') { format!("\"{key}\"") } else { key.to_owned() }
 }
 
-/// A section with the keys that another one gives laid over it. `name` is its key in the file.
+/// Overrides the keys of `base` by those of `change`. `name` is the section's key in the file.
 pub(crate) fn over<T: Serialize + DeserializeOwned>(name: &str, base: &T, change: &T) -> T {
     let written = |section: &T| serde_json::to_value(section).expect("a section has text keys");
     let mut both = written(base);
@@ -135,7 +133,6 @@ pub(crate) fn over<T: Serialize + DeserializeOwned>(name: &str, base: &T, change
     serde_json::from_value(both).expect("keys of two valid sections are a valid one")
 }
 
-/// The same where nothing may be changed.
 pub(crate) fn over_maybe<T>(name: &str, base: &T, change: Option<&T>) -> T
 where
     T: Clone + Serialize + DeserializeOwned,
@@ -143,7 +140,7 @@ where
     change.map_or_else(|| base.clone(), |change| over(name, base, change))
 }
 
-/// Lays a value over another one, which is at `key`: maps key by key, anything else as a whole.
+/// Maps are merged key by key, other values replaced.
 fn lay(place: &mut Value, change: Value, key: &str) {
     match (place, change) {
         (Value::Object(map), Value::Object(change)) if !WHOLE.contains(&key) => {
@@ -158,7 +155,7 @@ fn lay(place: &mut Value, change: Value, key: &str) {
     }
 }
 
-/// Puts a value at a path; maps that are missing on the way are made.
+/// Creates missing maps.
 fn put(document: &mut Value, parts: &[String], value: Value) -> Result<(), String> {
     let mut place = document;
     for (depth, part) in parts.iter().enumerate() {
@@ -166,12 +163,10 @@ fn put(document: &mut Value, parts: &[String], value: Value) -> Result<(), Strin
             *place = Value::Object(Map::new());
         }
         if depth > 0 && place.is_string() && parts[0] == "arms" {
-            // A bare preset name becomes a map that can take a parameter.
             let preset = place.take();
             *place = Value::Object(Map::from_iter([("preset".to_owned(), preset)]));
         }
         if depth > 0 && place.is_string() && parts[0] == "target" {
-            // A bare target becomes a map of the one that is set.
             *place = Value::Object(Map::new());
         }
         let inside = parts[..depth].join(".");
@@ -209,7 +204,6 @@ fn make_room(map: &mut Map<String, Value>, above: &str, key: &str) {
     }
 }
 
-/// An element by number, name or preset.
 fn position(list: &[Value], part: &str) -> Option<usize> {
     if let Ok(index) = part.parse::<usize>() {
         return (index < list.len()).then_some(index);

@@ -1,5 +1,4 @@
-//! Arithmetic of `weir size`: what fits where, how fast a tier must be to be worth asking, and what
-//! it costs.
+//! Arithmetic of `weir size`: what fits where, how fast a tier must be to be useful, and its cost.
 
 use weir_model::{Bytes, ModelShape, Nanos, Product, TierKind};
 
@@ -11,29 +10,24 @@ use crate::kv_pool::offloaded::{self, OffloadedRule};
 use crate::kv_pool::{KvPool, PoolRule};
 use crate::plan::{Arm, Deployment, PoolSize, Prices};
 
-/// One place and what it holds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TierSize {
     /// `gpu`, `host`, `disk`, or the store's product.
     pub name: String,
     pub capacity: Bytes,
-    /// KV tokens that it holds.
     pub tokens: u64,
-    /// Whole prefixes that it holds.
     pub prefixes: u64,
-    /// Time to load one prefix from it; nothing for the GPU.
+    /// Of one prefix. None for the GPU.
     pub load: Option<Nanos>,
-    /// What it costs, where its price is given.
+    /// None without a price.
     pub cost: Option<TierCost>,
 }
 
-/// What a tier costs, and when it has paid for itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TierCost {
-    /// Price of its capacity for a month.
     pub per_month: f64,
-    /// Price of the accelerators' time that one load of a prefix saves; below 0 where computing is
-    /// faster. Nothing without a price of accelerators.
+    /// Price of the accelerator time that one load of a prefix saves; below 0 where computing is
+    /// faster. None without a price of accelerators.
     pub saved_per_load: Option<f64>,
 }
 
@@ -45,51 +39,46 @@ impl TierCost {
     }
 }
 
-/// The pool of a replica's GPUs.
+/// Of one replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolFigures {
-    /// Tokens that it holds in sequences as long as the prefix.
+    /// In sequences as long as the prefix.
     pub tokens: u64,
-    /// Blocks of all groups; nothing where bytes alone decide.
+    /// Of all groups. None where only bytes decide.
     pub blocks: Option<u64>,
-    /// Tokens of a block, in which prefix hits come.
+    /// Tokens. Prefix hits come in such blocks.
     pub block_size: u32,
-    /// vLLM's rule.
     pub rule: PoolRule,
 }
 
-/// One prefix behind the GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offloaded {
     pub rule: OffloadedRule,
-    /// Bytes that it takes in a tier.
     pub kept: Bytes,
     pub loaded: Bytes,
 }
 
-/// Sizes of one deployment for one length of prefix.
+/// For one length of prefix.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sizes {
-    /// KV bytes that one more token adds, over all ranks; latents count once.
+    /// Growth over all ranks; latents count once.
     pub kv_bytes_per_token: Bytes,
-    /// KV bytes of one sequence as long as the prefix beside those: windows and states.
+    /// Windows and states of a sequence as long as the prefix.
     pub kv_bytes_per_sequence: Bytes,
-    /// Weights of the model, over all ranks; nothing where they are not known.
+    /// Over all ranks. None where unknown.
     pub weight_bytes: Option<Bytes>,
     pub pool: PoolFigures,
-    /// Length of the prefix in question.
     pub prefix_tokens: u32,
-    /// KV bytes of one prefix on the GPU, with its windows and states.
+    /// On the GPU, with windows and states.
     pub prefix_bytes: Bytes,
     pub tiers: Vec<TierSize>,
-    /// How they keep a prefix; nothing without tiers.
+    /// None without tiers.
     pub offloaded: Option<Offloaded>,
-    /// Bandwidth from which on loading a prefix beats recomputing it, GB/s over all ranks.
+    /// From here on, loading a prefix beats recomputing it. Over all ranks.
     pub break_even_gb_per_s: Option<f64>,
 }
 
-/// Sizes of a deployment with one arm's tiers. `prefill` is the time to compute the prefix, where
-/// it is known.
+/// With one arm's tiers. `prefill` is the time to compute the prefix.
 pub fn sizes(
     deployment: &Deployment,
     arm: &Arm,
@@ -189,7 +178,7 @@ fn offloaded_prefix(
     }
 }
 
-/// The pool in sequences as long as the prefix: what the memory holds, or what was given.
+/// What the memory holds, or the given size.
 fn pool(deployment: &Deployment, arm: &Arm, prefix_tokens: u32) -> PoolFigures {
     let engine = deployment.engine_of(arm);
     let ranks = deployment.tensor_parallel;
@@ -214,8 +203,7 @@ fn pool(deployment: &Deployment, arm: &Arm, prefix_tokens: u32) -> PoolFigures {
     }
 }
 
-/// Bandwidth at which moving these bytes takes as long as computing them; nothing where
-/// computing takes no time.
+/// Where moving these bytes takes as long as computing them. None where computing takes no time.
 pub fn break_even_gb_per_s(bytes: Bytes, prefill: Nanos) -> Option<f64> {
     let seconds = prefill.as_secs_f64();
     (seconds > 0.0).then(|| bytes.0 as f64 / seconds / 1e9)

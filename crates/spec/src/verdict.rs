@@ -1,9 +1,9 @@
 //! The decision table of the verdicts: a pure function of an arm, the facts of its cell and the
-//! signals seen. All targets use it, and so does the prediction, with predicted signals.
+//! observed signals. All targets use it, and the prediction with predicted signals.
 //!
-//! An arm may claim an offload, a routing, or both. Each claim is judged alone; an arm with both
-//! is worth its weaker half (`void` before `unverified` before `overhead-only` before
-//! `effective`), since its figures cannot be ascribed to one of them.
+//! An arm may claim an offload, a routing, or both. Each claim is judged alone. An arm with both
+//! gets its weaker verdict (`void` before `unverified` before `overhead-only` before `effective`),
+//! since its figures cannot be ascribed to one claim.
 
 mod contradiction;
 mod inaction;
@@ -20,39 +20,29 @@ use crate::plan::{Arm, ArmRole, Regime};
 /// Below this share of the prompt tokens, reuse is too small to show anything.
 pub(crate) const NEGLIGIBLE_SHARE: f64 = 0.01;
 
-/// What a verdict needs to know besides the signals.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Facts<'a> {
-    /// Replicas that a request could go to.
     pub replicas: u32,
     /// Share of the eligible reuse that counts as `effective`.
     pub effective_share: f64,
-    /// KV bytes that the workload asks for again, per replica, where they are known
-    /// ([`crate::plan::Prediction::working_set`]).
+    /// See [`crate::plan::Prediction::working_set`].
     pub working_set: Option<Bytes>,
-    /// What the plan predicts for it.
     pub regime: Regime,
-    /// Tokens of the longest sequence that a request offers to the offload mechanism, where that
-    /// is known.
+    /// See [`crate::plan::Prediction::longest_offer`].
     pub longest_offer: Option<u64>,
-    /// Leading tokens that a request had in common with an earlier one, of the request with most,
-    /// where that is known.
+    /// See [`crate::plan::Prediction::longest_reuse`].
     pub longest_reuse: Option<u64>,
-    /// A line of a start-up log that says that the mechanism will not do what it was configured
-    /// for.
+    /// A start-up log line that says that the mechanism will not act as configured.
     pub startup_warning: Option<&'a str>,
 }
 
-/// A verdict with its reasons.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
-    /// What the cell is worth.
     pub verdict: Verdict,
     pub claims: Vec<Claim>,
     pub reason: Reason,
-    /// Of an arm with two claims: the verdict of the stronger one, where it is another.
+    /// Of an arm with two claims: the stronger verdict, where it differs.
     pub other_half: Option<Verdict>,
-    /// For verdicts that show nothing: what to change.
     pub remedy: Option<Remedy>,
 }
 
@@ -83,18 +73,17 @@ pub fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decision {
     }
 }
 
-/// An endpoint of which nothing is claimed.
 fn as_deployed() -> Decision {
     Decision::of(Verdict::Control, Vec::new(), Reason::NothingClaimed, None)
 }
 
-/// A baseline: nothing outside the GPU served it, and a control by chance did spread.
+/// Nothing outside the GPU served it, and a control by chance did spread.
 fn control(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decision {
     let failed = |failure, claims, reason, remedy| {
         Decision::of(Verdict::Failed(failure), claims, reason, Some(remedy))
     };
     let tokens = signals.get(SignalKind::ExternalHitTokens);
-    // Without a mechanism there may be no such metric, which is what is claimed.
+    // A metric may be absent without a mechanism, as claimed.
     let unserved = tokens.unwrap_or(0.0) == 0.0;
     let claim = Claimed::NoExternalHits { tokens };
     let mut claims = vec![Claim { claim, held: Some(unserved) }];
@@ -127,7 +116,7 @@ fn control(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decision {
     Decision::of(Verdict::Control, claims, Reason::Baseline, None)
 }
 
-/// That nothing was stored or looked up outside the GPU; nothing where that has no metric.
+/// Nothing was stored or looked up outside the GPU. None without such metrics.
 fn connected(signals: &Signals) -> Option<Claim> {
     let stored_bytes = signals.get(SignalKind::StoredBytes);
     let asked_tokens = signals.get(SignalKind::ExternalQueryTokens);
@@ -141,13 +130,12 @@ fn connected(signals: &Signals) -> Option<Claim> {
     })
 }
 
-/// Whether so many tokens are more of the eligible ones than a rounding: questions and answers
-/// about a store go over its sockets too.
+/// Whether the tokens are more than a rounding of the eligible ones: a store's protocol also goes
+/// over its sockets.
 fn is_more_than_rounding(tokens: f64, eligible: f64) -> bool {
     tokens > 0.0 && tokens >= NEGLIGIBLE_SHARE * eligible
 }
 
-/// Who speaks of a quantity of all tiers together.
 fn sources(signals: &Signals, kind: SignalKind) -> impl Iterator<Item = &Signal> {
     let all = signals.0.get(&kind).map_or(&[][..], Vec::as_slice);
     all.iter().filter(|signal| signal.tier.is_none())
@@ -167,7 +155,6 @@ fn both(offload: Decision, routing: Decision) -> Decision {
     weaker
 }
 
-/// Order of worth; the least is the weakest.
 const fn rank(verdict: &Verdict) -> u8 {
     match verdict {
         Verdict::Failed(_) | Verdict::Corrupt | Verdict::Refused => 0,
@@ -179,7 +166,6 @@ const fn rank(verdict: &Verdict) -> u8 {
     }
 }
 
-/// A signal that decides could not be observed.
 fn unverified(claims: Vec<Claim>, what: Unseen) -> Decision {
     let remedy = Some(Remedy::ReachMetrics);
     Decision::of(Verdict::Unverified, claims, Reason::NoSource(what), remedy)

@@ -1,8 +1,8 @@
-//! What is not kept in run folders: values of headers and environment variables, and of fields of a
-//! request's body that carry keys. Their names stay, so that a file still says what was asked.
+//! Values that run folders do not keep: those of headers, environment variables, and body fields
+//! that carry keys. Their names stay, to show what was requested.
 //!
-//! Values of headers may change between a run and its resumption, as tokens do, and leave nothing.
-//! Those of environment variables decide results: a short digest tells two of them apart.
+//! Header values may change between a run and its resumption, as tokens do, and leave no trace.
+//! Values of environment variables decide results: a short digest distinguishes them.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -12,22 +12,18 @@ use crate::document::{Spec, read_yaml};
 use crate::plan::Plan;
 use crate::set;
 
-/// Stands for a value.
 const WITHHELD: &str = "(withheld)";
-/// The same with a digest behind it.
+/// Followed by a digest.
 const WITHHELD_DIGEST: &str = "(withheld ";
-/// What a file is told to hold where something was withheld.
 const NOT_KEPT: &str = "values of headers and environment are not kept.";
-/// Maps whose values are withheld, wherever they stand.
+/// Maps whose values are withheld, at any depth.
 const HEADERS: &str = "headers";
 const ENV: &str = "env";
-/// The fields of a request's body.
 const BODY: &str = "body";
-/// Words in names of body fields whose values are keys more often than not.
+/// Words in names of body fields whose values are mostly keys.
 const KEYS: [&str; 7] =
     ["key", "token", "password", "secret", "auth", "authorization", "credential"];
 
-/// A plan as it is written into a run folder.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Recorded<'a> {
@@ -42,8 +38,7 @@ impl<'a> Recorded<'a> {
     }
 }
 
-/// An experiment file as it is kept: as it was written, or, where it has values that are withheld,
-/// written anew without them and without its comments.
+/// As written, or, where values are withheld, rewritten without them and without comments.
 pub fn recorded_text(text: &str) -> String {
     let Ok(mut value) = read_yaml::<Value>(text, "experiment") else { return text.to_owned() };
     if !redact(&mut value) {
@@ -52,7 +47,7 @@ pub fn recorded_text(text: &str) -> String {
     format!("# Written by Weir: {NOT_KEPT}\n{}", yaml(&value))
 }
 
-/// An experiment that no file held, as a file that can be planned and run from any folder.
+/// A file that can be planned and run from any folder.
 pub fn recorded_spec(spec: &Spec) -> String {
     let mut value = serde_json::to_value(spec).expect("a spec has text keys");
     set::locate(&mut Vec::new(), &mut value);
@@ -71,11 +66,10 @@ fn yaml(value: &Value) -> String {
     serde_saphyr::to_string(value).unwrap_or_else(|_| value.to_string())
 }
 
-/// A `--set` flag as it is kept.
 pub(crate) fn recorded_flag(flag: &str) -> String {
     let Some((path, text)) = flag.split_once('=') else { return flag.to_owned() };
     let parts = set::split_path(path.trim()).unwrap_or_default();
-    // The value where it will stand, so that the same rules find it.
+    // The value at its place in the file, so that the same rules find it.
     let Ok(mut value) = read_yaml::<Value>(text, "value") else {
         return format!("{path}={WITHHELD}");
     };
@@ -85,7 +79,7 @@ pub(crate) fn recorded_flag(flag: &str) -> String {
     if redact(&mut value) { format!("{path}={WITHHELD}") } else { flag.to_owned() }
 }
 
-/// The first key of a plan whose value was withheld, so that it cannot be run as it is.
+/// A plan with withheld values cannot be run.
 pub(crate) fn missing(plan: &Plan) -> Option<String> {
     let value = serde_json::to_value(plan).expect("a plan has text keys");
     let mut path = Vec::new();
@@ -104,7 +98,7 @@ fn find(value: &Value, path: &mut Vec<String>) -> bool {
     match value {
         Value::String(text) => is_withheld(text),
         Value::Object(map) => map.iter().any(|(key, child)| {
-            // Origins are told, never used.
+            // Origins are shown, never used.
             key != "origins" && below(key.clone(), child)
         }),
         Value::Array(list) => list.iter().enumerate().any(|(at, one)| below(at.to_string(), one)),
@@ -116,7 +110,7 @@ fn is_withheld(text: &str) -> bool {
     text == WITHHELD || text.starts_with(WITHHELD_DIGEST)
 }
 
-/// Withholds what is to be withheld; whether there was anything.
+/// True where something was withheld.
 fn redact(value: &mut Value) -> bool {
     match value {
         Value::Object(map) => map.iter_mut().fold(false, |any, (key, child)| {
@@ -133,14 +127,14 @@ fn redact(value: &mut Value) -> bool {
     }
 }
 
-/// Replaces the scalars of a map; those that were replaced before stay.
+/// Replaces the scalars of a map; withheld ones stay.
 fn each(map: &mut Value, put: impl Fn(&str) -> String) -> bool {
     let Value::Object(map) = map else { return false };
     map.values_mut().fold(false, |any, value| {
         let text = match value {
             Value::String(text) => std::mem::take(text),
             Value::Number(_) | Value::Bool(_) => value.to_string(),
-            // A map names where the value is found (`from_env`).
+            // A map names the place of the value (`from_env`).
             Value::Null | Value::Array(_) | Value::Object(_) => return any,
         };
         *value = Value::String(if is_withheld(&text) { text } else { put(&text) });
@@ -152,7 +146,7 @@ fn digest(text: &str) -> String {
     format!("{WITHHELD_DIGEST}{:08x})", xxh3_64(text.as_bytes()) as u32)
 }
 
-/// Withholds texts under names that say that they are keys.
+/// Withholds texts whose names mark them as keys.
 fn redact_body(value: &mut Value) -> bool {
     match value {
         Value::Object(map) => map.iter_mut().fold(false, |any, (key, child)| {
@@ -192,7 +186,6 @@ mod tests {
         assert_eq!(value["client"]["body"]["deep"]["auth-token"], WITHHELD);
         let env = &value["arms"][0]["env"];
         assert!(is_withheld(env["LEVEL"].as_str().unwrap()) && env["LEVEL"] != env["OTHER"]);
-        // What is withheld stays as it is, and what has nothing is kept as it was written.
         assert_eq!(read_yaml::<Value>(&recorded_text(&kept), "again").unwrap(), value);
         let plain = "# mine\nname: x\nclient: {body: {max_tokens: null}}\n";
         assert_eq!(recorded_text(plain), plain);

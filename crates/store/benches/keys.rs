@@ -1,6 +1,6 @@
-//! Counting and removing the keys of a layout among a million: seconds, and what this process needs
-//! for it, on Redis, Valkey and a server with the manners of Kvrocks (in this process: its memory
-//! is there before).
+//! Counting and removing the keys of a layout among a million: time and memory of this process, on
+//! Redis, Valkey and the scripted Kvrocks (in this process, so its memory is included from the
+//! start).
 //!
 //! `cargo bench -p weir-store --bench keys`
 
@@ -17,7 +17,7 @@ use weir_store::{Address, KeyLayout, Put, RespOptions, RespTier, Stored, Tier};
 const BATCH: usize = 50_000;
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// Whether `cargo bench` runs this; `cargo test` only sees that it still runs.
+/// `cargo test` only checks that this still runs.
 fn is_measured() -> bool {
     std::env::args().any(|argument| argument == "--bench")
 }
@@ -79,13 +79,13 @@ fn measure(name: &str, address: &Address, most: u64) {
     }
 }
 
-/// Seconds of this thread, which is the one that asks.
+/// Seconds of this thread, which sends the commands.
 fn cpu() -> f64 {
     let now = clock_gettime(ClockId::ThreadCPUTime);
     now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
 }
 
-/// The most resident memory of this process, KiB, from now on where that is asked for.
+/// Peak resident memory of this process, KiB; `anew` resets the peak.
 fn memory(anew: bool) -> u64 {
     if anew {
         std::fs::write("/proc/self/clear_refs", "5").unwrap();

@@ -1,10 +1,9 @@
 //! Host memory against plain `memcpy`, and the disk against fio, on the same blocks: ratios of
 //! medians over interleaved rounds, so that a busy machine slows both sides. On the disk both write
-//! from a few buffers again and again, as fio does.
+//! from a few reused buffers, as fio does.
 //!
-//! `cargo bench -p weir-store --bench local [-- --folder DIR]`; the folder is where the disk's
-//! files go, by default the build's scratch folder. Without fio the disk's own figures are printed
-//! alone.
+//! `cargo bench -p weir-store --bench local [-- --folder DIR]`; the folder is for the disk's files,
+//! by default the build's scratch folder. Without fio only the disk's own figures are printed.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
@@ -20,17 +19,16 @@ use weir_store::{
 };
 use weir_tier::EvictionPolicy;
 
-/// How much is measured.
 #[derive(Clone, Copy)]
 struct Size {
-    /// Odd in number after the warm-up of the disk, which takes one more.
+    /// Odd after the warm-up of the disk, which takes one more.
     rounds: u64,
     /// Bytes copied per round: far more than any cache holds.
     memory_bytes: usize,
     disk_bytes: usize,
 }
 
-/// `cargo bench` measures; `cargo test` only sees that this still runs.
+/// `cargo bench` measures; `cargo test` only checks that this still runs.
 fn size_of_run() -> Size {
     if std::env::args().any(|argument| argument == "--bench") {
         Size { rounds: 8, memory_bytes: 256 << 20, disk_bytes: 512 << 20 }
@@ -39,7 +37,7 @@ fn size_of_run() -> Size {
     }
 }
 
-/// Bytes that one call loads from the disk.
+/// Bytes per load call of the disk.
 const DISK_WINDOW: usize = 32 << 20;
 const DEPTH: u16 = 16;
 const BLOCK_SIZES: [usize; 2] = [64 << 10, 2 << 20];
@@ -83,10 +81,10 @@ fn memory(block_bytes: usize) -> Outcome<()> {
             }
             std::hint::black_box(&mut sinks);
         });
-        // Other keys every round: from the second one on, each block evicts one.
+        // New keys every round: from the second one on, each block evicts one.
         let stored = timed(|| put_all(&tier, &sources.iter().collect::<Vec<_>>(), round, batch));
         let loaded = timed(|| get_all(&tier, &mut sinks, &in_order(count), round, batch));
-        // The first round fills the tier, and is warm-up.
+        // The first round fills the tier and is a warm-up.
         if round > 0 {
             plain.push(copied);
             put.push(stored);
@@ -126,8 +124,8 @@ fn disk(folder: &Path, block_bytes: usize, engine: EngineChoice) -> Outcome<()> 
     for round in 0..=rounds {
         let limit = |pattern| if has_fio { fio.run(pattern).map(Some) } else { Ok(None) };
         let store = || timed(|| put_all(&tier, &cycle, round, count));
-        // Blocks that were loaded in any order are evicted in that order, so writes are random too.
-        // In turns, because the device may be slower after so much work.
+        // Randomly loaded blocks are evicted in that order, so writes are random too.
+        // Alternating, because the device may slow down over time.
         let (stored, fio_stored) = if round % 2 == 0 {
             let stored = store();
             (stored, limit("randwrite")?)
@@ -143,7 +141,7 @@ fn disk(folder: &Path, block_bytes: usize, engine: EngineChoice) -> Outcome<()> 
             let limit = limit("randread")?;
             (load(), limit)
         };
-        // The first rounds make the file system's extents, of both files.
+        // The first rounds allocate the file system's extents of both files.
         if round > 1 {
             put.push(stored);
             get.push(loaded);
@@ -164,7 +162,6 @@ struct Fio {
 }
 
 impl Fio {
-    /// The time that fio takes for as many bytes.
     fn run(&self, pattern: &str) -> Outcome<Duration> {
         let bytes = size_of_run().disk_bytes;
         let share = bytes / usize::from(DEPTH);
@@ -220,7 +217,7 @@ fn put_all(tier: &impl Tier, sources: &[&Block], round: u64, batch: usize) {
     }
 }
 
-/// Loads blocks in an order, `batch` a call, over and over into the same sinks if they are fewer.
+/// Loads blocks in an order, `batch` per call; sinks are reused if they are fewer.
 fn get_all(tier: &impl Tier, sinks: &mut [Block], order: &[usize], round: u64, batch: usize) {
     let mut outcomes = vec![Loaded::Miss; batch];
     let parts = sinks.len() / batch;
@@ -248,7 +245,7 @@ fn filled(slab: &std::sync::Arc<Slab>, count: usize) -> Vec<Block> {
     blocks
 }
 
-/// Blocks per call of a request that loads some thousand tokens: at most 32 MiB, at most 64.
+/// Blocks per call of a request for some thousand tokens: at most 32 MiB, at most 64.
 fn batch_of(block_bytes: usize) -> usize {
     ((32 << 20) / block_bytes).clamp(1, 64)
 }

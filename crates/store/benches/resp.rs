@@ -1,6 +1,5 @@
-//! A RESP tier against the least that any client of the protocol must do: a loop on a bare socket.
-//! Redis and Valkey on loopback, values of 2 MiB and 64 KiB, medians of five turns in which all
-//! contestants take part.
+//! A RESP tier against the minimum for any client of the protocol: a loop on a bare socket. Redis
+//! and Valkey on loopback, values of 2 MiB and 64 KiB, medians of five interleaved turns.
 //!
 //! `cargo bench -p weir-store --bench resp`
 
@@ -24,7 +23,7 @@ struct Size {
     turn_bytes: usize,
 }
 
-/// `cargo bench` measures; `cargo test` only sees that this still runs.
+/// `cargo bench` measures; `cargo test` only checks that this still runs.
 fn size() -> Size {
     if std::env::args().any(|argument| argument == "--bench") {
         Size { turns: 5, turn_bytes: 256 << 20 }
@@ -106,7 +105,6 @@ fn measure(store: &str, address: &Address, value_bytes: usize) {
             let get = timed(rounds * count * value_bytes, || {
                 (0..rounds).for_each(|_| contestant.get(&mut blocks));
             });
-            // The first turn warms up.
             if turn > 0 {
                 puts[index].push(put);
                 gets[index].push(get);
@@ -181,8 +179,8 @@ impl Contestant for Ours {
     }
 }
 
-/// Halves of a batch by two threads: what spreading one batch over connections could gain. Its
-/// CPU time is not counted.
+/// Halves of a batch by two threads: the possible gain of spreading one batch over connections. CPU
+/// time is not counted.
 struct Twice(Ours);
 
 impl Contestant for Twice {
@@ -204,7 +202,7 @@ impl Contestant for Twice {
     }
 }
 
-/// The least: commands out, replies in, on a blocking socket, `depth` at a time.
+/// The minimum: commands out, replies in, on a blocking socket, `depth` at a time.
 struct Bare {
     stream: TcpStream,
     depth: usize,

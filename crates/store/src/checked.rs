@@ -1,5 +1,4 @@
-//! Checksums for tiers whose layout has no room for them: remembered here when a block is stored,
-//! compared when it is loaded.
+//! Checksums for tiers whose layout has no room for them, kept in memory and compared at loads.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,9 +13,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::tally::TierTally;
 use crate::tier::{ChunkHash, Get, Loaded, Put, Stored, Tier, TierCounters, TierError, TierUsage};
 
-/// A tier whose blocks are compared with what was put. A block that is not what was put is
-/// [`Loaded::Corrupt`] and removed from the tier; one that was put so long ago that its checksum
-/// is forgotten, or by somebody else, is passed on and counted as [`Checked::unverified`].
+/// A tier that compares loaded blocks with what was put. A differing block is [`Loaded::Corrupt`]
+/// and removed from the tier. A block with a forgotten or unknown checksum is passed on and counted
+/// as [`Checked::unverified`].
 pub struct Checked<T> {
     inner: T,
     sums: Mutex<Sums>,
@@ -30,15 +29,15 @@ impl<T: fmt::Debug> fmt::Debug for Checked<T> {
     }
 }
 
-/// The checksums of the blocks that were put last, without an allocation for any of them.
+/// Checksums of the last blocks put, in storage allocated once.
 #[derive(Debug)]
 struct Sums {
     names: KeyedCache<ChunkHash>,
     known: Box<[Known]>,
 }
 
-/// What a block's checksum may be. The same chunk computed twice need not have the same bytes, so
-/// while a put is under way, or after it failed, the tier may hold what it had or what is put.
+/// Possible checksums of a block. The same chunk computed twice need not have the same bytes, so
+/// during a put, or after a failed one, the tier may hold the old or the new block.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Known {
     /// More than two, or none.
@@ -57,7 +56,6 @@ impl Known {
         }
     }
 
-    /// A block with this checksum is being put.
     fn with(self, sum: u64) -> Self {
         match self {
             known if known.allows(sum) => known,
@@ -66,7 +64,6 @@ impl Known {
         }
     }
 
-    /// A block with this checksum was not taken, because there was one.
     fn without(self, sum: u64) -> Self {
         match self {
             Self::Either(one, other) if other == sum => Self::One(one),
@@ -90,7 +87,7 @@ impl Sums {
         }
     }
 
-    /// Only what was stored is surely ours: what was there before may be somebody else's.
+    /// Unless the block was stored, an earlier one may be another writer's.
     fn put(&mut self, key: ChunkHash, sum: u64, outcome: Stored) {
         if outcome == Stored::Stored {
             let batch = self.names.begin([]);
@@ -113,8 +110,7 @@ impl Sums {
 }
 
 impl<T: Tier> Checked<T> {
-    /// Remembers the checksums of the last `blocks` blocks, at about 150 bytes each: give the
-    /// blocks that the tier can hold.
+    /// About 150 bytes per block; `blocks` should be the tier's capacity.
     pub fn new(inner: T, blocks: u32) -> Self {
         let names = KeyedCache::new(blocks, EvictionPolicy::Lru);
         let known = vec![Known::Nothing; blocks as usize].into();
@@ -126,7 +122,7 @@ impl<T: Tier> Checked<T> {
         &self.inner
     }
 
-    /// Blocks that were loaded without a checksum to compare with.
+    /// Blocks loaded without a checksum to compare with.
     pub fn unverified(&self) -> u64 {
         self.unverified.load(Ordering::Relaxed)
     }
@@ -142,7 +138,6 @@ impl<T: Tier> Checked<T> {
         result
     }
 
-    /// What a block that came really is.
     fn judge(&self, get: &Get<'_>, deadline: Instant) -> Loaded {
         // The guard must not live through the hashing.
         let known = self.sums().recall(&get.key);
@@ -153,8 +148,8 @@ impl<T: Tier> Checked<T> {
         if known.allows(xxh3_64(get.into)) {
             return Loaded::Hit;
         }
-        // The next to ask shall find nothing rather than the same again. Where that fails, and for
-        // those who have loaded it already, the checksum is still there.
+        // The next load must miss. If the removal fails, the checksum is still there for later
+        // loads and for those that hold the block already.
         if let Err(error) = self.inner.remove(&[get.key], deadline) {
             self.tally.fault(error.fault);
         }
@@ -176,8 +171,8 @@ impl<T: Tier> Tier for Checked<T> {
     }
 
     fn put(&self, puts: &[Put<'_>], deadline: Instant, outcomes: &mut [Stored]) {
-        // Remembered first: another thread may load a block as soon as it is stored. Hashed twice
-        // rather than kept, because hashing is cheap and a list would be an allocation.
+        // Remembered first: another thread may load a block as soon as it is stored. Hashing twice
+        // is cheap; a list would be an allocation.
         let whole = |put: &&Put<'_>| put.bytes.len() == self.inner.block_bytes();
         for put in puts.iter().filter(whole) {
             let sum = xxh3_64(put.bytes);

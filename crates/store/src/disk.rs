@@ -1,17 +1,15 @@
 //! A disk of this machine: a file of slots, past the page cache, through `io_uring` or threads.
 //!
-//! A tier is a folder with two files: blocks, each at its slot, and headers that say which block is
-//! in which slot and what its checksum is. What a header does not vouch for is no block, so a
-//! process may be killed at any moment; every load compares the checksum. The folder is locked
-//! while it is in use. What is stored survives the process, and is found by the next one that opens
-//! the folder with the same layout.
+//! A tier is a folder with two files: blocks, and headers with each slot's block and checksum. A
+//! block without a valid header does not exist, so the process may be killed at any moment. Every
+//! load compares the checksum. The folder is locked while in use. Blocks survive the process and
+//! are found again by a tier with the same layout.
 //!
-//! Blocks are written and read where the caller has them, if that is memory the disk can use: at
-//! multiples of [`ALIGNMENT`](crate::slab::ALIGNMENT), best from the slab that was given when the
-//! tier was opened. Other buffers are copied through a bounce buffer.
+//! Buffers at multiples of [`ALIGNMENT`](crate::slab::ALIGNMENT) are read and written in place;
+//! others are copied through a bounce buffer.
 //!
-//! A deadline ends a call between two blocks: what is in flight is waited for, because the kernel
-//! has the caller's memory until then. A device that never answers is not survived by that.
+//! A deadline ends a call between two blocks. Blocks in flight are waited for, because the kernel
+//! uses the caller's memory until then; a device that never answers blocks the call.
 
 mod batch;
 mod engine;
@@ -54,13 +52,12 @@ pub use slots::Recovered;
 
 /// Largest queue of one call: beyond this devices gain nothing.
 const DEPTH_MAX: u16 = 1024;
-/// Most calls at work at once: each has a ring.
+/// Most concurrent calls: each has a ring.
 const LANES_MAX: u16 = 256;
 
-/// What does the input and output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum EngineChoice {
-    /// `io_uring`, or threads where the kernel or a filter denies it.
+    /// `io_uring`, or threads if the kernel or a filter denies it.
     #[default]
     Auto,
     IoUring,
@@ -69,33 +66,30 @@ pub enum EngineChoice {
 
 #[derive(Debug, Clone)]
 pub struct DiskOptions {
-    /// Its folder; made where it is missing.
     pub folder: PathBuf,
-    /// Blocks it may hold. Their space is reserved when it is opened.
+    /// Blocks; their space is reserved at opening.
     pub capacity: u32,
     pub block_bytes: usize,
-    /// What goes when it is full.
     pub eviction: EvictionPolicy,
-    /// Requests that one call keeps in flight, 1 to 1024; of threads, all calls together.
+    /// Requests in flight per call, 1 to 1024; with threads, of all calls together.
     pub depth: u16,
-    /// Calls that are at work at once, 1 to 256; the others wait.
+    /// Concurrent calls, 1 to 256; the others wait.
     pub lanes: u16,
-    /// Calls that may wait for their turn; the others fail with [`TierFault::Busy`].
+    /// Calls that may wait; the others fail with [`TierFault::Busy`].
     pub waiting_max: u16,
-    /// What does the input and output.
     pub engine: EngineChoice,
-    /// Go through the page cache on purpose, as tiers without `O_DIRECT` do.
+    /// Uses the page cache on purpose, as tiers without `O_DIRECT` do.
     pub page_cache: bool,
-    /// Whether somebody drops the page cache between loads, so that it answers none.
+    /// Whether the page cache is dropped between loads, so that none is answered from it.
     pub cooled: bool,
-    /// Memory of the caller's blocks, to be registered with the kernel.
+    /// Memory of the caller's blocks, registered with the kernel.
     pub slab: Option<Arc<Slab>>,
-    /// Drop what the folder holds, whatever it was made for.
+    /// Drops the folder's content, whatever layout it has.
     pub start_empty: bool,
 }
 
 impl DiskOptions {
-    /// LRU, 16 requests in flight, four calls at once, what is there is kept.
+    /// LRU, 16 requests in flight, four concurrent calls; existing content is kept.
     pub fn new(folder: impl Into<PathBuf>, capacity: u32, block_bytes: usize) -> Self {
         Self {
             folder: folder.into(),
@@ -159,8 +153,6 @@ impl fmt::Debug for DiskTier {
 }
 
 impl DiskTier {
-    /// Opens or makes the folder's files, reserves their space, finds what they hold, and probes
-    /// what can do the input and output.
     pub fn open(options: &DiskOptions) -> Result<Self, DiskError> {
         let layout = options.layout()?;
         let Place { blocks, blocks_path, headers, blocks_len, direct, warnings } =
@@ -188,22 +180,19 @@ impl DiskTier {
         })
     }
 
-    /// What does the input and output, and why.
     pub const fn engine(&self) -> &DiskEngine {
         &self.engine
     }
 
-    /// What was there when the folder was opened.
     pub const fn recovered(&self) -> Recovered {
         self.recovered
     }
 
-    /// Why figures of this tier may not be those of a disk.
+    /// Reasons why this tier's figures may not be a disk's.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// What last went wrong with a block, and what to do.
     pub fn trouble(&self) -> Option<String> {
         self.trouble.last()
     }
@@ -226,8 +215,7 @@ impl DiskTier {
         self.error(TierFault::Timeout, format!("{action}: the deadline passed: allow more time"))
     }
 
-    /// The file is still the one that the folder names; blocks in a file without a name are lost
-    /// when it is closed.
+    /// Blocks in an unlinked file are lost on close.
     fn check_file(&self) -> Result<(), TierError> {
         let ours =
             self.blocks.metadata().map_err(|error| self.failed("ask for the file", &error))?;

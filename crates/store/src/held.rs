@@ -1,4 +1,4 @@
-//! Scratch folders whose owner may be killed: a locked file in them says whether it lives.
+//! Scratch folders whose owner may be killed: a file lock in them shows whether it is alive.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
@@ -13,12 +13,10 @@ use tempfile::TempDir;
 
 const FILE: &str = "held";
 
-/// Folders that this process holds.
 static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
-/// How often a folder is removed into which somebody still writes.
+/// Attempts to remove a folder into which another thread still writes.
 const ATTEMPTS: u32 = 3;
 
-/// The mark of a folder that is used.
 #[derive(Debug)]
 pub struct Held {
     folder: PathBuf,
@@ -34,7 +32,7 @@ impl Drop for Held {
     }
 }
 
-/// Marks a folder as used until the mark is dropped; the system does that however its owner ends.
+/// Marks a folder as used until the mark is dropped or the process ends.
 pub fn hold(folder: &Path) -> io::Result<Held> {
     let file = File::create(folder.join(FILE))?;
     flock(&file, FlockOperation::NonBlockingLockExclusive)?;
@@ -43,7 +41,7 @@ pub fn hold(folder: &Path) -> io::Result<Held> {
     Ok(Held { folder, _file: file })
 }
 
-/// Removes all folders that this process holds, for an end at which nothing is dropped.
+/// Removes all folders held by this process, for exits that run no destructors.
 pub fn remove_held() {
     let folders = FOLDERS.lock().clone();
     for folder in folders {
@@ -55,46 +53,43 @@ pub fn remove_held() {
     }
 }
 
-/// Whether a living process holds a folder; nothing where it was never marked.
+/// Whether a living process holds a folder; None if it was never marked.
 pub fn is_held(folder: &Path) -> Option<bool> {
     let file = File::open(folder.join(FILE)).ok()?;
     Some(flock(&file, FlockOperation::NonBlockingLockExclusive).is_err())
 }
 
-/// A file in a folder below the system's one for temporary files that says where another folder of
-/// the same name is.
+/// Holds the path of another folder of the same name.
 const BESIDE: &str = "beside";
 
-/// How the names of scratch folders begin that a [`HeldFolder`] makes.
 pub const PREFIXES: [&str; 2] = [TIER, PROBE];
 pub const TIER: &str = "weir-tier-";
 pub const PROBE: &str = "weir-probe-";
 
-/// Says in `near` where its twin is, before that is made: who looks below the system's folder for
-/// temporary files finds both.
+/// Writes its twin's path into `near` before the twin is made, so that a search below the system's
+/// temporary folder finds both.
 pub fn point_to(near: &Path, twin: &Path) -> io::Result<()> {
     fs::write(near.join(BESIDE), twin.as_os_str().as_bytes())
 }
 
-/// The folder beside this one, which bears the same name.
+/// The folder that [`point_to`] names, which has the same name.
 pub fn beside(near: &Path) -> Option<PathBuf> {
     let path = PathBuf::from(OsStr::from_bytes(&fs::read(near.join(BESIDE)).ok()?));
     (path.is_absolute() && path.file_name() == near.file_name()).then_some(path)
 }
 
-/// A scratch folder below any folder, held by this process and removed when dropped. It is found
-/// when its owner was killed, wherever it is.
+/// Removed when dropped; it can be found after its owner was killed.
 #[derive(Debug)]
 pub struct HeldFolder {
     path: PathBuf,
-    /// Marks them as used.
+    /// Locks on both folders.
     _held: Vec<Held>,
-    /// Below the system's folder for temporary files: it says where the other one is.
+    /// Below the system's temporary folder: holds the path of `path`.
     _near: TempDir,
 }
 
 impl HeldFolder {
-    /// Makes one in `parent`, which exists.
+    /// `parent` must exist.
     pub fn below(parent: &Path, prefix: &str) -> io::Result<Self> {
         let near = tempfile::Builder::new().prefix(prefix).tempdir()?;
         let held = hold(near.path())?;
@@ -116,7 +111,7 @@ impl HeldFolder {
 
 impl Drop for HeldFolder {
     fn drop(&mut self) {
-        // Nobody to tell; what stays is found by the sign, which goes after it.
+        // A remaining folder is found by the path file, which is removed last.
         let _ = fs::remove_dir_all(&self.path);
     }
 }

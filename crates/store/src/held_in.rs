@@ -1,5 +1,4 @@
-//! What holds the bytes of a folder: a device, or memory under another name, and how to make what
-//! the page cache has of them go.
+//! What holds a folder's bytes, a device or memory, and how to drop its page cache.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,19 +12,18 @@ use weir_model::{Bytes, HeldIn};
 const TMPFS: u64 = 0x0102_1994;
 const RAMFS: u64 = 0x8584_58f6;
 const HUGETLBFS: u64 = 0x9584_58f6;
-/// An overlay hands reads to the file system below, for the same process.
+/// An overlay passes reads to the lower file system in the same process.
 pub(crate) const OVERLAY: u64 = 0x794c_7630;
-/// File systems whose reads of a device the kernel counts for the process that reads: ext2 to
-/// ext4, XFS, Btrfs, F2FS, and overlays of them. Those of others (FUSE, 9p, NFS, ZFS) are made by
-/// another process or not counted.
+/// File systems whose device reads the kernel counts for the reading process: ext2 to ext4, XFS,
+/// Btrfs, F2FS, and overlays of them. Reads of others (FUSE, 9p, NFS, ZFS) are made by another
+/// process or not counted.
 const COUNTED: [u64; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, OVERLAY];
-/// Loop devices on loop devices that are followed.
+/// Nested loop devices that are followed.
 const LOOPS: u32 = 4;
-/// Folders below a store's that are looked into, and files in all.
+/// Deepest subfolder that is searched, and most files.
 const DEEPEST: u32 = 8;
 const MOST_FILES: usize = 100_000;
 
-/// What holds the bytes of the file system that a folder or file is on.
 pub fn held_in(path: &Path) -> io::Result<HeldIn> {
     behind(path, LOOPS)
 }
@@ -40,7 +38,6 @@ fn behind(path: &Path, loops: u32) -> io::Result<HeldIn> {
     Ok(device_name(file.metadata()?.dev()).map_or(by_kind, |name| of_device(&name, loops)))
 }
 
-/// By the magic number of a file system.
 pub(crate) fn of_kind(kind: u64) -> HeldIn {
     match kind {
         TMPFS | RAMFS | HUGETLBFS => HeldIn::Memory,
@@ -49,7 +46,7 @@ pub(crate) fn of_kind(kind: u64) -> HeldIn {
     }
 }
 
-/// The kernel's name of a block device; nothing of file systems that have a number of their own.
+/// The kernel's name of a block device; None for file systems with an anonymous device number.
 fn device_name(number: u64) -> Option<String> {
     let link = format!("/sys/dev/block/{}:{}", major(number), minor(number));
     let path = fs::canonicalize(link).ok()?;
@@ -63,7 +60,7 @@ fn of_device(name: &str, loops: u32) -> HeldIn {
         return HeldIn::Memory;
     }
     if is("pmem") {
-        // Persistent memory that is mapped is not read by requests, which are what is counted.
+        // Mapped persistent memory is not read by requests, which are what is counted.
         return HeldIn::Uncounted;
     }
     if is("loop") && loops > 0 {
@@ -76,8 +73,8 @@ fn of_device(name: &str, loops: u32) -> HeldIn {
     HeldIn::Device
 }
 
-/// Writes the files of a folder to their device and lets the page cache forget them
-/// (`POSIX_FADV_DONTNEED`); the bytes of the files. Pages that a process has mapped stay.
+/// Writes a folder's files to their device and drops their page cache (`POSIX_FADV_DONTNEED`);
+/// returns the bytes of the files. Mapped pages stay.
 pub fn drop_page_cache(folder: &Path) -> io::Result<Bytes> {
     let mut found = Vec::new();
     files(folder, DEEPEST, &mut found)?;
@@ -85,11 +82,11 @@ pub fn drop_page_cache(folder: &Path) -> io::Result<Bytes> {
     for path in found {
         let file = match File::open(&path) {
             Ok(file) => file,
-            // A server removes files of its own at any time.
+            // A server removes its files at any time.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
-        // Pages that are not yet written cannot be dropped.
+        // Dirty pages cannot be dropped.
         file.sync_data()?;
         rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?;
         bytes += file.metadata()?.len();
@@ -125,7 +122,6 @@ mod tests {
     fn memory_and_devices_are_told_apart() {
         let folder =
             |path: &str| Path::new(path).is_dir().then(|| held_in(Path::new(path)).unwrap());
-        // Where it is mounted, shared memory is a tmpfs.
         assert!(folder("/dev/shm").is_none_or(|held| held == HeldIn::Memory));
         assert_eq!(held_in(Path::new("/proc")).unwrap(), HeldIn::Uncounted);
         assert!(held_in(Path::new("/no/such/folder")).is_err());
@@ -143,7 +139,7 @@ mod tests {
         }
     }
 
-    /// Bytes that this process fetched from a device; nothing where the kernel does not say.
+    /// Bytes that this process fetched from a device; None if the kernel does not say.
     fn device_read() -> Option<u64> {
         let text = fs::read_to_string("/proc/self/io").ok()?;
         text.lines().find_map(|line| line.strip_prefix("read_bytes:")?.trim().parse().ok())

@@ -1,10 +1,9 @@
-//! Real KV bytes: slabs of blocks, host memory, disks, RESP stores, and what can go wrong with
-//! them.
+//! KV bytes: slabs of blocks, host memory, disks and RESP stores, with their faults.
 //!
-//! A [`Tier`] keeps blocks of one size under the names of their chunks. Calls are blocking and take
-//! batches: a batch is what a request loads or stores at once, and is where pipelining and queue
-//! depth come from; further concurrency is further threads. Every call has a deadline, and what
-//! goes wrong is an outcome of its block and a counter, never a panic, a hang or a wrong byte.
+//! A [`Tier`] keeps blocks of one size under the hashes of their chunks. Calls are blocking and
+//! take batches: a batch is what one request loads or stores, and gives pipelining and queue depth.
+//! Further concurrency is further threads. Every call has a deadline. A failure is an outcome of
+//! its block and a counter, never a panic, a hang or a wrong byte.
 
 pub mod checked;
 pub mod disk;

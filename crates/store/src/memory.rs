@@ -1,11 +1,10 @@
-//! Host memory: blocks in a slab, under the policy core that the simulator's tiers have.
+//! Host memory: a slab of blocks under the policy core that the simulator's tiers use.
 //!
-//! Bytes are copied without the tier's lock. The policy pins a slot while it is copied, so nobody
-//! else is given it; the lock of the slot itself, always free by that rule, is what makes the
-//! compiler agree.
+//! Bytes are copied without the tier's lock. The policy pins a slot while it is copied, so no other
+//! caller gets it. The slot's own lock is therefore never contended; the compiler needs it.
 //!
-//! A batch counts as a chain of chunks in the order of its tokens: it becomes recent from its end
-//! to its front, so that a chain loses its end first and what is left of it can still be found.
+//! A batch counts as a chain of chunks in token order. It is renewed from its end to its front, so
+//! a chain loses its end first and the rest can still be found.
 
 use std::fmt;
 use std::time::Instant;
@@ -23,14 +22,11 @@ use crate::tier::{
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryOptions {
-    /// Blocks it may hold.
     pub capacity: u32,
     pub block_bytes: usize,
-    /// What goes when it is full.
     pub eviction: EvictionPolicy,
 }
 
-/// Blocks in host memory.
 pub struct MemoryTier {
     options: MemoryOptions,
     cache: Mutex<KeyedCache<ChunkHash>>,
@@ -46,7 +42,6 @@ impl fmt::Debug for MemoryTier {
 }
 
 impl MemoryTier {
-    /// Maps and faults in all of its memory.
     pub fn new(options: MemoryOptions) -> Result<Self, SlabError> {
         let slab = Slab::new(options.capacity, options.block_bytes)?;
         let slots = std::iter::from_fn(|| slab.take()).map(RwLock::new).collect();
@@ -64,7 +59,7 @@ impl MemoryTier {
     }
 
     fn store(&self, put: &Put<'_>, batch: Batch) -> Stored {
-        // The guard must not live through the copy.
+        // The guard must not be held during the copy.
         let reservation = self.cache().reserve(put.key, batch);
         let slot = match reservation {
             Reservation::Reserved(slot) => slot,
@@ -74,7 +69,7 @@ impl MemoryTier {
         self.slots[slot as usize].write().copy_from_slice(put.bytes);
         let mut cache = self.cache();
         if !cache.commit(slot) {
-            // Removed while it was being copied: stored, and gone again.
+            // Removed during the copy.
             cache.cancel(slot);
         }
         Stored::Stored

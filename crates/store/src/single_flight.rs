@@ -1,14 +1,13 @@
-//! One load for all who want the same block at the same time: replicas that share a store ask it
-//! for a popular prefix once.
+//! One load for concurrent requests of the same block: replicas that share a store load a popular
+//! prefix once.
 //!
-//! The first to ask for a block leads: it loads into its own buffer. Who comes while that is going
-//! on follows: the leader leaves a copy in a block of a bounded slab when it has followers, and
-//! they take theirs from it. Where the table or the slab is full, a caller loads for itself.
+//! The first caller leads and loads into its own buffer. Callers that come meanwhile follow: the
+//! leader leaves a copy in a block of a bounded slab, and followers copy from it. If the table or
+//! the slab is full, a caller loads for itself.
 //!
-//! A call first loads all it leads, and only then waits for what it follows, so two calls cannot
-//! wait for each other. Nobody joins a load that began before he stored or removed the block. A
-//! leader that runs out of time, or unwinds, does not take its followers with it: they load for
-//! themselves.
+//! A call first finishes the loads that it leads and only then waits for others, so two calls
+//! cannot deadlock. No caller joins a load that began before it stored or removed the block. If a
+//! leader runs out of time or unwinds, its followers load for themselves.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -26,20 +25,19 @@ use crate::tier::{
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SharingOptions {
-    /// Blocks that may be on their way at once with others following them.
+    /// Concurrent loads that others can join.
     pub flights: u32,
-    /// Copies that may wait for their followers: memory, in blocks.
+    /// Copies waiting for their followers, in blocks of memory.
     pub copies: u32,
 }
 
 impl Default for SharingOptions {
-    /// A thousand blocks on their way, 64 copies.
     fn default() -> Self {
         Self { flights: 1024, copies: 64 }
     }
 }
 
-/// A tier of which concurrent loads of one block are one load.
+/// A tier in which concurrent loads of one block are one load.
 pub struct SingleFlight<T> {
     inner: T,
     flights: Mutex<Flights>,
@@ -66,21 +64,18 @@ struct Flights {
 #[derive(Debug, Default)]
 struct Flight {
     followers: u32,
-    /// Nothing while it is loading.
+    /// None while loading.
     landed: Option<Landed>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Landed {
-    /// It ended so, without bytes.
     Ended(Loaded),
-    /// Its bytes are in this copy until the last follower has left.
+    /// The bytes are in this copy until the last follower has left.
     Copied(u32),
-    /// Everyone must load for himself.
     Alone,
 }
 
-/// What a caller does about one block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     Lead(u32),
@@ -103,12 +98,11 @@ impl Flights {
         self.rows[flight as usize].followers > 0
     }
 
-    /// Nobody joins a load of this block that began before now: what it finds may be outdated.
+    /// An earlier load's result may be outdated for later callers.
     fn detach(&mut self, key: &ChunkHash) {
         self.index.remove(key);
     }
 
-    /// The flight is over; nobody joins it any more.
     fn land(&mut self, flight: u32, key: &ChunkHash, landed: Landed) {
         if self.index.get(key) == Some(&flight) {
             self.index.remove(key);
@@ -127,7 +121,7 @@ impl Flights {
     fn leave(&mut self, flight: u32) {
         let row = &mut self.rows[flight as usize];
         row.followers -= 1;
-        // While it is loading its leader will see that nobody is left.
+        // During the load, its leader handles the missing followers.
         if row.followers == 0
             && let Some(landed) = row.landed.take()
         {
@@ -145,7 +139,7 @@ impl<T: Tier> SingleFlight<T> {
         let slab = Slab::new(options.copies, inner.block_bytes())?;
         let copies = std::iter::from_fn(|| slab.take()).map(RwLock::new).collect();
         let flights = Mutex::new(Flights {
-            // Twice the room, so that the table cleans up in place.
+            // Twice the capacity, so that the table cleans up in place.
             index: HashMap::with_capacity(flights as usize * 2 + 2),
             rows: std::iter::repeat_with(Flight::default).take(flights as usize).collect(),
             free: (0..flights).rev().collect(),
@@ -159,12 +153,10 @@ impl<T: Tier> SingleFlight<T> {
         &self.inner
     }
 
-    /// Blocks that were had from another's load.
     pub fn shared(&self) -> u64 {
         self.shared.load(Ordering::Relaxed)
     }
 
-    /// Blocks for which callers wait for another's load at this moment.
     pub fn following(&self) -> u32 {
         self.flights().rows.iter().map(|row| row.followers).sum()
     }
@@ -173,7 +165,6 @@ impl<T: Tier> SingleFlight<T> {
         self.flights.lock()
     }
 
-    /// Loads those of the blocks that have one of these roles, by one call of the tier below.
     fn load(
         &self,
         gets: &mut [Get<'_>],
@@ -197,7 +188,6 @@ impl<T: Tier> SingleFlight<T> {
         }
     }
 
-    /// Tells the followers of a block how its load ended.
     fn publish(&self, flight: u32, key: &ChunkHash, outcome: Loaded, bytes: &[u8]) {
         let mut flights = self.flights();
         let landed = match outcome {
@@ -206,7 +196,7 @@ impl<T: Tier> SingleFlight<T> {
                     drop(flights);
                     let place = &self.copies[copy as usize];
                     let mut place = place.write();
-                    // A hit has the tier's length, and so has the copy.
+                    // A hit has the tier's length, as the copy has.
                     place.copy_from_slice(bytes);
                     drop(place);
                     flights = self.flights();
@@ -214,7 +204,7 @@ impl<T: Tier> SingleFlight<T> {
                 }
                 None => Landed::Alone,
             },
-            // The leader's patience and buffer are its own.
+            // The leader's deadline and buffer are its own.
             Loaded::Hit | Loaded::Failed(TierFault::Timeout | TierFault::Refused) => Landed::Alone,
             ended => Landed::Ended(ended),
         };
@@ -223,7 +213,7 @@ impl<T: Tier> SingleFlight<T> {
         self.landed.notify_all();
     }
 
-    /// Waits for another's load. Nothing when the block must be loaded here after all.
+    /// Waits for another caller's load. None if the block must be loaded here after all.
     fn follow(&self, flight: u32, into: &mut [u8], deadline: Instant) -> Option<Loaded> {
         let mut flights = self.flights();
         loop {
@@ -263,7 +253,7 @@ impl<T: Tier> SingleFlight<T> {
     }
 }
 
-/// Lands what a call leads and leaves what it follows, also when the tier below panics.
+/// Ends the loads that a call leads and leaves those it follows, also if the tier below panics.
 struct Roles<'f, T: Tier> {
     tier: &'f SingleFlight<T>,
     roles: Vec<(ChunkHash, Role)>,
@@ -311,7 +301,7 @@ impl<T: Tier> Tier for SingleFlight<T> {
         let mut roles = Roles { tier: self, roles: Vec::with_capacity(gets.len()) };
         let mut flights = self.flights();
         roles.roles.extend(gets.iter().map(|get| {
-            // A buffer of another length is the tier's to refuse.
+            // The tier refuses a buffer of another length.
             let joins = get.into.len() == self.inner.block_bytes();
             (get.key, if joins { flights.join(get.key) } else { Role::Alone })
         }));

@@ -1,9 +1,9 @@
-//! A region of host memory cut into blocks of one size: mapped, faulted in and given out from a
-//! free list, so that moving a block never allocates and memory is bounded by construction.
+//! A region of host memory cut into blocks of one size: mapped, faulted in, and allocated from a
+//! free list, so that moving a block never allocates and memory is bounded.
 //!
-//! A block begins at a multiple of [`ALIGNMENT`], as `O_DIRECT` wants it, and the region at a
-//! multiple of a huge page, so that the kernel can back it with huge pages and register it for
-//! fixed buffers in few pieces.
+//! A block begins at a multiple of [`ALIGNMENT`], as `O_DIRECT` requires. The region begins at a
+//! multiple of a huge page, so that the kernel can use huge pages and register it for fixed buffers
+//! in few pieces.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -14,11 +14,11 @@ use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use weir_model::Bytes;
 
-/// Blocks begin at multiples of this: the largest sector and page size of what we run on.
+/// Alignment of blocks: the largest sector and page size of supported machines.
 pub const ALIGNMENT: usize = 4096;
 /// Bytes of a huge page on `x86_64`, and of the usual one on `aarch64`.
 const HUGE_PAGE: usize = 2 << 20;
-/// Largest block: no model's chunk comes near, and a typing error must not map the machine.
+/// No model's chunk comes near; a typing error must not map the whole machine.
 pub const BLOCK_BYTES_MAX: usize = 1 << 30;
 
 #[derive(Debug, thiserror::Error)]
@@ -30,29 +30,18 @@ pub enum SlabError {
     #[error(
         "slab: {wanted} bytes of memory asked for, {available} available ({limit}): give fewer blocks"
     )]
-    TooLarge {
-        /// Bytes that the slab takes.
-        wanted: u64,
-        available: u64,
-        limit: &'static str,
-    },
+    TooLarge { wanted: u64, available: u64, limit: &'static str },
     #[error(
         "slab: {wanted} bytes of memory: {call}: {errno}: give fewer blocks or raise the limit"
     )]
-    Refused {
-        /// Bytes that the slab takes.
-        wanted: u64,
-        call: &'static str,
-        errno: Errno,
-    },
+    Refused { wanted: u64, call: &'static str, errno: Errno },
 }
 
-/// What backs a slab.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pages {
     pub huge: Bytes,
     pub total: Bytes,
-    /// Why not all of it is on huge pages, where that is known.
+    /// Why not all of it is on huge pages, if known.
     pub note: Option<String>,
 }
 
@@ -63,7 +52,7 @@ impl fmt::Display for Pages {
     }
 }
 
-/// A region of blocks. Shared through an [`Arc`], which every [`Block`] holds.
+/// Shared through an [`Arc`], which every [`Block`] holds.
 pub struct Slab {
     mapping: Mapping,
     block_bytes: usize,
@@ -84,7 +73,6 @@ impl fmt::Debug for Slab {
 }
 
 impl Slab {
-    /// Maps and faults in `blocks` blocks of `block_bytes` bytes.
     pub fn new(blocks: u32, block_bytes: usize) -> Result<Arc<Self>, SlabError> {
         if blocks == 0 || block_bytes == 0 || block_bytes > BLOCK_BYTES_MAX {
             return Err(SlabError::Shape { blocks, block_bytes });
@@ -126,18 +114,16 @@ impl Slab {
         self.free_list().len() as u32
     }
 
-    /// What backs the region.
     pub const fn pages(&self) -> &Pages {
         &self.pages
     }
 
-    /// A block, with whatever its last holder left in it; nothing when all are taken.
+    /// A block with its previous content; None when all are taken.
     pub fn take(self: &Arc<Self>) -> Option<Block> {
         let index = self.free_list().pop()?;
         Some(Block { slab: Arc::clone(self), index })
     }
 
-    /// Where the region begins and how many bytes it has, for registering it with a ring.
     pub(crate) fn region(&self) -> (usize, usize) {
         (self.mapping.start as usize, self.mapping.len)
     }
@@ -151,7 +137,7 @@ impl Slab {
     }
 }
 
-/// One block, its holder's alone; it goes back to the free list when dropped.
+/// Exclusive to its holder; returns to the free list when dropped.
 pub struct Block {
     slab: Arc<Slab>,
     index: u32,
@@ -164,12 +150,11 @@ impl fmt::Debug for Block {
 }
 
 impl Block {
-    /// Its number in the slab.
     pub const fn index(&self) -> u32 {
         self.index
     }
 
-    /// The whole stride, padding included, for input and output in whole sectors.
+    /// The whole stride, padding included, for I/O in whole sectors.
     pub(crate) fn padded_mut(&mut self) -> &mut [u8] {
         let (start, len) = (self.slab.address(self.index), self.slab.stride);
         #[expect(unsafe_code, reason = "the slab's memory is not a Rust object")]
@@ -207,7 +192,6 @@ impl Drop for Block {
     }
 }
 
-/// Anonymous memory, aligned to huge pages.
 struct Mapping {
     base: *mut u8,
     base_len: usize,
@@ -235,12 +219,12 @@ impl Mapping {
         Ok(Self { base, base_len, start, len })
     }
 
-    /// Asks for huge pages and faults everything in.
+    /// Requests huge pages and faults everything in.
     fn fault_in(&self) -> Result<Pages, SlabError> {
         let asked = self.advise(Advice::LinuxHugepage);
         match self.advise(Advice::LinuxPopulateWrite) {
             Ok(()) => {}
-            // Kernels before 5.14 do not know the advice.
+            // Kernels before 5.14 lack this advice.
             Err(Errno::INVAL) => self.touch(),
             Err(errno) => {
                 let wanted = self.len as u64;
@@ -291,7 +275,7 @@ impl Drop for Mapping {
     }
 }
 
-/// Bytes of a range that are on huge pages, as far as the kernel says.
+/// Bytes of a range on huge pages, as far as the kernel says.
 fn huge_bytes(start: usize, len: usize) -> Option<usize> {
     let smaps = std::fs::read_to_string("/proc/self/smaps").ok()?;
     let (mut inside, mut huge) = (false, 0);
@@ -311,7 +295,7 @@ fn huge_bytes(start: usize, len: usize) -> Option<usize> {
     Some(huge.min(len))
 }
 
-/// Memory that the kernel can still give to programs, or to its page cache.
+/// Memory available to programs and to the page cache.
 pub fn machine_memory() -> Option<Bytes> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
@@ -319,12 +303,12 @@ pub fn machine_memory() -> Option<Bytes> {
     Some(Bytes(kib * 1024))
 }
 
-/// Bytes that the machine or the control group can still give, and who says so.
+/// Bytes available on the machine or in the control group, and the source of the figure.
 pub fn available_memory() -> Option<(u64, &'static str)> {
     let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     let machine = machine_memory().map(|bytes| (bytes.0, "MemAvailable of /proc/meminfo"));
-    // The file caches of the group count as used here though they could go; its limit alone is
-    // compared, which refuses only what can never fit.
+    // Only the group's limit is compared: its file caches count as used although they can be
+    // reclaimed. This refuses only what can never fit.
     let group = number("/sys/fs/cgroup/memory.max").map(|limit| (limit, "memory.max of the group"));
     machine.into_iter().chain(group).min()
 }
@@ -350,7 +334,7 @@ mod tests {
         blocks.pop();
         assert_eq!(slab.free_blocks(), 1);
         assert!(slab.take().is_some());
-        // The mapping outlives the last handle as long as a block is held.
+        // The mapping outlives the last handle while a block is held.
         drop(slab);
         assert_eq!(blocks[0][4999], 1);
     }

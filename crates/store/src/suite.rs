@@ -1,7 +1,7 @@
-//! The conformance suite of [`Tier`]: what every tier must pass, and a broken one must fail.
+//! The conformance suite of [`Tier`]: every tier must pass, and a broken one must fail.
 //!
-//! A check panics with what it saw. Blocks have contents that follow from their keys, so that a
-//! wrong byte is seen wherever it comes from. Use it through [`tier_suite!`](crate::tier_suite):
+//! A failed check panics with its values. Blocks have contents derived from their keys, so that a
+//! wrong byte is found wherever it comes from. Use it through [`tier_suite!`](crate::tier_suite):
 //!
 //! ```ignore
 //! weir_store::tier_suite!(memory, || Subject::new(MemoryTier::new(options)));
@@ -30,14 +30,14 @@ pub use order::{
 };
 pub use threads::threads_see_right_bytes;
 
-/// Time for a call of the suite that should not run into its deadline.
+/// Deadline of calls that should not reach it.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Blocks that the suite needs room for; a tier with less is not worth its tests.
+/// Blocks that the suite needs room for.
 pub const BLOCKS_MIN: u64 = 16;
-/// Above this many bytes the suite does not fill a tier to see what it evicts.
+/// Above this many bytes the suite does not fill a tier to test eviction.
 const FILL_BYTES_MAX: u64 = 64 << 20;
 
-/// A tier under test, empty, with room for at least [`BLOCKS_MIN`] blocks.
+/// An empty tier under test, with room for at least [`BLOCKS_MIN`] blocks.
 pub struct Subject {
     tier: Box<dyn Tier>,
     neighbour: Option<Box<dyn Tier>>,
@@ -46,11 +46,9 @@ pub struct Subject {
     guard: Guard,
 }
 
-/// Holds something and does nothing with it.
 struct Guard(#[expect(dead_code, reason = "kept for its drop")] Box<dyn Any>);
 
 impl Subject {
-    /// A tier that needs nothing else.
     pub fn new(tier: impl Tier + 'static) -> Self {
         let tier = Box::new(tier);
         let guard = Guard(Box::new(()));
@@ -64,14 +62,14 @@ impl Subject {
         self
     }
 
-    /// Another tier in the same place, whose blocks are none of the first one's business.
+    /// Another tier in the same place; the first one must not touch its blocks.
     #[must_use]
     pub fn with_neighbour(mut self, neighbour: impl Tier + 'static) -> Self {
         self.neighbour = Some(Box::new(neighbour));
         self
     }
 
-    /// The slab that the tier has registered: half of the suite's buffers come from it.
+    /// The tier's registered slab: half of the suite's buffers come from it.
     #[must_use]
     pub fn with_slab(mut self, slab: Arc<Slab>) -> Self {
         self.slab = Some(slab);
@@ -82,13 +80,13 @@ impl Subject {
         &*self.tier
     }
 
-    /// Blocks it may hold, where it says so.
+    /// In blocks, if known.
     fn capacity(&self) -> Option<u64> {
         let usage = self.tier.usage(later()).expect("usage of a healthy tier");
         usage.capacity.map(|bytes| bytes.0 / self.tier.block_bytes() as u64)
     }
 
-    /// A buffer of the tier's block size: of the slab, or at an odd address, in turns.
+    /// A buffer of the tier's block size: from the slab and at an odd address, alternately.
     fn buffer(&self, turn: usize) -> Buffer {
         let block = self.slab.as_ref().filter(|_| turn.is_multiple_of(2)).and_then(Slab::take);
         block.map_or_else(
@@ -107,7 +105,7 @@ impl Subject {
         get(self, self.tier(), keys, deadline)
     }
 
-    /// Checks how many chunks the tier says it holds.
+    /// Checks the number of chunks that the tier reports.
     fn holds(&self, chunks: u64) {
         let usage = self.tier.usage(later()).expect("usage of a healthy tier");
         assert_eq!(usage.chunks, chunks, "{usage:?}");
@@ -115,7 +113,7 @@ impl Subject {
     }
 
     fn contains(&self, keys: &[ChunkHash]) -> Vec<bool> {
-        // Neither answer must be there by itself.
+        // The tier must overwrite both values.
         let mut present: Vec<bool> = (0..keys.len()).map(|index| index % 2 == 0).collect();
         self.tier.contains(keys, later(), &mut present).expect("contains of a healthy tier");
         present
@@ -130,7 +128,6 @@ impl Subject {
     }
 }
 
-/// Memory for one block.
 enum Buffer {
     Slab(Block),
     Heap(Vec<u8>, usize),
@@ -168,7 +165,7 @@ fn get(subject: &Subject, tier: &dyn Tier, keys: &[ChunkHash], until: Instant) -
         .zip(&mut buffers)
         .map(|(key, buffer)| {
             let into = buffer.bytes();
-            // A hit without bytes must be seen, also where the buffer held the block before.
+            // Detects a hit without bytes, even if the buffer held the block before.
             into.fill(0xa5);
             Get { key: *key, into }
         })
@@ -183,7 +180,6 @@ fn get(subject: &Subject, tier: &dyn Tier, keys: &[ChunkHash], until: Instant) -
     outcomes
 }
 
-/// A deadline that a healthy tier meets.
 fn later() -> Instant {
     Instant::now() + PATIENCE
 }
@@ -200,7 +196,6 @@ pub fn keys(numbers: std::ops::Range<u64>) -> Vec<ChunkHash> {
     numbers.map(key).collect()
 }
 
-/// Fills a buffer with the content that belongs to a key.
 pub fn content(key: ChunkHash, bytes: &mut [u8]) {
     let seed = u64::from_le_bytes(key.0[..8].try_into().expect("eight bytes of thirty-two"));
     for (index, word) in bytes.chunks_mut(8).enumerate() {
@@ -243,8 +238,8 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("equals_a_plain_map", equals_a_plain_map),
 ];
 
-/// The tests of one tier: its name, and how to make a [`Subject`] of it, or an `Option` with
-/// nothing where the machine lacks what it needs (the maker has said so).
+/// The tests of one tier: its name, and how to make a [`Subject`] of it. The maker may return an
+/// `Option`: None if the machine lacks a requirement, which the maker has printed.
 #[macro_export]
 macro_rules! tier_suite {
     ($name:ident, $make:expr) => {

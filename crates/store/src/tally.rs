@@ -1,11 +1,9 @@
-//! Counting what a tier did, from many threads.
-
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::tier::{Loaded, Stored, TierCounters, TierFault};
 
-/// The counters of one tier. Blocks are counted by their outcomes, once per call, so the figures
-/// add up to the blocks asked for; failed calls that are not about single blocks count as one.
+/// Blocks are counted by outcome, once per call, so the figures add up to the requested blocks. A
+/// failed call that is not about single blocks counts as one.
 #[derive(Debug, Default)]
 pub(crate) struct TierTally {
     stored: AtomicU64,
@@ -18,7 +16,6 @@ pub(crate) struct TierTally {
 }
 
 impl TierTally {
-    /// Counts the blocks of a batch that was stored.
     pub(crate) fn puts(&self, outcomes: &[Stored]) {
         for outcome in outcomes {
             match outcome {
@@ -30,7 +27,6 @@ impl TierTally {
         }
     }
 
-    /// Counts the blocks of a batch that was loaded.
     pub(crate) fn gets(&self, outcomes: &[Loaded]) {
         for outcome in outcomes {
             match outcome {
@@ -42,7 +38,6 @@ impl TierTally {
         }
     }
 
-    /// Counts a call that failed.
     pub(crate) fn fault(&self, fault: TierFault) {
         add(&self.faults[fault as usize]);
     }

@@ -1,9 +1,9 @@
-//! Which chunks a tier holds: presence, pins and eviction, kept by runs of chunks.
+//! The chunks of a tier: presence, pins and eviction, kept by runs of chunks.
 //!
-//! A run is a span of chunks that were stored or used together; it has one state, one pin count
-//! and one place in the order of use. What was stored and not used since leaves head first, as it
-//! came; using a span makes its chunks recent from the tail to the head (vLLM and LMCache touch
-//! keys in reverse order), so that plain LRU evicts the end of a used chain first.
+//! A run is a span of chunks that were stored or used together; it has one state, one pin count and
+//! one place in the order of use. Stored and unused chunks leave head first, in their order of
+//! arrival. A use renews a span's chunks from the tail to the head (vLLM and LMCache touch keys in
+//! reverse order), so plain LRU evicts the end of a used chain first.
 //!
 //! A chunk is *pending* between [`ChunkCache::reserve`] and [`ChunkCache::commit`]: it takes room
 //! and is pinned, but cannot be read yet.
@@ -17,10 +17,10 @@ use crate::order::{Order, PolicyQueue};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Presence {
-    /// Not here. Kept only while something below it is.
+    /// Kept only while a node below it exists.
     #[default]
     Absent,
-    /// Its bytes are on their way in.
+    /// Its bytes are in transfer.
     Pending,
     Ready,
 }
@@ -31,21 +31,18 @@ struct Run {
     /// Transfers that read or write it.
     pins: u32,
     queue: Option<PolicyQueue>,
-    /// Its head leaves first: it was stored, and not used since.
+    /// Its head leaves first: stored, and not used since.
     head_first: bool,
 }
 
 impl Run {
-    /// It can be evicted.
     const fn may_go(&self) -> bool {
         self.pins == 0 && matches!(self.presence, Presence::Ready)
     }
 }
 
-/// Consecutive chunks of a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkSpan {
-    /// First chunk, counted from the start of the sequence.
     pub from: u32,
     pub to: u32,
 }
@@ -55,60 +52,53 @@ impl ChunkSpan {
         self.to - self.from
     }
 
-    /// True for a chunk in it.
     pub const fn contains(self, chunk: u32) -> bool {
         self.from <= chunk && chunk < self.to
     }
 }
 
-/// Spans in the order of the sequence; neighbours have something between them.
+/// In the order of the sequence, with gaps between them.
 pub type Spans = SmallVec<[ChunkSpan; 2]>;
 
-/// What is stored where not all that is missing finds room.
+/// The stored part if not all missing chunks find room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fit {
-    /// Nothing, and nothing is evicted either (vLLM's offloading).
+    /// Nothing, and nothing is evicted (vLLM's offloading).
     Whole,
-    /// What finds room, from the front on.
+    /// The front that finds room.
     Front,
-    /// All or nothing, and nothing is evicted for it (LMCache's server, which evicts by the clock).
+    /// All or nothing, without eviction (LMCache's server, which evicts by the clock).
     Free,
 }
 
-/// Result of a lookup.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Consecutive chunks that can be read.
+    /// Consecutive readable chunks.
     pub chunks: u32,
-    /// The next one is on its way in: asking again later may find more.
+    /// The next one is in transfer: a later lookup may find more.
     pub pending: bool,
     pub reading: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reserved {
-    /// Chunks that became pending: those that must be transferred. Each span is to be given to
-    /// [`ChunkCache::commit`] or [`ChunkCache::cancel`].
+    /// Chunks that became pending and must be transferred. Pass each span to [`ChunkCache::commit`]
+    /// or [`ChunkCache::cancel`].
     pub spans: Spans,
-    /// Chunks that found no room.
     pub refused: u32,
-    /// Chunks that were evicted to make room.
     pub evicted: u32,
 }
 
 impl Reserved {
-    /// Chunks that became pending.
     pub fn chunks(&self) -> u32 {
         self.spans.iter().map(|span| span.chunks()).sum()
     }
 }
 
-/// Chunks that were evicted: a span of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Eviction {
     /// The pieces from the first token of the sequence to the end of the span.
     pub path: Vec<Piece>,
-    /// First chunk that went.
     pub from_chunk: u32,
     pub to_chunk: u32,
 }
@@ -120,7 +110,6 @@ pub struct ChunkCache {
     capacity: u32,
     used: u32,
     evicted: u64,
-    /// What was evicted since the last look, where somebody keeps the bytes.
     log: Option<Vec<Eviction>>,
 }
 
@@ -136,24 +125,21 @@ impl ChunkCache {
         }
     }
 
-    /// Keeps each eviction from now on for [`ChunkCache::take_evictions`]: whoever has the bytes
-    /// must let go of the same chunks.
+    /// For the owner of the bytes, who must drop the same chunks.
     pub fn log_evictions(&mut self) {
         self.log.get_or_insert_default();
     }
 
-    /// Evictions since the last call, in the order in which they happened. Nothing unless they
-    /// are logged.
+    /// Evictions since the last call, in order. Empty unless logged.
     pub fn take_evictions(&mut self) -> Vec<Eviction> {
         self.log.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// Chunks it may hold.
     pub const fn capacity(&self) -> u32 {
         self.capacity
     }
 
-    /// Chunks it holds, pending ones included.
+    /// Chunks, pending ones included.
     pub const fn used(&self) -> u32 {
         self.used
     }
@@ -162,8 +148,7 @@ impl ChunkCache {
         self.evicted
     }
 
-    /// Consecutive chunks of the sequence from chunk `from` on, up to `limit` in all (counted
-    /// from the start of the sequence).
+    /// Consecutive chunks from `from` on; both bounds count from the start of the sequence.
     pub fn lookup(&self, sequence: &[Piece], from: u32, limit: u32) -> Found {
         let mut found = Found::default();
         let mut walk = Walk::new(sequence, limit);
@@ -187,7 +172,7 @@ impl ChunkCache {
         found
     }
 
-    /// Consecutive chunks from `from` on, up to `limit`, that are not here.
+    /// Consecutive missing chunks from `from` on, up to `limit`.
     pub fn gap(&self, sequence: &[Piece], from: u32, limit: u32) -> u32 {
         let mut walk = Walk::new(sequence, limit);
         while let Some(step) = walk.next(&self.tree) {
@@ -199,7 +184,7 @@ impl ChunkCache {
         limit.saturating_sub(from)
     }
 
-    /// Evicts up to so many chunks, in order; returns how many.
+    /// Evicts up to this many chunks, in order; returns their number.
     pub fn evict_oldest(&mut self, chunks: u32) -> u32 {
         let mut gone = 0;
         while gone < chunks {
@@ -210,9 +195,8 @@ impl ChunkCache {
         gone
     }
 
-    /// Counts a use of those of the chunks `from..to` that can be read. Chunks in `stored` were put
-    /// here by the user itself: they become recent like the others, and ARC does not take them for
-    /// used again.
+    /// Counts a use of the readable chunks among `from..to`. Chunks in `stored` were stored by the
+    /// same user: they are renewed, and ARC does not count them as used again.
     pub fn touch(&mut self, sequence: &[Piece], from: u32, to: u32, stored: &[ChunkSpan]) {
         for edge in stored.iter().flat_map(|span| [span.from, span.to]) {
             self.path_to(sequence, edge.clamp(from, to));
@@ -223,7 +207,7 @@ impl ChunkCache {
             let run = self.tree.payload_mut(*node);
             let index = node.index() as u32;
             match run.presence {
-                // Whoever is storing them will tell of their use.
+                // The user that is storing them will report their use.
                 Presence::Pending if !own => continue,
                 Presence::Absent => continue,
                 _ if own => self.order.renewed(index, units, run.queue),
@@ -233,8 +217,8 @@ impl ChunkCache {
         }
     }
 
-    /// Makes room for those of the chunks `from..to` that are not here and marks them pending and
-    /// pinned. None of the others among `from..to` is evicted for that.
+    /// Makes room for the missing chunks among `from..to`, marks them pending and pins them. It
+    /// evicts none of the others among `from..to`.
     pub fn reserve(&mut self, sequence: &[Piece], from: u32, to: u32, fit: Fit) -> Reserved {
         let mut reserved = Reserved::default();
         let wanted = self.missing(sequence, from, to);
@@ -257,7 +241,6 @@ impl ChunkCache {
         reserved
     }
 
-    /// How many of the chunks `from..to` are not here.
     fn missing(&self, sequence: &[Piece], from: u32, to: u32) -> u32 {
         let mut here = 0;
         let mut walk = Walk::new(sequence, to);
@@ -269,7 +252,7 @@ impl ChunkCache {
         to.saturating_sub(from) - here
     }
 
-    /// ARC learns from the misses of chunks that it remembers.
+    /// ARC learns from misses of its ghosts.
     fn learn(&mut self, sequence: &[Piece], from: u32, to: u32) {
         for node in self.span_nodes(sequence, from, to).iter().rev() {
             let units = self.tree.units(*node);
@@ -291,7 +274,7 @@ impl ChunkCache {
             let (node, units) = match walk.next(&self.tree) {
                 Some(_) if walk.end <= from => continue,
                 Some(step) => {
-                    // Cut where the sequence leaves it, so that the rest can be hung there.
+                    // Split where the sequence diverges, so that the rest can become a child.
                     walk.node = self.front(step.node, step.units);
                     walk.over = false;
                     if self.tree.payload(walk.node).presence != Presence::Absent {
@@ -301,7 +284,7 @@ impl ChunkCache {
                     (self.front(walk.node, units), units)
                 }
                 None if start < from => {
-                    // The front was never stored here; what is stored now hangs below a hole.
+                    // The front was never stored here; the new chunks are below a hole.
                     self.tree.add_child(parent, sequence, at, from - start, Run::default());
                     walk = Walk::new(sequence, to);
                     continue;
@@ -320,18 +303,17 @@ impl ChunkCache {
         }
     }
 
-    /// The pending chunks among `from..to` can be read from now on.
+    /// Makes the pending chunks among `from..to` readable.
     pub fn commit(&mut self, sequence: &[Piece], from: u32, to: u32) {
         self.settle(sequence, from, to, true);
     }
 
-    /// The pending chunks among `from..to` failed to come in and are dropped.
+    /// Drops the pending chunks among `from..to` after a failed transfer.
     pub fn cancel(&mut self, sequence: &[Piece], from: u32, to: u32) {
         self.settle(sequence, from, to, false);
     }
 
-    /// Forgets those of the chunks `from..to` that can be read and are not in use: their bytes
-    /// turned out to be gone. No eviction, hence not logged.
+    /// For chunks whose bytes are lost. This is no eviction, hence not logged.
     pub fn forget(&mut self, sequence: &[Piece], from: u32, to: u32) {
         for node in self.span_nodes(sequence, from, to) {
             let run = self.tree.payload(node);
@@ -342,13 +324,12 @@ impl ChunkCache {
         self.prune(sequence, to);
     }
 
-    /// Protects the chunks `from..to`, which are here, from eviction until [`ChunkCache::unpin`].
+    /// The chunks must be present; ends with [`ChunkCache::unpin`].
     pub fn pin_read(&mut self, sequence: &[Piece], from: u32, to: u32) {
         let nodes = self.span_nodes(sequence, from, to);
         self.pin_nodes(&nodes, true);
     }
 
-    /// Ends the protection of [`ChunkCache::pin_read`].
     pub fn unpin(&mut self, sequence: &[Piece], from: u32, to: u32) {
         let nodes = self.span_nodes(sequence, from, to);
         self.pin_nodes(&nodes, false);
@@ -383,7 +364,7 @@ impl ChunkCache {
         self.prune(sequence, to);
     }
 
-    /// A run is on its way in: it counts as held, and has its place in the order of use.
+    /// A pending run counts as held, and has its place in the order of use.
     fn enter(&mut self, node: NodeId, units: u32) {
         self.used += units;
         let run = self.tree.payload_mut(node);
@@ -393,8 +374,7 @@ impl ChunkCache {
         run.queue = Some(self.order.entered(node.index() as u32, units, run.queue));
     }
 
-    /// Evicts until `wanted` chunks fit, which do not yet, or nothing more can go; returns how many
-    /// fit.
+    /// Evicts until `wanted` chunks fit, which do not yet; returns how many fit.
     fn make_room(&mut self, wanted: u32, fit: Fit, evicted: &mut u32) -> u32 {
         let fits = match fit {
             Fit::Front => true,
@@ -412,7 +392,7 @@ impl ChunkCache {
         wanted.min(self.capacity - self.used)
     }
 
-    /// True when so many chunks may go.
+    /// True if this many chunks can be evicted.
     fn can_evict(&self, wanted: u32) -> bool {
         let mut found = 0;
         self.order.evictable().any(|index| {
@@ -445,14 +425,14 @@ impl ChunkCache {
         Some(taken)
     }
 
-    /// The node of those `chunks` chunks of a run that leave first, split off where needed.
+    /// The node of the `chunks` chunks of a run that leave first, split off if needed.
     fn first_to_leave(&mut self, node: NodeId, chunks: u32) -> NodeId {
         let all = self.tree.units(node);
         if self.tree.payload(node).head_first {
             return self.front(node, chunks);
         }
         if chunks < all {
-            // The node keeps the rest of the run, which is what leaves.
+            // The node keeps the end of the run, which leaves first.
             self.front(node, all - chunks);
         }
         node
@@ -466,7 +446,7 @@ impl ChunkCache {
         self.used -= units;
     }
 
-    /// Ghosts beyond the policy's limit are forgotten, once a store has made its room.
+    /// Drops ghosts beyond the policy's limit, after a store has made its room.
     fn trim_ghosts(&mut self) {
         while let Some((index, surplus)) = self.order.surplus_ghost() {
             let node = NodeId::from_index(index);
@@ -478,7 +458,7 @@ impl ChunkCache {
         }
     }
 
-    /// Removes a node that stands for nothing any more, and those above that stood only for it.
+    /// Removes an absent leaf node, and its ancestors without another purpose.
     fn remove_dead(&mut self, node: NodeId) {
         let mut at = node;
         while at != NodeId::ROOT && self.tree.children(at) == 0 {
@@ -498,7 +478,7 @@ impl ChunkCache {
         }
     }
 
-    /// Nodes of the chunks `from..to`, as far as they are known, cut to begin and end there.
+    /// Known nodes of the chunks `from..to`, split at both ends.
     fn span_nodes(&mut self, sequence: &[Piece], from: u32, to: u32) -> Vec<NodeId> {
         self.path_to(sequence, from.min(to));
         let mut nodes = self.path_to(sequence, to);
@@ -506,7 +486,7 @@ impl ChunkCache {
         nodes
     }
 
-    /// Nodes of the first `chunks` chunks, as far as they are known, cut to end there.
+    /// Known nodes of the first `chunks` chunks, split at the end.
     fn path_to(&mut self, sequence: &[Piece], chunks: u32) -> Vec<NodeId> {
         let mut path = Vec::new();
         let mut walk = Walk::new(sequence, chunks);
@@ -516,7 +496,7 @@ impl ChunkCache {
         path
     }
 
-    /// The node of the first `units` units of a node, split off where needed.
+    /// The node of the first `units` units of a node, split off if needed.
     fn front(&mut self, node: NodeId, units: u32) -> NodeId {
         if units == self.tree.units(node) {
             return node;
@@ -529,7 +509,6 @@ impl ChunkCache {
     }
 }
 
-/// A walk of a sequence down the tree.
 struct Walk<'a> {
     sequence: &'a [Piece],
     at: Position,

@@ -1,17 +1,16 @@
-//! Which blocks a live tier holds, and in which of its slots: presence, pins and eviction by key.
+//! The blocks of a live tier and their slots: presence, pins and eviction by key.
 //!
-//! The twin of [`ChunkCache`](crate::chunk_cache::ChunkCache) for tiers that keep real bytes: those
-//! know chunks by name, not by sequence, and must be told *which* slot is theirs. Both take their
-//! order of eviction from the same policies.
+//! The counterpart of [`ChunkCache`](crate::chunk_cache::ChunkCache) for tiers with real bytes:
+//! those know chunks by key, not by sequence, and need the *slot* of each. Both use the same
+//! eviction policies.
 //!
-//! A slot is one place of the tier. Who holds a pin on a slot may read it or, where the pin came
-//! from [`KeyedCache::reserve`], write it; a slot is given to nobody else before its last pin is
-//! gone. Removing a block takes away its name at once and its slot with the last pin, so that a
-//! tier can undo what it keeps of the block elsewhere (a header on a disk) before the slot is used
-//! again.
+//! A slot is one place of the tier. The holder of a pin may read the slot or, with a pin from
+//! [`KeyedCache::reserve`], write it; the slot is not reused before its last pin is gone. Removing
+//! a block drops its key at once and its slot with the last pin, so that a tier can first erase
+//! related data elsewhere (a header on a disk).
 //!
-//! Blocks are stored in batches, which are chains of chunks: a chain is not evicted to make room
-//! for its own end, which nobody could find without its front.
+//! Blocks are stored in batches, which are chains of chunks. A chain is not evicted to make room
+//! for its own end, which could not be found without its front.
 //!
 //! Nothing allocates after [`KeyedCache::new`].
 
@@ -23,18 +22,16 @@ use crate::order::{Order, PolicyQueue};
 
 const NONE: u32 = u32::MAX;
 
-/// A place of the tier, from 0 to its capacity.
+/// From 0 to the capacity.
 pub type TierSlot = u32;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reservation {
-    /// The slot is the caller's to write; give it to [`KeyedCache::commit`] or
-    /// [`KeyedCache::cancel`].
+    /// The caller writes the slot, then calls [`KeyedCache::commit`] or [`KeyedCache::cancel`].
     Reserved(TierSlot),
     Present,
-    /// Somebody else is storing the block now.
+    /// Another caller is storing the block now.
     Pending,
-    /// Nothing can be evicted.
     Full,
 }
 
@@ -45,7 +42,7 @@ enum State {
     Ghost,
     Pending,
     Ready,
-    /// Has lost its name, and keeps its slot until the last pin is gone.
+    /// Has no key, and keeps its slot until the last pin is gone.
     Doomed,
 }
 
@@ -56,18 +53,16 @@ struct Entry<K> {
     slot: TierSlot,
     pins: u32,
     queue: Option<PolicyQueue>,
-    /// The last batch that stored it or found it there.
+    /// The last batch that stored it or found it present.
     batch: Batch,
 }
 
-/// A batch of blocks to be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batch(u64);
 
-/// What no batch has stored or found yet.
+/// Before any batch.
 const NO_BATCH: Batch = Batch(0);
 
-/// The blocks of one tier.
 #[derive(Debug, Clone)]
 pub struct KeyedCache<K> {
     index: HashMap<K, u32>,
@@ -83,10 +78,9 @@ pub struct KeyedCache<K> {
 }
 
 impl<K: Copy + Eq + Hash> KeyedCache<K> {
-    /// A tier of `capacity` slots.
     pub fn new(capacity: u32, policy: EvictionPolicy) -> Self {
-        // ARC remembers as many names again for each of its two queues; one more of each is there
-        // while a block is being evicted.
+        // ARC remembers as many keys again in each of its two ghost queues, and one more during an
+        // eviction.
         let entries = match policy {
             EvictionPolicy::Arc => capacity.saturating_mul(3).saturating_add(2),
             EvictionPolicy::Lru | EvictionPolicy::None => capacity,
@@ -102,8 +96,8 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
             batch: NO_BATCH,
         };
         Self {
-            // Twice the room, because a table that is more than half full grows where a roomy one
-            // cleans up in place.
+            // Twice the capacity: a table more than half full grows, a roomy one cleans up in
+            // place.
             index: HashMap::with_capacity(entries as usize * 2 + 2),
             entries: vec![blank; entries as usize],
             free_entries: (0..entries).rev().collect(),
@@ -121,12 +115,12 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
         self.slots.len() as u32
     }
 
-    /// Slots that are not free: readable, being written, or waiting for their last pin.
+    /// Slots that are readable, being written, or waiting for their last pin.
     pub fn used(&self) -> u32 {
         self.capacity() - self.free_slots.len() as u32
     }
 
-    /// Blocks that can be read or are being written.
+    /// Readable blocks and blocks being written.
     pub fn blocks(&self) -> u32 {
         self.named
     }
@@ -135,22 +129,22 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
         self.evicted
     }
 
-    /// True when the block can be read.
+    /// True if the block is readable.
     pub fn contains(&self, key: &K) -> bool {
         self.ready(key).is_some()
     }
 
-    /// Counts a use of a block that can be read: it becomes the most recent one, and ARC counts it
-    /// among those used again. True when there is one.
+    /// Counts a use of a readable block: it becomes the most recent one, and ARC counts it as used
+    /// again. True if there is one.
     pub fn touch(&mut self, key: &K) -> bool {
         let Some(index) = self.ready(key) else { return false };
         self.used_again(index);
         true
     }
 
-    /// Makes a block that is here the most recent one, without counting a use. For whoever stores
-    /// or asks for a chain of blocks: renewed from its end to its front, the front goes last.
-    /// True when it can be read.
+    /// Makes a present block the most recent one, without counting a use. For storing or looking up
+    /// a chain: renewed from its end to its front, so that the front leaves last. True if it is
+    /// readable.
     pub fn renew(&mut self, key: &K) -> bool {
         let Some(index) = self.index.get(key).copied() else { return false };
         let entry = &mut self.entries[index as usize];
@@ -160,7 +154,7 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
         entry.state == State::Ready
     }
 
-    /// Protects a block that can be read until [`KeyedCache::unpin`].
+    /// Protects a readable block until [`KeyedCache::unpin`].
     pub fn pin(&mut self, key: &K) -> Option<TierSlot> {
         let index = self.ready(key)?;
         let entry = &mut self.entries[index as usize];
@@ -168,7 +162,7 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
         Some(entry.slot)
     }
 
-    /// Ends the protection of [`KeyedCache::pin`] or [`KeyedCache::remove`].
+    /// Also for the pin of [`KeyedCache::remove`].
     pub fn unpin(&mut self, slot: TierSlot) {
         let index = self.slots[slot as usize];
         let entry = &mut self.entries[index as usize];
@@ -179,8 +173,7 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
         }
     }
 
-    /// Begins a batch of blocks to be stored: those of them that are here already are not evicted
-    /// for the others.
+    /// Begins a batch of blocks to store: those already present are not evicted for the others.
     pub fn begin(&mut self, keys: impl IntoIterator<Item = K>) -> Batch {
         self.batches += 1;
         let batch = Batch(self.batches);
@@ -192,8 +185,8 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
         batch
     }
 
-    /// Takes a slot for a block of a batch that is not there, evicting another that is not of the
-    /// batch where no slot is free. The slot is pinned.
+    /// Takes a slot for an absent block of a batch, evicting a block outside of the batch if no
+    /// slot is free. The slot is pinned.
     pub fn reserve(&mut self, key: K, batch: Batch) -> Reservation {
         let known = self.index.get(&key).copied();
         match known.map(|index| self.entries[index as usize].state) {
@@ -202,7 +195,7 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
             _ => {}
         }
         if let Some(ghost) = known {
-            // ARC learns from this first: the choice of what to evict depends on it.
+            // ARC learns first: its choice of the victim depends on it.
             self.used_again(ghost);
         }
         if self.free_slots.is_empty() && !self.evict(batch) {
@@ -213,16 +206,15 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
         self.entries[index as usize].pins = 1;
         self.entries[index as usize].batch = batch;
         if known.is_some() {
-            // What comes back from a ghost list has been used before (ARC's second queue).
+            // A block back from a ghost list was used before (ARC's second queue).
             self.used_again(index);
         }
         self.trim_ghosts();
         Reservation::Reserved(slot)
     }
 
-    /// What was reserved can be read from now on, and the pin is gone. False when the block was
-    /// removed meanwhile: then the slot is still pinned, and is to be given back with
-    /// [`KeyedCache::cancel`].
+    /// Makes a reserved block readable and drops the pin. False if the block was removed meanwhile:
+    /// the slot is still pinned, and must be freed with [`KeyedCache::cancel`].
     pub fn commit(&mut self, slot: TierSlot) -> bool {
         let entry = &mut self.entries[self.slots[slot as usize] as usize];
         if entry.state != State::Pending {
@@ -233,22 +225,22 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
         true
     }
 
-    /// What was reserved did not come in: the slot is free again.
+    /// Frees a reserved slot that was not written.
     pub fn cancel(&mut self, slot: TierSlot) {
         self.doom(slot);
         self.unpin(slot);
     }
 
-    /// Takes away the name of a block. The slot of one that could be read stays pinned until
-    /// [`KeyedCache::unpin`]; one that is being written is its writer's to clean up, who learns of
-    /// it from [`KeyedCache::commit`], and is not returned.
+    /// Drops the key of a block. The slot of a readable one is returned and stays pinned until
+    /// [`KeyedCache::unpin`]. The slot of one being written is not returned: its writer cleans up
+    /// after [`KeyedCache::commit`].
     pub fn remove(&mut self, key: &K) -> Option<TierSlot> {
         let index = *self.index.get(key)?;
         self.take_name(index)
     }
 
-    /// Takes away the name of whatever is in a slot that the caller has pinned (it was found
-    /// damaged); true when it still had one.
+    /// Drops the key of the damaged block in a slot that the caller has pinned; true if it still
+    /// had one.
     pub fn doom(&mut self, slot: TierSlot) -> bool {
         let index = self.slots[slot as usize];
         let entry = &mut self.entries[index as usize];
@@ -261,8 +253,8 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
         true
     }
 
-    /// Removes the first block that can be read in a slot from `from` on, and those on the way that
-    /// are being written, for a tier that is being emptied: as [`KeyedCache::remove`].
+    /// Removes the first readable block in a slot from `from` on, and the blocks being written
+    /// before it, as [`KeyedCache::remove`]. For emptying a tier.
     pub fn remove_next(&mut self, from: TierSlot) -> Option<TierSlot> {
         (from..self.capacity()).find_map(|slot| {
             let index = self.slots[slot as usize];
@@ -270,7 +262,7 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
         })
     }
 
-    /// Forgets what the policy remembers of evicted blocks.
+    /// Drops all ghosts of the policy.
     pub fn forget_ghosts(&mut self) {
         for index in 0..self.entries.len() as u32 {
             if self.entries[index as usize].state == State::Ghost {
@@ -279,9 +271,8 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
         }
     }
 
-    /// Puts blocks that can be read into given slots, the most recent one last: for a tier that is
-    /// opened with content. Those whose slot is taken or whose name is there already are passed
-    /// over and given to `refused`.
+    /// Puts readable blocks into given slots, the most recent one last: for a tier opened with
+    /// content. Those with a taken slot or a duplicate key are skipped and passed to `refused`.
     pub fn restore(
         &mut self,
         blocks: impl IntoIterator<Item = (K, TierSlot)>,
@@ -326,7 +317,7 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
         entry.queue = self.order.touched(index, 1, entry.queue);
     }
 
-    /// Gives a block its entry, the one of its ghost if it has one, and its place in the order.
+    /// Gives a block its entry (its ghost's if there is one) and its place in the order.
     fn enter(&mut self, key: K, slot: TierSlot, state: State, ghost: Option<u32>) -> u32 {
         let index = ghost.unwrap_or_else(|| {
             self.free_entries.pop().expect("there are entries for all slots and all ghosts")
@@ -341,7 +332,7 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
         index
     }
 
-    /// Evicts the block that the policy names; its entry stays as a ghost or is free.
+    /// Evicts the policy's victim; its entry becomes a ghost or free.
     fn evict(&mut self, batch: Batch) -> bool {
         let entries = &self.entries;
         let victim = self.order.victim(|index| {
@@ -384,7 +375,7 @@ impl<K: Copy + Eq + Hash> KeyedCache<K> {
         self.free_entries.push(index);
     }
 
-    /// Frees the entry and the slot of a block without name.
+    /// Frees the entry and the slot of a block without key.
     fn release(&mut self, index: u32) {
         let entry = &mut self.entries[index as usize];
         entry.state = State::Free;

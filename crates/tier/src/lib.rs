@@ -1,6 +1,6 @@
-//! Pure policy of KV tiers below the GPU: chunks, eviction, capacity, links and modelled tiers.
+//! Policies of KV tiers below the GPU: chunks, eviction, capacity, links and modelled tiers.
 //!
-//! Owns no bytes, no I/O and no clock: the caller supplies `now`.
+//! No bytes, no I/O and no clock: the caller supplies `now`.
 
 pub mod chunk_cache;
 pub mod config;

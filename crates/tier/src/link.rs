@@ -1,19 +1,18 @@
-//! Links: how long bytes take, first in, first out per direction and lane.
+//! Links: transfer times, first in, first out per direction and lane.
 
 use weir_model::{Bytes, Nanos};
 
 use crate::config::LinkConfig;
 
-/// Which way bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// From the tier towards the GPU.
+    /// From the tier to the GPU.
     Read,
-    /// From the GPU towards the tier.
+    /// From the GPU to the tier.
     Write,
 }
 
-/// A link with its queue. The caller supplies `now`, which never goes back.
+/// A link with its queue. `now` must not decrease.
 #[derive(Debug, Clone)]
 pub struct Link {
     config: LinkConfig,
@@ -27,7 +26,7 @@ impl Link {
         Self { config, free_at: [lanes.clone(), lanes] }
     }
 
-    /// Queues a transfer of `bytes` in `copies` contiguous pieces; returns when it is done.
+    /// Queues a transfer of `bytes` in `copies` contiguous pieces; returns its end.
     pub fn transfer(
         &mut self,
         now: Nanos,
@@ -65,7 +64,7 @@ mod tests {
     #[test]
     fn one_lane_is_first_in_first_out_per_direction() {
         let mut link = link(1);
-        // 1 MB at 1 GB/s is 1 ms; 100 copies of 1 us; 10 us of latency that nothing waits for.
+        // 1 MB at 1 GB/s is 1 ms; 100 copies of 1 us; 10 us of latency that blocks no lane.
         let megabyte = Bytes(1_000_000);
         let first = link.transfer(Nanos::ZERO, Direction::Read, 100, megabyte);
         assert_eq!(first, Nanos::from_micros(1110));

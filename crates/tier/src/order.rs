@@ -1,14 +1,13 @@
-//! Orders of eviction: LRU, ARC, none. Over the indices of their user's entries, weighted by
-//! chunks.
+//! Orders of eviction (LRU, ARC, none) over indices of the user's entries, weighted by chunks.
 //!
-//! ARC follows Megiddo and Modha (FAST 2003) in the form vLLM's offloading uses: T1 holds what was
-//! used once, T2 what was used again; B1 and B2 remember what was evicted from them, and a use of
-//! a remembered chunk moves the target size of T1.
+//! ARC follows Megiddo and Modha (FAST 2003) in the form of vLLM's offloading: T1 holds chunks used
+//! once, T2 chunks used again; B1 and B2 remember their evictions, and a use of a remembered chunk
+//! moves the target size of T1.
 
 use crate::config::EvictionPolicy;
 use crate::recency::RecencyList;
 
-/// A queue of the policy. LRU uses only `Once`.
+/// LRU uses only `Once`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PolicyQueue {
     /// Used once (T1); with LRU, everything.
@@ -21,11 +20,10 @@ pub(crate) enum PolicyQueue {
     GhostAgain,
 }
 
-/// The run to evict from next.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Victim {
     pub index: u32,
-    /// Chunks after which the choice must be made again.
+    /// Chunks after which the choice must be repeated.
     pub at_most: u32,
 }
 
@@ -35,7 +33,6 @@ struct Weighted {
     chunks: u64,
 }
 
-/// The order of use of a tier's runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Order {
     policy: EvictionPolicy,
@@ -51,7 +48,7 @@ impl Order {
         Self { policy, queues, target: 0.0, capacity: u64::from(capacity) }
     }
 
-    /// Makes room for indices below `ids`, so that nothing is allocated later.
+    /// Makes room for indices below `ids`, so that later calls do not allocate.
     pub(crate) fn reserve(&mut self, ids: u32) {
         for queue in &mut self.queues {
             queue.list.reserve(ids);
@@ -62,7 +59,7 @@ impl Order {
         *self = Self::new(self.policy, self.capacity as u32);
     }
 
-    /// A run came in; it may have been a ghost.
+    /// Adds a run, which may have been a ghost.
     pub(crate) fn entered(
         &mut self,
         index: u32,
@@ -73,7 +70,6 @@ impl Order {
         self.put(index, chunks, PolicyQueue::Once)
     }
 
-    /// A run was used.
     pub(crate) fn touched(
         &mut self,
         index: u32,
@@ -97,7 +93,7 @@ impl Order {
         Some(self.put(index, chunks, next))
     }
 
-    /// A run is the most recent one of its queue.
+    /// Makes a run the most recent one of its queue.
     pub(crate) fn renewed(&mut self, index: u32, chunks: u32, queue: Option<PolicyQueue>) {
         self.take(index, chunks, queue);
         if let Some(queue) = queue {
@@ -112,7 +108,7 @@ impl Order {
         self.target = moved.clamp(0.0, self.capacity as f64);
     }
 
-    /// A run was evicted; ARC remembers it.
+    /// ARC remembers an evicted run.
     pub(crate) fn evicted(
         &mut self,
         index: u32,
@@ -131,7 +127,6 @@ impl Order {
         }
     }
 
-    /// A run is forgotten.
     pub(crate) fn dropped(
         &mut self,
         index: u32,
@@ -142,7 +137,7 @@ impl Order {
         None
     }
 
-    /// A run was cut: `front` is new, and leaves before `tail` or after it.
+    /// Splits a run: `front` is new, and leaves before `tail` or after it.
     pub(crate) fn divided(
         &mut self,
         tail: u32,
@@ -159,12 +154,12 @@ impl Order {
         }
     }
 
-    /// True where evicted runs are remembered.
+    /// True if evicted runs are remembered.
     pub(crate) fn remembers(&self) -> bool {
         self.policy == EvictionPolicy::Arc
     }
 
-    /// All runs that are not ghosts, unless nothing is evicted at all.
+    /// All runs except ghosts; empty if nothing is evicted at all.
     pub(crate) fn evictable(&self) -> impl Iterator<Item = u32> + '_ {
         let queues = match self.policy {
             EvictionPolicy::None => [].iter(),
@@ -174,7 +169,7 @@ impl Order {
         queues.flat_map(|queue| self.queues[*queue as usize].list.iter())
     }
 
-    /// The next run to evict among those that may go.
+    /// The next run to evict among those that `may_go`.
     pub(crate) fn victim(&self, may_go: impl Fn(u32) -> bool) -> Option<Victim> {
         let first = |queue: PolicyQueue| {
             self.queues[queue as usize].list.iter().find(|index| may_go(*index))
@@ -198,7 +193,7 @@ impl Order {
         }
     }
 
-    /// The oldest ghost of a list that is over its capacity, and by how many chunks it is.
+    /// The oldest ghost of an overfull list, and the number of surplus chunks.
     pub(crate) fn surplus_ghost(&self) -> Option<(u32, u32)> {
         [PolicyQueue::GhostOnce, PolicyQueue::GhostAgain].into_iter().find_map(|queue| {
             let surplus = self.chunks(queue).checked_sub(self.capacity).filter(|over| *over > 0)?;

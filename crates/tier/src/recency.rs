@@ -1,7 +1,6 @@
 //! An order of use over small integer ids: a doubly linked list inside two vectors.
 //!
-//! All operations take constant time and none allocates once the vectors have grown to the
-//! largest id.
+//! All operations take constant time, and none allocates once the vectors have the largest id.
 
 const NONE: u32 = u32::MAX;
 
@@ -33,7 +32,6 @@ impl Default for RecencyList {
 }
 
 impl RecencyList {
-    /// The least recently used id.
     pub fn oldest(&self) -> Option<u32> {
         (self.oldest != NONE).then_some(self.oldest)
     }
@@ -44,7 +42,7 @@ impl RecencyList {
         (after != NONE).then_some(after)
     }
 
-    /// The ids, from the least to the most recently used.
+    /// From the least to the most recently used.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         std::iter::successors(self.oldest(), |id| self.after(*id))
     }
@@ -53,7 +51,7 @@ impl RecencyList {
         self.links.get(id as usize).is_some_and(|links| links.listed)
     }
 
-    /// Makes an id that is not listed the most recently used one.
+    /// `id` must not be listed; it becomes the most recently used one.
     pub fn push(&mut self, id: u32) {
         self.reserve(id + 1);
         debug_assert!(!self.links[id as usize].listed, "an id is listed once");
@@ -66,7 +64,7 @@ impl RecencyList {
         self.newest = id;
     }
 
-    /// Puts an id that is not listed right after (more recent than) one that is.
+    /// Puts an unlisted id right after (more recent than) the listed `place`.
     pub fn insert_after(&mut self, id: u32, place: u32) {
         self.reserve(id + 1);
         debug_assert!(self.contains(place) && !self.contains(id));
@@ -80,7 +78,7 @@ impl RecencyList {
         }
     }
 
-    /// Puts an id that is not listed right before (less recent than) one that is.
+    /// Puts an unlisted id right before (less recent than) the listed `place`.
     pub fn insert_before(&mut self, id: u32, place: u32) {
         self.reserve(id + 1);
         debug_assert!(self.contains(place) && !self.contains(id));
@@ -94,7 +92,7 @@ impl RecencyList {
         }
     }
 
-    /// Takes an id out; one that is not listed is left alone.
+    /// Unlisted ids are ignored.
     pub fn remove(&mut self, id: u32) {
         if !self.contains(id) {
             return;
@@ -112,12 +110,11 @@ impl RecencyList {
         }
     }
 
-    /// Takes all ids out.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// Makes room for the ids below `ids`, so that none of them allocates later.
+    /// Makes room for ids below `ids`, so that later calls do not allocate.
     pub fn reserve(&mut self, ids: u32) {
         if self.links.len() < ids as usize {
             self.links.resize(ids as usize, Links::default());

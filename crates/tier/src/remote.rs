@@ -1,5 +1,5 @@
-//! A modelled remote store: shared by the replicas of a cell, with its own bandwidth, capacity
-//! and eviction, behind one client link per replica.
+//! A modelled remote store, shared by the replicas of a cell: its own bandwidth, capacity and
+//! eviction, with one client link per replica.
 
 use weir_model::{Bytes, Nanos, Piece};
 
@@ -14,13 +14,12 @@ pub struct ModelledStore {
     chunk_bytes: Bytes,
     /// The store's own limits.
     server: Link,
-    /// Each replica's way to it.
+    /// Each replica's link.
     clients: Vec<Link>,
     refused: u64,
 }
 
 impl ModelledStore {
-    /// An empty store for `replicas` replicas and chunks of this size.
     pub fn new(config: StoreConfig, chunk_tokens: u32, chunk_bytes: Bytes, replicas: u16) -> Self {
         let capacity = u32::try_from(config.capacity.0 / chunk_bytes.0.max(1)).unwrap_or(u32::MAX);
         let client = Link::new(LinkConfig {
@@ -40,8 +39,8 @@ impl ModelledStore {
         }
     }
 
-    /// Asks for the chunks `from..limit`: how many consecutive ones are there, and when the
-    /// answer is back.
+    /// Looks up the chunks `from..limit`: the number of consecutive present ones, and the time of
+    /// the answer.
     pub fn lookup(
         &mut self,
         now: Nanos,
@@ -53,12 +52,12 @@ impl ModelledStore {
         if found > 0 {
             self.cache.touch(sequence, 0, from + found, &[]);
         }
-        // The client asks key by key and stops at the first that is missing.
+        // The client queries key by key and stops at the first missing one.
         let asked = u64::from((found + 1).min(limit - from));
         (found, now + self.config.lookup_latency + self.config.lookup_per_key * asked)
     }
 
-    /// Leading chunks of `from..to` that a writer finds there already, and does not send.
+    /// Leading present chunks of `from..to`, which a writer does not send.
     pub fn present(&self, sequence: &[Piece], from: u32, to: u32) -> u32 {
         self.cache.lookup(sequence, from, to).chunks
     }
@@ -77,7 +76,7 @@ impl ModelledStore {
         client.max(server)
     }
 
-    /// The chunks `from..to` have arrived.
+    /// Marks the chunks `from..to` as arrived.
     pub fn stored(&mut self, sequence: &[Piece], from: u32, to: u32) {
         let reserved = self.cache.reserve(sequence, from, to, Fit::Front);
         self.refused += u64::from(reserved.refused);
@@ -95,7 +94,7 @@ impl ModelledStore {
         &self.cache
     }
 
-    /// Chunks that found no room.
+    /// Chunks without room.
     pub const fn refused(&self) -> u64 {
         self.refused
     }

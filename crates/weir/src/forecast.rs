@@ -1,9 +1,6 @@
-//! How long a plan takes, in words.
-
 use weir_lab::Forecast;
 use weir_report::numerals;
 
-/// For a line that names the plan.
 pub(crate) fn forecast_words(of: &Forecast) -> String {
     let time = match of.seconds {
         None => "as long as the server takes for all requests".to_owned(),
@@ -18,7 +15,6 @@ pub(crate) fn forecast_words(of: &Forecast) -> String {
     }
 }
 
-/// A time as people say it.
 pub(crate) fn duration_words(seconds: f64) -> String {
     if seconds < 10.0 {
         "less than 10 s".to_owned()
@@ -31,7 +27,7 @@ pub(crate) fn duration_words(seconds: f64) -> String {
     }
 }
 
-/// No figure here has more digits that mean anything.
+/// A forecast has no more significant digits.
 fn two_digits(value: f64) -> f64 {
     if value < 100.0 {
         return value.round();

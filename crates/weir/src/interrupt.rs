@@ -1,5 +1,4 @@
-//! Ctrl-C: the first stops, says what it waits for and keeps what is finished; the second ends at
-//! once.
+//! Ctrl-C: the first stops and keeps what is finished, the second ends at once.
 
 use std::process::exit;
 use std::sync::{Arc, OnceLock};
@@ -12,23 +11,21 @@ use weir_model::Nanos;
 
 use crate::printer::Printer;
 
-/// Time that processes have to end when the user gives up.
+/// For processes after the second Ctrl-C.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// What shells say of a program that Ctrl-C ended: 128 and the number of the signal.
+/// Shells' code for Ctrl-C: 128 and the number of the signal.
 const ENDED_BY_CTRL_C: i32 = 130;
 
 static RUN: OnceLock<String> = OnceLock::new();
 
-/// What a first Ctrl-C has to wait for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Waiting {
     /// Simulated cells, which stop at their next event.
     Cells,
     /// A phase of a live cell, of which nothing is kept.
     Live(Phase),
-    /// A measured point of a probe.
     Point,
-    /// Answers of a server, with the longest time that they are given.
+    /// Answers of a server, with their time limit.
     Answers(Nanos),
 }
 
@@ -48,22 +45,19 @@ impl Waiting {
     }
 }
 
-/// Listens for Ctrl-C.
 #[derive(Debug, Clone)]
 pub(crate) struct Interrupt {
-    /// Asked once the user wants to stop.
     stop: Stop,
     waiting: Arc<Mutex<Waiting>>,
 }
 
 impl Interrupt {
-    /// Listens for Ctrl-C. `waiting` is what the first one has to wait for, until something else
-    /// is named; it is told unless `quiet`.
+    /// `waiting` is what the first Ctrl-C waits for, until changed; printed unless `quiet`.
     pub(crate) fn listen(waiting: Waiting, quiet: bool) -> anyhow::Result<Self> {
         Self::listen_and(waiting, quiet, || {})
     }
 
-    /// The same, and does something more at the first Ctrl-C.
+    /// The same, with a further action at the first Ctrl-C.
     pub(crate) fn listen_and(
         waiting: Waiting,
         quiet: bool,
@@ -74,7 +68,7 @@ impl Interrupt {
         ctrlc::set_handler(move || {
             if !here.stop.ask() {
                 if let Some(run) = RUN.get() {
-                    // Nothing that was brought up stays, not even after this.
+                    // Started processes end even now.
                     let _ = clear(&Whose::Run(run.clone()), PATIENCE);
                 }
                 remove_held();
@@ -90,15 +84,13 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// Names what a first Ctrl-C has to wait for from now on.
     pub(crate) fn waits_for(&self, waiting: Waiting) {
         *self.waiting.lock() = waiting;
     }
 
-    /// Names the run whose processes a second Ctrl-C takes down.
+    /// The second Ctrl-C ends the run's processes.
     pub(crate) fn take_down(run: &str) {
-        // A second run of one process has the same handler, and keeps the first's name: there is
-        // none.
+        // The handler keeps the first run's name; a process has no second run.
         let _ = RUN.set(run.to_owned());
     }
 
@@ -106,7 +98,6 @@ impl Interrupt {
         &self.stop
     }
 
-    /// True after the first Ctrl-C.
     pub(crate) fn is_set(&self) -> bool {
         self.stop.is_asked()
     }

@@ -1,5 +1,3 @@
-//! What a plan would run, what each tier holds, and what to expect of it.
-
 use std::fmt::Write;
 
 use weir_lab::{Forecast, host};
@@ -70,7 +68,7 @@ fn heading(of: &Deployment) -> String {
     )
 }
 
-/// What each arm's tiers hold, per replica (a store: in all).
+/// Per replica (a store: in all).
 fn tier_table(of: &Deployment) -> Table {
     let mut table = Table::new("Arms", &["arm", "tier", ">capacity", ">tokens", ">x GPU pool"]);
     for arm in &of.arms {
@@ -120,7 +118,7 @@ fn cell_table(plan: &Plan, index: usize, of: &Deployment) -> Table {
             if last.as_ref() == Some(&this)
                 && let Some(row) = table.rows.last_mut()
             {
-                // Levels in a row that expect the same stand in one line.
+                // Neighbouring levels with one expectation share a line.
                 row[1] = format!("{first_level}..{level}").into();
                 continue;
             }
@@ -140,7 +138,6 @@ fn cell_table(plan: &Plan, index: usize, of: &Deployment) -> Table {
     table
 }
 
-/// What the words of the cells' table mean.
 fn legend(plan: &Plan, deployment: usize) -> String {
     let mut words =
         "Working set: KV bytes that were asked and will be asked again, at their peak, \
@@ -149,7 +146,7 @@ fn legend(plan: &Plan, deployment: usize) -> String {
     let printed = |regime: &Regime| {
         first_repeats(plan, deployment).any(|cell| cell.prediction.regime == *regime)
     };
-    // What is meant by "more" stands in the first.
+    // "more" refers to the first.
     let told = |regime: &Regime| *regime == Regime::FitsGpu || printed(regime);
     let regimes = [Regime::FitsGpu, Regime::EndsBeforeReuse, Regime::FitsTier, Regime::Overflows];
     for (place, regime) in regimes.iter().filter(|regime| told(regime)).enumerate() {
@@ -171,7 +168,7 @@ fn level_name(of: &Deployment, cell: &Cell) -> String {
     }
 }
 
-/// Each remedy once, with the arms it is for.
+/// Each remedy once, with its arms.
 fn remedies(plan: &Plan, deployment: usize) -> Vec<String> {
     let mut found: Vec<(Remedy, Vec<&str>)> = Vec::new();
     for cell in first_repeats(plan, deployment) {

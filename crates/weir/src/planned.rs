@@ -15,7 +15,7 @@ use weir_workload::config::{Count, Draw, Length, SharedPrefix};
 
 use crate::cli::ExperimentArgs;
 
-/// Reads and resolves an experiment; without a file, the built-in one.
+/// Without a file: the built-in experiment.
 pub(crate) fn planned(args: &ExperimentArgs) -> Result<Planned, LabError> {
     match &args.file {
         Some(file) => weir_lab::planned::of_file(file, &args.sets),
@@ -23,8 +23,8 @@ pub(crate) fn planned(args: &ExperimentArgs) -> Result<Planned, LabError> {
     }
 }
 
-/// The smallest experiment about a model on some hardware: for commands that ask about a
-/// deployment and not about a workload.
+/// The smallest experiment for a model and hardware, for commands on a deployment without a
+/// workload.
 pub(crate) fn minimal(
     model: &str,
     hardware: &str,

@@ -1,15 +1,13 @@
-//! stdout carries results, stderr carries messages. The only place that writes to either.
+//! Results go to stdout, messages to stderr; nothing else writes to either.
 
 use std::io::{self, Write};
 
-/// Columns of the terminal that results go to: `COLUMNS` where it is set, else the terminal's own;
-/// nothing where results go to a file.
+/// Width for results: `COLUMNS`, else the terminal's; None for a file.
 pub(crate) fn columns() -> Option<usize> {
     let set = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
     set.or_else(|| Some(terminal_size::terminal_size_of(io::stdout())?.0.0.into()))
 }
 
-/// Where a command's words go.
 pub(crate) struct Printer {
     quiet: bool,
     out: io::Stdout,
@@ -21,12 +19,12 @@ impl Printer {
         Self { quiet, out: io::stdout(), err: io::stderr() }
     }
 
-    /// True when only errors are wanted on stderr.
+    /// Only errors go to stderr.
     pub(crate) const fn is_quiet(&self) -> bool {
         self.quiet
     }
 
-    /// A result. A reader that has gone (`weir list | head`) is not an error.
+    /// A closed reader (`weir list | head`) is no error.
     pub(crate) fn result(&mut self, text: &str) -> anyhow::Result<()> {
         let mut out = self.out.lock();
         let written = out
@@ -40,7 +38,7 @@ impl Printer {
 
     pub(crate) fn note(&mut self, text: &str) {
         if !self.quiet {
-            // Nobody to tell when stderr is gone.
+            // A closed stderr is ignored.
             let _ = writeln!(self.err.lock(), "{text}");
         }
     }
@@ -50,7 +48,7 @@ impl Printer {
     }
 }
 
-/// An error with its causes. Many messages quote their cause already: it is not said twice.
+/// With its causes, without those that the message already quotes.
 fn one_line(error: &anyhow::Error) -> String {
     let mut said = String::new();
     for cause in error.chain() {

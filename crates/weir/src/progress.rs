@@ -1,4 +1,4 @@
-//! Progress of long work: a bar on a terminal, a line now and then elsewhere.
+//! Progress of long work: a bar on a terminal, occasional lines elsewhere.
 
 use std::cell::Cell;
 use std::io::IsTerminal;
@@ -11,24 +11,22 @@ use crate::printer::Printer;
 
 const WORTH_TELLING: f64 = 10.0;
 
-/// Counts cells, or other things of which there are many.
+/// Counts cells or other items.
 pub(crate) struct Counter {
     bar: ProgressBar,
-    /// Cells between two lines where there is no terminal; 0 prints none.
+    /// Cells between two lines without a terminal; 0 prints none.
     every: u64,
     total: u64,
     what: &'static str,
-    /// How long all of it takes, as it was announced, and when.
     expected: Cell<Option<(Instant, Duration)>>,
 }
 
 impl Counter {
-    /// `lines`: cells show progress of their own, and only their ends are said here.
+    /// `lines`: cells show their own progress; only their ends are printed here.
     pub(crate) fn new(total: usize, printer: &Printer, lines: bool) -> Self {
         Self::of("cells", total, printer, lines)
     }
 
-    /// The same over other things, which are called so.
     pub(crate) fn of(what: &'static str, total: usize, printer: &Printer, lines: bool) -> Self {
         let terminal = std::io::stderr().is_terminal() && !lines;
         let bar = ProgressBar::new(total as u64);
@@ -59,32 +57,28 @@ impl Counter {
         }
     }
 
-    /// The work begins now, and is expected to take so long.
     pub(crate) fn begins(&self, expected: Option<Duration>) {
         self.bar.reset_elapsed();
         self.expected.set(expected.map(|expected| (Instant::now(), expected)));
     }
 
-    /// The time that the rest takes; nothing where it is hardly any.
     fn left(&self, done: u64) -> Option<String> {
         let announced = self.expected.get().map(|(began, expected)| (began.elapsed(), expected));
         let seconds = left(announced, self.bar.elapsed(), done, self.total);
         (seconds >= WORTH_TELLING).then(|| format!(", {} left", duration_words(seconds)))
     }
 
-    /// Says what is worked on now.
     pub(crate) fn now(&self, label: &str) {
         self.bar.set_message(label.to_owned());
     }
 
-    /// The bar goes away.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 }
 
-/// Seconds of the rest: what was announced without what has passed of it, and where nothing was, or
-/// that time is over, at the pace until now.
+/// Seconds of the rest: the announced time minus the elapsed. Without it, or after it, by the pace
+/// so far.
 fn left(announced: Option<(Duration, Duration)>, elapsed: Duration, done: u64, total: u64) -> f64 {
     let rest = announced.map(|(passed, expected)| expected.saturating_sub(passed));
     match rest {

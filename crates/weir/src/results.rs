@@ -1,5 +1,3 @@
-//! Results that commands read back, and how those end that conclude a run.
-
 use weir_lab::results::{LeftOut, ReadResults};
 use weir_lab::{Analysis, LabError};
 use weir_record::RunFolder;
@@ -9,7 +7,7 @@ use weir_spec::Plan;
 use crate::exit::Exit;
 use crate::printer::Printer;
 
-/// Reads what has been run. Cells that are damaged are left out, and the user is told why.
+/// Damaged cells are left out with a message.
 pub(crate) fn read<'a>(
     run: &RunFolder,
     plan: &'a Plan,
@@ -18,7 +16,7 @@ pub(crate) fn read<'a>(
     read_as("left out", run, plan, printer)
 }
 
-/// The same, where `words` begin what the user is told.
+/// The same; `words` begin the message.
 pub(crate) fn read_as<'a>(
     words: &str,
     run: &RunFolder,
@@ -36,7 +34,6 @@ fn note(words: &str, left_out: &[LeftOut], printer: &mut Printer) {
     }
 }
 
-/// Prints the summary of a run and where its report is.
 pub(crate) fn conclude(
     run: &RunFolder,
     analysis: &Analysis<'_>,

@@ -1,4 +1,4 @@
-//! What a run tells on stderr while it lasts.
+//! Progress of a run on stderr.
 
 use parking_lot::Mutex;
 use weir_deploy::leftovers::Cleared;
@@ -16,12 +16,10 @@ pub(crate) struct RunProgress {
     quiet: bool,
     interrupt: Interrupt,
     cells: Mutex<Option<Counter>>,
-    /// Of the live cell under way.
     view: Mutex<Option<View>>,
 }
 
 impl RunProgress {
-    /// For a run that Ctrl-C stops.
     pub(crate) fn new(interrupt: Interrupt, quiet: bool) -> Self {
         Self { quiet, interrupt, cells: Mutex::new(None), view: Mutex::new(None) }
     }

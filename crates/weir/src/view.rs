@@ -1,4 +1,4 @@
-//! What is seen of a live cell while it runs: a few lines on a terminal, plain lines elsewhere.
+//! Display of a running live cell: a few lines on a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use weir_spec::plan::Level;
 
 use crate::printer::Printer;
 
-/// Time between two lines where there is no terminal.
+/// Without a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 pub(crate) struct View {
@@ -62,7 +62,6 @@ impl View {
         self.bar.set_message(words);
     }
 
-    /// The state of the load.
     pub(crate) fn show(&self, now: &LiveSnapshot) {
         if now.elapsed == Nanos::ZERO {
             return;
@@ -109,7 +108,6 @@ impl View {
         )
     }
 
-    /// The cell is over.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }

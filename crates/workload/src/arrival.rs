@@ -1,8 +1,8 @@
 //! When sessions arrive: absolute due times of an open loop, and the ramp of a closed one.
 //!
-//! Due times are a function of the process and the seed alone, and never of how the target keeps
-//! up; otherwise a slow target would be asked less (coordinated omission). A longer run has the
-//! due times of a shorter one as its beginning.
+//! Due times follow from the process and the seed alone, never from the target's progress:
+//! otherwise a slow target would get less load (coordinated omission). A longer run begins with the
+//! due times of a shorter one.
 
 use weir_model::Nanos;
 
@@ -30,14 +30,12 @@ pub enum Arrivals {
 }
 
 impl Arrivals {
-    /// Mean sessions per second.
     pub const fn rate(&self) -> f64 {
         match *self {
             Self::Constant { rate } | Self::Poisson { rate } | Self::Gamma { rate, .. } => rate,
         }
     }
 
-    /// Rates and variations must be positive numbers.
     pub fn validate(&self) -> Result<(), WorkloadError> {
         let rate = self.rate();
         if !(rate > 0.0 && rate <= 1e9) {
@@ -63,21 +61,21 @@ pub struct Schedule {
     stream: RandomStream,
     issued: u64,
     now: Nanos,
-    /// Due times to pass over before the next one, and after each.
+    /// Due times to skip before the next one, and after each.
     skip: u32,
     skip_each: u32,
 }
 
 impl Schedule {
-    /// The schedule of a seed. Equal seeds with different rates give the same gaps, scaled.
+    /// Equal seeds with different rates give the same gaps, scaled.
     pub fn new(arrivals: Arrivals, seed: u64) -> Result<Self, WorkloadError> {
         arrivals.validate()?;
         let stream = RandomStream::new(seed, "arrival gaps", 0);
         Ok(Self { arrivals, stream, issued: 0, now: Nanos::ZERO, skip: 0, skip_each: 0 })
     }
 
-    /// Every `parts`-th due time, from the one at `part` (below `parts`) on: the shares of all
-    /// parts together are the whole schedule.
+    /// Every `parts`-th due time, from the one at `part` (below `parts`) on. All parts together are
+    /// the whole schedule.
     #[must_use]
     pub fn dealt(mut self, part: u32, parts: u32) -> Self {
         debug_assert!(part < parts, "part {part} of {parts} does not exist");
@@ -86,7 +84,7 @@ impl Schedule {
         self
     }
 
-    /// The next gap in seconds.
+    /// In seconds.
     fn gap(&mut self, cv: f64, rate: f64) -> f64 {
         // The mean of a gamma is shape x scale, and its coefficient of variation shape^-1/2.
         let shape = 1.0 / (cv * cv);
@@ -97,7 +95,7 @@ impl Schedule {
 impl Iterator for Schedule {
     type Item = Nanos;
 
-    /// Nothing after 2^64 ns (584 years).
+    /// None after 2^64 ns (584 years).
     fn next(&mut self) -> Option<Nanos> {
         for _ in 0..std::mem::replace(&mut self.skip, self.skip_each) {
             self.advance()?;
@@ -107,11 +105,10 @@ impl Iterator for Schedule {
 }
 
 impl Schedule {
-    /// The next due time of the whole process.
     fn advance(&mut self) -> Option<Nanos> {
         let gap = match self.arrivals {
             Arrivals::Constant { rate } => {
-                // Multiplied and not added up, so that rounding does not drift.
+                // Multiplied instead of added up, so that rounding does not drift.
                 let due = self.issued as f64 / rate * 1e9;
                 self.issued += 1;
                 return (due < u64::MAX as f64).then(|| Nanos(due.round() as u64));
@@ -126,8 +123,8 @@ impl Schedule {
     }
 }
 
-/// The starts of the users of a closed loop: evenly over a time, the first at once, so that they do
-/// not begin in step.
+/// Starts of a closed loop's users: evenly over a time, the first at once, so that they do not
+/// start in step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ramp {
     users: u32,
@@ -141,7 +138,7 @@ impl Ramp {
         Self { users, over, part: 0, parts: 1 }
     }
 
-    /// Every `parts`-th user from `part` on, at the times that they have among all.
+    /// Every `parts`-th user from `part` on, with unchanged times.
     #[must_use]
     pub const fn dealt(self, part: u32, parts: u32) -> Self {
         Self { part, parts, ..self }

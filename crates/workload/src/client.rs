@@ -1,6 +1,5 @@
-//! How live targets are asked: one struct for the `client` section of the experiment file, the
-//! plan, the flags of `weir load` and the load generator. An option is added here and where it
-//! acts.
+//! How live targets are requested: one struct for the `client` section of the experiment file, the
+//! plan, the flags of `weir load` and the load generator.
 
 use std::str::FromStr;
 
@@ -11,7 +10,7 @@ use weir_model::Nanos;
 use weir_model::quantity::{Span, Tolerance};
 use weir_model::units::UnitError;
 
-/// A time: as people write it in files and flags ([`Span`]), or as the plan counts it ([`Nanos`]).
+/// A time as people write it in files and flags ([`Span`]), or as the plan counts it ([`Nanos`]).
 pub trait Time: Clone + From<Nanos> + FromStr<Err = UnitError> + Send + Sync + 'static {}
 
 impl Time for Span {}
@@ -30,7 +29,7 @@ pub enum Api {
 }
 
 impl Api {
-    /// The path below the endpoint's root.
+    /// Below the endpoint's root.
     pub const fn path(self) -> &'static str {
         match self {
             Self::Completions => "/v1/completions",
@@ -176,7 +175,6 @@ const CONNECT_TIMEOUT: &str = "10s";
 const REQUEST_TIMEOUT: &str = "600s";
 const DRAIN: &str = "60s";
 
-/// One request in a hundred.
 const fn max_failures() -> f64 {
     0.01
 }
@@ -206,7 +204,7 @@ impl<T: Time> Default for ClientOptions<T> {
 }
 
 impl<T: Time> ClientOptions<T> {
-    /// The same with each time as `to` makes it, by its key.
+    /// Converts each time with `to`, which gets its key.
     pub fn with_times<U: Time, E>(
         self,
         mut to: impl FnMut(&'static str, T) -> Result<U, E>,
@@ -231,13 +229,11 @@ impl<T: Time> ClientOptions<T> {
         })
     }
 
-    /// The core that a worker is pinned to.
     pub fn core(&self, worker: usize) -> Option<usize> {
         self.pin.map(|first| first as usize + worker)
     }
 }
 
-/// The heading of the flags that say how requests arrive.
 #[cfg(feature = "cli")]
 pub const ARRIVAL_HEADING: &str = "Arrival (choose one; lists are swept)";
 

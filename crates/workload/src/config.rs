@@ -1,5 +1,5 @@
-//! The workload section of the experiment file, and of the plan (where counts per user are
-//! resolved for each level).
+//! The workload section of the experiment file and of the plan, where counts per user are resolved
+//! for each level.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,14 +27,13 @@ pub enum WorkloadConfig {
     Trace(TraceFile),
 }
 
-/// A count that is absolute, or proportional to the level's users or to what a tier holds. Written
-/// as `12`, `{per_user: 2}` or `{times_gpu: 1.5}` (`times_host`, `times_disk`, `times_remote`).
+/// Absolute, or proportional to the level's users or to what a tier holds. Written as `12`,
+/// `{per_user: 2}` or `{times_gpu: 1.5}` (`times_host`, `times_disk`, `times_remote`).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Count {
     Absolute(u64),
-    /// This many for each user of the level.
     PerUser(u64),
-    /// As many as make a working set of so many times what one replica's tier holds.
+    /// Enough for a working set of so many times the capacity of one replica's tier.
     Times(f64, TierKind),
 }
 
@@ -43,19 +42,18 @@ pub enum Count {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Length {
     Fixed(u32),
-    /// Each value of the range is equally likely.
     Uniform {
         min: u32,
         max: u32,
     },
-    /// Normal, rounded and clamped.
+    /// Rounded and clamped.
     Normal {
         mean: f64,
         stddev: f64,
         min: u32,
         max: u32,
     },
-    /// Log-normal, rounded and clamped.
+    /// Rounded and clamped.
     Lognormal {
         median: f64,
         /// Standard deviation of the logarithm.
@@ -68,14 +66,12 @@ pub enum Length {
 /// How a session's prefix is chosen.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub enum Draw {
-    /// Each prefix is equally likely.
     #[default]
     Uniform,
-    /// One after the other.
     RoundRobin,
     /// Rank `k` with probability proportional to `k^-exponent`.
     Zipf {
-        /// Exponent, > 0.
+        /// Greater than 0.
         exponent: f64,
     },
 }
@@ -249,8 +245,8 @@ pub struct TraceFile {
 }
 
 impl WorkloadConfig {
-    /// Tokens of a sequence in the middle of a typical session, from the middles of its lengths;
-    /// nothing for a trace, whose lengths are in its file.
+    /// Tokens of a sequence in the middle of a typical session, from the middles of its lengths.
+    /// None for a trace, whose lengths are in its file.
     pub fn typical_context(&self) -> Option<u64> {
         let middle = |length: &Length| u64::from(length.middle());
         match self {

@@ -1,10 +1,9 @@
-//! What is due when: sessions and a load, turned into requests one by one.
+//! Turns sessions and a load into requests, one by one.
 //!
-//! No clock is inside: the simulator asks in virtual time and the load generator in real time, so
-//! both issue the same requests under the same rules. Due times are absolute. A driver that is
-//! late is told when the request should have gone out ([`Due::at`]), and what follows from a due
-//! time (a session's first turns) counts from that time and not from the late answer; only what
-//! waits for an answer counts from when the answer came.
+//! There is no clock inside: the simulator calls in virtual time and the load generator in real
+//! time, so both issue the same requests. Due times are absolute, and a late driver learns the due
+//! time ([`Due::at`]). A session's first turns count from that time; only turns that wait for an
+//! answer count from when the answer came.
 
 mod sessions;
 #[cfg(test)]
@@ -23,53 +22,47 @@ pub use sessions::SessionSlot;
 
 #[derive(Debug, Clone)]
 pub enum Load {
-    /// Closed loop: each user has one session at a time, and takes the next when it is over.
+    /// Closed loop: each user has one session at a time, and takes the next when it ends.
     Users(Ramp),
-    /// Open loop: a session at each due time.
     Open(Schedule),
-    /// Each session brings its start.
     SessionTimes,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
-    /// When it is due, which may be before the time that was asked for.
+    /// May be before the time of the call.
     pub at: Nanos,
-    /// Its session, to be named when the turn has ended.
+    /// Given back when the turn has ended.
     pub slot: SessionSlot,
     pub request: Request,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    /// A user of a closed loop starts.
     User,
-    /// The next session of an open loop or trace arrives.
     Arrival,
     Turn(SessionSlot, u32),
 }
 
-/// The demand of a cell. See the module's header.
 #[derive(Debug)]
 pub struct Demand<S> {
     load: Load,
     source: S,
     max_requests: Option<u64>,
-    /// What comes, in order of time; ties in the order in which they were planned.
+    /// By time; ties in the order in which they were planned.
     queue: BinaryHeap<Reverse<(Nanos, u64, Event)>>,
     planned: u64,
     sessions: Sessions,
     /// A trace's next session, read ahead to know its start.
     ahead: Option<Session>,
     users_to_start: u32,
-    /// No further session will arrive by itself.
     arrivals_over: bool,
     issued: u64,
     in_flight: u32,
 }
 
 impl<S: SessionSource> Demand<S> {
-    /// The demand from time zero on. At most `max_requests` requests are issued.
+    /// Starts at time zero, and issues at most `max_requests` requests.
     pub fn new(load: Load, source: S, max_requests: Option<u64>) -> Self {
         let mut demand = Self {
             load,
@@ -96,15 +89,14 @@ impl<S: SessionSource> Demand<S> {
         demand
     }
 
-    /// When something is due. Nothing: not before a turn ends, or never (see
-    /// [`Demand::is_over`]). What is due may turn out to be no request, because the source or the
-    /// limit has come to its end.
+    /// None: not before a turn ends, or never (see [`Demand::is_over`]). What is due may yield no
+    /// request, because the source or the limit has ended.
     pub fn next_at(&self) -> Option<Nanos> {
         self.queue.peek().map(|next| next.0.0)
     }
 
-    /// The next turn that is due at or before `now`. Request ids count from 0 in order of issue.
-    /// Nothing more will be due at or before `now` once this answers nothing, unless a turn ends.
+    /// The next turn due at or before `now`. Request ids count from 0 in order of issue. After
+    /// None, nothing more is due at or before `now` unless a turn ends.
     pub fn pop(&mut self, now: Nanos) -> Option<Due> {
         while self.next_at().is_some_and(|at| at <= now) {
             let Reverse((at, _, event)) = self.queue.pop()?;
@@ -128,13 +120,13 @@ impl<S: SessionSource> Demand<S> {
         None
     }
 
-    /// The session in a place, from its first due turn to the end of its last.
+    /// Valid from the session's first due turn to the end of its last.
     pub fn session(&self, slot: SessionSlot) -> &Session {
         self.sessions.get(slot)
     }
 
-    /// A turn has ended, well or not: what waited for it is planned, and a user whose session is
-    /// over takes the next one.
+    /// A turn has ended, with or without success. Turns that waited for it are planned, and a user
+    /// whose session ended takes the next one.
     pub fn ended(&mut self, slot: SessionSlot, turn: u32, now: Nanos) {
         self.in_flight -= 1;
         let (queue, planned) = (&mut self.queue, &mut self.planned);
@@ -147,7 +139,6 @@ impl<S: SessionSource> Demand<S> {
         }
     }
 
-    /// Requests issued and not ended.
     pub const fn in_flight(&self) -> u32 {
         self.in_flight
     }
@@ -161,8 +152,8 @@ impl<S: SessionSource> Demand<S> {
         self.in_flight == 0 && (self.queue.is_empty() || !self.may_issue())
     }
 
-    /// Every session that was to come has come, and each was served to its last turn. Unlike
-    /// [`Demand::is_over`], a session that the limit cut off is never served.
+    /// All sessions have come, and each was served to its last turn. Unlike [`Demand::is_over`], a
+    /// session that the limit cut off is never served.
     pub const fn is_served(&self) -> bool {
         self.in_flight == 0
             && self.issued > 0
@@ -170,7 +161,6 @@ impl<S: SessionSource> Demand<S> {
             && self.arrivals_over
     }
 
-    /// True when it comes to an end by itself.
     pub fn is_finite(&self) -> bool {
         self.max_requests.is_some() || self.source.is_finite()
     }
@@ -188,7 +178,7 @@ impl<S: SessionSource> Demand<S> {
         self.max_requests.is_none_or(|most| self.issued < most)
     }
 
-    /// A user, or an arrival, takes the next session. False when there is none.
+    /// False when there is none.
     fn start_session(&mut self, at: Nanos) -> bool {
         let session = match self.ahead.take() {
             Some(session) => Some(session),
@@ -219,7 +209,6 @@ impl<S: SessionSource> Demand<S> {
         }
     }
 
-    /// A turn is due: it becomes a request.
     fn issue(&mut self, at: Nanos, slot: SessionSlot, turn: u32) -> Due {
         let session = self.sessions.get(slot);
         let asked = &session.turns[turn as usize];

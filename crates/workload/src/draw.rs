@@ -3,7 +3,6 @@
 use crate::config::Draw;
 use crate::stream::RandomStream;
 
-/// A draw made ready for a number of items.
 #[derive(Debug, Clone)]
 pub struct Picker {
     items: u64,
@@ -18,7 +17,7 @@ enum Rule {
 }
 
 impl Picker {
-    /// A draw among `items`, which must not be 0.
+    /// `items` must not be 0.
     pub fn new(draw: Draw, items: u64) -> Self {
         let rule = match draw {
             Draw::Uniform => Rule::Uniform,
@@ -28,7 +27,7 @@ impl Picker {
         Self { items, rule }
     }
 
-    /// The item of the `turn`-th pick overall; `turn` matters to round-robin alone.
+    /// `turn` counts all picks and matters only to round-robin.
     pub fn pick(&self, turn: u64, stream: &mut RandomStream) -> u64 {
         match &self.rule {
             Rule::Uniform => stream.below(self.items),
@@ -37,9 +36,9 @@ impl Picker {
         }
     }
 
-    /// `count` different items for a session, in drawn order. `count` must not exceed the number
-    /// of items. An item that was already drawn is drawn again a few times, then its nearest free
-    /// successor is taken, so that a steep draw of nearly all items still ends.
+    /// `count` different items in drawn order. `count` must not exceed the number of items. A
+    /// repeated item is drawn again a few times, then its nearest free successor is taken, so that
+    /// a steep draw of nearly all items still ends.
     pub fn pick_different(&self, session: u64, count: u64, stream: &mut RandomStream) -> Vec<u64> {
         const REDRAWS: u32 = 64;
         let mut picked: Vec<u64> = Vec::with_capacity(count as usize);

@@ -1,51 +1,41 @@
 //! What can be wrong with a workload: its section of the experiment file, or its trace.
 //!
-//! Each message is one line that names the key, or the file and line, and what to do. Causes are
-//! kept as text so that an error can be cloned and compared.
+//! Each message is one line that names the key, or the file and line, and the remedy. Causes are
+//! text, so that an error can be cloned and compared.
 
 use std::path::PathBuf;
 
 use weir_model::Tokens;
 use weir_model::{Attributed, ErrorCause};
 
-/// A workload that cannot be asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WorkloadError {
     #[error("`{key}` {problem}")]
-    Value {
-        key: String,
-        /// What is wrong with its value, and what to write instead.
-        problem: String,
-    },
+    Value { key: String, problem: String },
     #[error(
         "`{key}` can ask for {longest} tokens in one request, answer included, but the model's \
          context holds {context}: lower {levers}"
     )]
     ContextTooSmall {
         key: String,
-        /// The longest prompt and answer that the workload can draw.
+        /// In tokens, prompt and answer.
         longest: u64,
         context: Tokens,
         levers: &'static str,
     },
     #[error("cannot open the trace `{}`: {cause}; {remedy}", path.display())]
-    Open {
-        path: PathBuf,
-        cause: String,
-        /// Where to get one and how to point to it.
-        remedy: &'static str,
-    },
+    Open { path: PathBuf, cause: String, remedy: &'static str },
     #[error("`{}`, line {line}: cannot read the trace: {cause}", path.display())]
     Read {
         path: PathBuf,
-        /// The line that was being read, from 1.
+        /// From 1.
         line: u64,
         cause: String,
     },
     #[error("`{}`, line {line}: {problem}", path.display())]
     Line {
         path: PathBuf,
-        /// The line, from 1.
+        /// From 1.
         line: u64,
         problem: String,
     },
@@ -68,7 +58,7 @@ pub enum WorkloadError {
          `workload.trace.format`", path.display()
     )]
     Empty { path: PathBuf },
-    /// A request exceeds the model's context, and the file says to refuse that.
+    /// Under `over_context: reject`.
     #[error(
         "`{}`, line {line}: {prompt} prompt and {output} output tokens exceed the model's context \
          of {context}; write `over_context: skip` or `over_context: truncate` to go on without \
@@ -76,7 +66,7 @@ pub enum WorkloadError {
     )]
     OverContext {
         path: PathBuf,
-        /// The line, from 1.
+        /// From 1.
         line: u64,
         prompt: Tokens,
         output: Tokens,
@@ -96,7 +86,6 @@ impl Attributed for WorkloadError {
 }
 
 impl WorkloadError {
-    /// A value that makes no sense.
     pub(crate) fn value(key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Value { key: key.into(), problem: problem.into() }
     }

@@ -1,7 +1,7 @@
 //! Generators: endless sources of sessions, drawn from a seed.
 //!
-//! A session is a pure function of (configuration, seed, index); only `seen_tokens` needs to know
-//! which shared content earlier sessions asked for.
+//! A session is a pure function of (configuration, seed, index). Only `seen_tokens` depends on
+//! which shared content earlier sessions requested.
 
 pub mod agentic;
 pub mod long_context;

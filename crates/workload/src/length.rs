@@ -1,10 +1,9 @@
-//! Drawing lengths: token counts and numbers of tool calls.
+//! Draws of token counts and numbers of tool calls.
 
 use crate::config::Length;
 use crate::stream::RandomStream;
 
 impl Length {
-    /// The smallest value it can have.
     pub const fn smallest(&self) -> u32 {
         match *self {
             Self::Fixed(value) => value,
@@ -14,7 +13,6 @@ impl Length {
         }
     }
 
-    /// The largest value it can have.
     pub const fn largest(&self) -> u32 {
         match *self {
             Self::Fixed(value) => value,
@@ -24,7 +22,7 @@ impl Length {
         }
     }
 
-    /// A value in its middle: the mean, or the median.
+    /// The mean, or the median.
     pub const fn middle(&self) -> u32 {
         match *self {
             Self::Fixed(value) => value,
@@ -43,7 +41,7 @@ impl Length {
         }
     }
 
-    /// Draws a value. A fixed length takes nothing from the stream.
+    /// A fixed length takes nothing from the stream.
     pub(crate) fn draw(&self, stream: &mut RandomStream) -> u32 {
         match *self {
             Self::Fixed(value) => value,
@@ -60,9 +58,9 @@ impl Length {
     }
 }
 
-/// Rounds to the nearest integer and clamps. `min` must not exceed `max`.
+/// `min` must not exceed `max`.
 fn rounded(value: f64, min: u32, max: u32) -> u32 {
-    // The cast saturates, and infinity from a wild exponent becomes the largest value.
+    // The cast saturates, and infinity from an extreme exponent becomes the largest value.
     (libm::round(value) as u32).clamp(min, max)
 }
 

@@ -1,5 +1,5 @@
-//! What is asked and when: generators, traces, sessions and arrival schedules. Seeded; prompts are
-//! symbolic, token ids exist only at the edge.
+//! Generators, traces, sessions and arrival schedules. They are seeded, and prompts are symbolic:
+//! token ids exist only in live runs.
 
 pub mod arrival;
 pub mod client;

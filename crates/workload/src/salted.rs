@@ -1,25 +1,23 @@
-//! The same sessions about other things.
+//! The same sessions with other contents.
 
 use weir_model::{ContentId, Piece, Prompt};
 
 use crate::session::{Session, SessionSource};
 
-/// A source whose contents are renamed: structure, lengths and reuse stay, and no prompt shares a
-/// prefix with those of another salt. What an earlier run left in a cache serves none of them.
+/// Renames the source's contents: structure, lengths and reuse stay, but prompts of different salts
+/// share no prefix. So a cache that an earlier run filled serves none of them.
 #[derive(Debug)]
 pub struct Salted<S> {
     source: S,
-    /// Nothing: the source as it is.
+    /// None leaves the source as it is.
     salt: Option<u64>,
 }
 
 impl<S> Salted<S> {
-    /// Renames the contents of a source.
     pub const fn new(source: S, salt: Option<u64>) -> Self {
         Self { source, salt }
     }
 
-    /// The source below.
     pub const fn source(&self) -> &S {
         &self.source
     }

@@ -1,39 +1,37 @@
 //! What a cache without limits would hold of shared content.
 //!
 //! A chain is a prompt's beginning, hashed piece by piece as block hashes are: a piece after
-//! another history is another entry. Only content that later sessions can ask for is put here, so
-//! the memory grows with the distinct chains of shared content and not with finished sessions.
+//! another history is another entry. Only content that later sessions can request is stored, so
+//! memory grows with the distinct chains of shared content, not with finished sessions.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use weir_model::{ContentId, Piece};
 
-/// A map without a random key; its order is never looked at either.
+/// Its hash has no random key, and its order is never used.
 pub(crate) type ChainMap<V> = HashMap<u64, V, BuildHasherDefault<DefaultHasher>>;
 
-/// The chain before the first piece.
 pub(crate) const ROOT: u64 = 0;
 
-/// The entry of a piece that follows `chain`, whatever its length.
+/// Independent of the length of the piece.
 pub(crate) fn entry(chain: u64, piece: &Piece) -> u64 {
     let by_content = ContentId::derive(chain, "chain content", piece.content.0).0;
     ContentId::derive(by_content, "chain start", u64::from(piece.start)).0
 }
 
-/// The chain that ends with the entry's first `len` tokens.
 pub(crate) fn chain_after(entry: u64, len: u32) -> u64 {
     ContentId::derive(entry, "chain length", u64::from(len)).0
 }
 
-/// Chains that were asked before, with the longest length of each last piece.
+/// With the longest length of each last piece.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SeenChains {
     longest: ChainMap<u32>,
 }
 
 impl SeenChains {
-    /// Leading tokens of the pieces that were put here before; puts all of them here.
+    /// Leading tokens of the pieces that were added before; adds all pieces.
     pub(crate) fn observe(&mut self, pieces: &[Piece]) -> u32 {
         let mut seen = 0;
         let mut matching = true;

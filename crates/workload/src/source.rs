@@ -1,5 +1,3 @@
-//! Opening a workload: from its configuration to a source of sessions.
-
 use std::path::PathBuf;
 
 use weir_model::Tokens;
@@ -12,20 +10,18 @@ use crate::generator::shared_prefix::SharedPrefixSource;
 use crate::session::{Session, SessionSource};
 use crate::trace::{TraceRules, TraceSource};
 
-/// What a source needs to know besides the workload.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceOptions {
     /// Equal seeds yield equal sessions.
     pub seed: u64,
-    /// Prompt and output tokens that the model's context holds.
+    /// Limit of prompt and output tokens together.
     pub max_model_len: Tokens,
-    /// Times of a trace are divided by it; generators ignore it.
+    /// Times of a trace are divided by it. Generators ignore it.
     pub trace_speed: f64,
-    /// Where a relative trace path starts: the experiment file's folder.
+    /// Base of a relative trace path: the experiment file's folder.
     pub trace_folder: PathBuf,
 }
 
-/// A workload's source. The kinds are told apart here, once, and not behind a pointer.
 #[derive(Debug)]
 pub enum Source {
     SharedPrefix(SharedPrefixSource),
@@ -43,7 +39,6 @@ impl Source {
         }
     }
 
-    /// Requests of a trace cut so far to fit the context.
     pub const fn truncated(&self) -> u64 {
         match self {
             Self::Trace(source) => source.counts().truncated,
@@ -51,7 +46,7 @@ impl Source {
         }
     }
 
-    /// Requests that a trace asks in all; nothing for generators, which have no end.
+    /// Of a trace. None for generators, which have no end.
     pub const fn requests(&self) -> Option<u64> {
         match self {
             Self::Trace(source) => {
@@ -62,7 +57,7 @@ impl Source {
         }
     }
 
-    /// Why a trace ended early; see [`TraceSource::error`].
+    /// See [`TraceSource::error`].
     pub const fn error(&self) -> Option<&WorkloadError> {
         match self {
             Self::Trace(source) => source.error(),
@@ -86,8 +81,8 @@ impl SessionSource for Source {
     }
 }
 
-/// Checks a workload, whose counts must be absolute, and opens it. Traces are read to their end
-/// once; generators are refused when a request could exceed the model's context.
+/// Counts must be absolute. Traces are read to their end once. Generators are refused when a
+/// request could exceed the model's context.
 pub fn open(config: &WorkloadConfig, options: &SourceOptions) -> Result<Source, WorkloadError> {
     config.validate()?;
     if let Some(longest) = config.longest_request()

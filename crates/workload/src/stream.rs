@@ -1,20 +1,18 @@
 //! Streams of random numbers, one per entity.
 //!
-//! Every session, document and schedule has a stream of its own, keyed by seed, namespace and
-//! index. So any of them can be generated without the others, and adding a draw in one place
-//! changes no other. The algorithm is named and pinned, and transcendental functions come from
-//! `libm`, so that streams are equal bit by bit on all machines.
+//! Every session, document and schedule has its own stream, keyed by seed, namespace and index. So
+//! each can be generated alone, and an added draw in one changes no other. The algorithm is pinned
+//! and transcendental functions come from `libm`, so that all machines give the same bits.
 
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use weir_model::ContentId;
 
-/// Random numbers of one entity.
 #[derive(Debug, Clone)]
 pub struct RandomStream(Xoshiro256PlusPlus);
 
 impl RandomStream {
-    /// The stream of entity `index` in `namespace`. The 256-bit state is filled by a keyed hash.
+    /// A keyed hash fills the 256-bit state.
     pub fn new(seed: u64, namespace: &str, index: u64) -> Self {
         let key = ContentId::derive(seed, namespace, index).0;
         let mut state = [0u8; 32];
@@ -30,7 +28,7 @@ impl RandomStream {
         (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Uniform in `(0, 1]`, safe to take the logarithm of.
+    /// Uniform in `(0, 1]`, so its logarithm is finite.
     pub(crate) fn positive_unit(&mut self) -> f64 {
         1.0 - self.unit()
     }
@@ -48,14 +46,14 @@ impl RandomStream {
         }
     }
 
-    /// Standard normal by Box and Muller. Always takes two numbers, so that a change of
-    /// parameters does not shift the stream.
+    /// Box and Muller. Always takes two numbers, so that a change of parameters does not shift the
+    /// stream.
     pub(crate) fn normal(&mut self) -> f64 {
         let radius = libm::sqrt(-2.0 * libm::log(self.positive_unit()));
         radius * libm::cos(std::f64::consts::TAU * self.unit())
     }
 
-    /// Exponential with mean 1, by inversion.
+    /// Mean 1, by inversion.
     pub(crate) fn exponential(&mut self) -> f64 {
         -libm::log(self.positive_unit())
     }
@@ -88,7 +86,6 @@ impl RandomStream {
 mod tests {
     use super::*;
 
-    /// Mean and variance of many draws.
     fn moments(mut draw: impl FnMut() -> f64) -> (f64, f64) {
         let n = 200_000;
         let values: Vec<f64> = (0..n).map(|_| draw()).collect();

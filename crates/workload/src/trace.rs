@@ -1,10 +1,10 @@
 //! Recorded traces as sources of sessions, one request each.
 //!
-//! A trace is read twice. The first pass, when it is opened, checks every line that will be used,
-//! so that a cell never starts on a trace that breaks in its middle; the second yields sessions.
-//! Both stream: memory holds one line, and the chains that the trace itself shares. An error in
-//! the second pass means that the file changed or became unreadable in between; the source then
-//! ends, and [`TraceSource::error`] says why.
+//! A trace is read twice. The first pass checks every line that will be used, so that a cell never
+//! starts on a trace that breaks in its middle; the second yields sessions. Both stream: memory
+//! holds one line, and the chains that the trace itself shares. An error in the second pass means
+//! that the file changed or became unreadable in between; the source then ends with
+//! [`TraceSource::error`].
 
 pub mod azure;
 mod bytes;
@@ -22,38 +22,34 @@ use crate::seen::SeenChains;
 use crate::session::{Session, SessionSource, Turn};
 use reading::{Scale, TraceReading};
 
-/// One request as a format's reader yields it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceRecord {
-    /// Its line in the file, from 1.
+    /// From 1.
     pub line: u64,
-    /// When it came, in nanoseconds on the trace's own clock.
+    /// On the trace's own clock.
     pub at_ns: i128,
     pub prompt: Prompt,
     pub output_tokens: u32,
     pub output: ContentId,
 }
 
-/// What became of the requests that were read so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TraceCounts {
-    /// Requests read, those left out included.
+    /// Includes those left out.
     pub read: u64,
-    /// Requests left out because they exceed the context.
     pub skipped: u64,
-    /// Requests whose prompt was cut to fit the context.
     pub truncated: u64,
-    /// Requests recorded without output, which ask for one token instead.
+    /// Recorded without output; they request one token instead.
     pub raised: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TraceRules {
-    /// Seed of the contents that no other request shares.
+    /// For contents that no other request shares.
     pub seed: u64,
-    /// Prompt and output tokens that the model's context holds.
+    /// Limit of prompt and output tokens together.
     pub max_model_len: Tokens,
-    /// Times are divided by it: 2 plays the trace in half its time.
+    /// Times are divided by it: 2 replays the trace in half its time.
     pub speed: f64,
 }
 
@@ -64,7 +60,6 @@ enum Reader {
 }
 
 impl Reader {
-    /// `scale` is there for a format that needs it.
     fn open(path: &Path, seed: u64, scale: Option<Scale>) -> Result<Self, WorkloadError> {
         Ok(match scale {
             Some(scale) => Self::Mooncake(mooncake::MooncakeReader::open(path, seed, scale)?),
@@ -80,7 +75,7 @@ impl Reader {
     }
 }
 
-/// Requests of a trace that will be asked: in order, within the limit and the context.
+/// In order, within the limit and the context.
 #[derive(Debug)]
 struct Requests {
     path: PathBuf,
@@ -89,7 +84,7 @@ struct Requests {
     limit: u64,
     rules: TraceRules,
     counts: TraceCounts,
-    /// Time of the first request and of the last one, on the trace's clock.
+    /// First and last request, on the trace's clock.
     span_ns: Option<(i128, i128)>,
 }
 
@@ -129,7 +124,7 @@ impl Requests {
         Ok(None)
     }
 
-    /// Time since the trace's first request, scaled.
+    /// Since the trace's first request, scaled.
     fn due(&mut self, record: &TraceRecord) -> Result<Nanos, WorkloadError> {
         let (first, last) = self.span_ns.unwrap_or((record.at_ns, record.at_ns));
         if record.at_ns < last {
@@ -148,7 +143,7 @@ impl Requests {
         Err(self.line_error(record, "comes centuries after the first request".to_owned()))
     }
 
-    /// Applies the context's limit. False leaves the request out.
+    /// False leaves the request out.
     fn admit(&mut self, record: &mut TraceRecord) -> Result<bool, WorkloadError> {
         let context = self.rules.max_model_len.get();
         let prompt = record.prompt.tokens();
@@ -187,7 +182,6 @@ impl Requests {
         WorkloadError::Line { path: self.path.clone(), line: record.line, problem }
     }
 
-    /// Reads to the end.
     fn check(mut self) -> Result<TraceCounts, WorkloadError> {
         while self.next_request()?.is_some() {}
         let TraceCounts { read, skipped, .. } = self.counts;
@@ -202,7 +196,6 @@ impl Requests {
     }
 }
 
-/// A source of a trace's requests.
 #[derive(Debug)]
 pub struct TraceSource {
     requests: Requests,
@@ -213,8 +206,8 @@ pub struct TraceSource {
 }
 
 impl TraceSource {
-    /// Opens and checks the whole trace (up to its limit). A relative path starts at `folder`.
-    /// Block size and time unit are found where the file leaves them out, see [`TraceReading::of`].
+    /// Checks the whole trace (up to its limit). A relative path starts at `folder`. Block size and
+    /// time unit are inferred where the file does not give them, see [`TraceReading::of`].
     pub fn open(file: &TraceFile, folder: &Path, rules: TraceRules) -> Result<Self, WorkloadError> {
         if !(rules.speed > 0.0 && rules.speed.is_finite()) {
             return Err(WorkloadError::value(
@@ -239,17 +232,15 @@ impl TraceSource {
         })
     }
 
-    /// Counts over the requests read so far.
     pub const fn counts(&self) -> TraceCounts {
         self.requests.counts
     }
 
-    /// Counts over the whole trace, known since it was opened.
     pub const fn total(&self) -> TraceCounts {
         self.total
     }
 
-    /// Why the source ended before the trace did: the file changed after it was opened.
+    /// Set where the file changed after it was opened, so that the source ended early.
     pub const fn error(&self) -> Option<&WorkloadError> {
         self.error.as_ref()
     }

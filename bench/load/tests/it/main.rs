@@ -1,4 +1,4 @@
-//! The mock and the bare loop as programs: what one says, the other must have seen.
+//! The mock and the bare loop as programs, whose figures must agree.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;

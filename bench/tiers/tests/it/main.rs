@@ -1,4 +1,4 @@
-//! The benchmark as a program: that it still runs, on the least of everything.
+//! The benchmark as a program, on the smallest sizes.
 
 use std::process::Command;
 

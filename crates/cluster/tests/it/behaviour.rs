@@ -1,4 +1,4 @@
-//! What a caller can count on, on clusters small enough to follow by hand.
+//! The caller's contract, on small clusters.
 
 use weir_cluster::{Cluster, Observer};
 use weir_model::{Nanos, StepRow};
@@ -14,7 +14,7 @@ fn a_cluster_can_be_moved_to_its_own_thread() {
 
 #[test]
 fn a_preempted_request_gets_each_of_its_tokens_once() {
-    // Eight blocks: 40 + 60 and 20 + 60 tokens do not fit together.
+    // 40 + 60 and 20 + 60 tokens do not fit in eight blocks together.
     let mut cluster = Cluster::new(config(8)).expect("the fixture is valid");
     let mut log = Log::default();
     cluster.submit(Nanos::ZERO, 7, request(0, &[(1, 40)], 60), &mut log);
@@ -58,7 +58,7 @@ fn an_arrival_before_what_was_handled_counts_as_that_time() {
 
 #[test]
 fn who_is_given_up_makes_room_at_once() {
-    // The second prompt fits only when the first is gone.
+    // The second prompt fits only after the first.
     let mut cluster = Cluster::new(config(10)).expect("the fixture is valid");
     let mut log = Log::default();
     cluster.submit(Nanos::ZERO, 0, request(0, &[(1, 100)], 50), &mut log);
@@ -70,7 +70,7 @@ fn who_is_given_up_makes_room_at_once() {
     assert_eq!(cluster.in_flight().map(|it| it.tag).collect::<Vec<_>>(), [1]);
     log.requests.get_mut(&0).expect("it was told of").aborted = true;
     drain(&mut cluster, &mut log);
-    // The pass under way ends first; the next one takes the second prompt in.
+    // The current pass ends before the second prompt starts.
     let pass_end = Nanos::from_millis(7) + Nanos::from_micros(5020) * 3;
     assert_eq!(log.requests[&1].scheduled, Some(pass_end));
     assert_eq!(log.requests[&1].tokens, 5);
@@ -112,7 +112,7 @@ fn tiers_are_emptied_only_when_asked_for_and_at_rest() {
     let mut hits_after = |cluster: &mut Cluster, id: u64| {
         now += Nanos::from_secs(1);
         cluster.submit(now, id, request(id, &[(1, 97)], 1), &mut log);
-        // The request has ended, and its stores are on their way.
+        // The request has ended, and its stores are in flight.
         while cluster.in_flight().next().is_some() {
             assert!(cluster.step(&mut log));
         }
@@ -135,7 +135,7 @@ fn what_went_over_the_links_is_counted() {
     config.offload = Some(native(1000));
     let mut cluster = Cluster::new(config).expect("the fixture is valid");
     let mut log = Log::default();
-    // The second prompt drives the first out of the GPU; the third loads it again.
+    // The second prompt evicts the first; the third loads it again.
     for (id, pieces) in [(0, [(1, 97)]), (1, [(2, 127)]), (2, [(1, 97)])] {
         cluster.submit(Nanos::from_secs(id), id, request(id, &pieces, 1), &mut log);
         drain(&mut cluster, &mut log);
@@ -180,7 +180,7 @@ fn the_front_end_takes_one_at_a_time_and_forgets_who_is_gone() {
     cluster.abort(Nanos::ZERO, 0);
     assert_eq!(cluster.in_flight().count(), 2);
     drain(&mut cluster, &mut log);
-    // Its time in the front end is spent all the same.
+    // An aborted request still takes its front-end time.
     assert_eq!(log.requests.keys().copied().collect::<Vec<_>>(), [1, 2]);
     assert_eq!(log.requests[&1].scheduled, Some(front_end * 2));
 }

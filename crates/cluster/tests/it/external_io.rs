@@ -1,5 +1,4 @@
-//! A caller that does the I/O: with the link model's times the results equal the model's, and
-//! failed loads are computed instead.
+//! External I/O: with the link model's times, results equal the model's. Failed loads are computed.
 
 use proptest::prelude::*;
 use weir_cluster::{Cluster, ClusterConfig, IoRequest};
@@ -9,10 +8,10 @@ use weir_tier::link::{Direction, Link};
 
 use crate::fixture::{Log, config, lmcache, native, request};
 
-/// Completes I/O requests by the model of the host link.
+/// Completes I/O requests by the host link's model.
 struct HostMover {
     link: Link,
-    /// Loads that fail: every so many of them, none for zero.
+    /// Every n-th load fails; none for 0.
     fails_every: u32,
     loads: u32,
     dropped_chunks: u64,
@@ -52,7 +51,7 @@ impl HostMover {
     }
 }
 
-/// Prompts with shared beginnings that come now and then; the log, and the cluster at the end.
+/// Prompts with shared beginnings at intervals.
 fn run(
     config: &ClusterConfig,
     asks: &[(u64, u32, u64)],

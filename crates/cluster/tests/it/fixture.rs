@@ -1,4 +1,4 @@
-//! Small clusters, and an observer that refuses what must not be told.
+//! Small clusters, and an observer that checks the order of calls.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ pub(crate) fn config(blocks: u32) -> ClusterConfig {
     }
 }
 
-/// Passes timed by the analytic model, behind a front end that takes its time.
+/// Analytic passes behind a slow front end.
 pub(crate) fn analytic(front_end: Nanos) -> TimingConfig {
     TimingConfig::Analytic(Box::new(AnalyticConfig {
         model: ModelShape {
@@ -89,7 +89,7 @@ fn link() -> LinkConfig {
     LinkConfig {
         base_latency: Nanos::from_micros(10),
         per_copy: Nanos::from_micros(3),
-        // Slow enough for aborts to meet transfers under way.
+        // Slow, so that aborts meet transfers in flight.
         read_bytes_per_s: 2e7,
         write_bytes_per_s: 2e7,
         lanes: 1,
@@ -148,7 +148,7 @@ pub(crate) fn request(id: u64, pieces: &[(u64, u32)], output_tokens: u32) -> Req
     }
 }
 
-/// What was told of one request.
+/// Events of one request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Told {
     pub(crate) scheduled: Option<Nanos>,
@@ -166,7 +166,7 @@ impl Told {
     }
 }
 
-/// Keeps what it is told, and panics at what must not be told.
+/// Records calls, and panics at invalid ones.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Log {
     pub(crate) requests: BTreeMap<u64, Told>,
@@ -174,7 +174,7 @@ pub(crate) struct Log {
     pub(crate) preemptions: u64,
     pub(crate) cleared: u32,
     pub(crate) transfers: u64,
-    /// When something was last told: it never goes back.
+    /// Last time of a call; never decreases.
     now: Nanos,
 }
 
@@ -244,14 +244,13 @@ impl Observer for Log {
     }
 }
 
-/// Handles everything due at or before `now`.
+/// Handles all events due by `now`.
 pub(crate) fn step_to(cluster: &mut Cluster, now: Nanos, log: &mut Log) {
     while cluster.next_at().is_some_and(|at| at <= now) {
         cluster.step(log);
     }
 }
 
-/// Handles everything there is.
 pub(crate) fn drain(cluster: &mut Cluster, log: &mut Log) {
     while cluster.step(log) {}
 }

@@ -1,5 +1,4 @@
-//! What must hold whatever clients do: requests that come, vanish and overload the pool, caches
-//! that are emptied, under every mechanism and policy.
+//! Invariants under arrivals, aborts, overload and resets, with every mechanism and policy.
 
 use proptest::prelude::*;
 use weir_cluster::{Cluster, ClusterConfig, Replica};
@@ -10,14 +9,13 @@ use weir_router::{IndexConfig, PolicyConfig, ScorerWeights};
 
 use crate::fixture::{Log, analytic, config, drain, lmcache, native, request, step_to};
 
-/// What a client does.
 #[derive(Debug, Clone)]
 enum Deed {
-    /// Asks: prefix, tokens of its own, tokens of the answer.
+    /// Prefix, own tokens and answer tokens.
     Ask(u64, u32, u32),
-    /// Gives up one of those who asked, in flight or not.
+    /// Aborts a request, in flight or not.
     Vanish(prop::sample::Index),
-    /// Gives up who asked last, perhaps before the front end is through with it.
+    /// Aborts the last request, perhaps in the front end.
     VanishAtOnce,
     Reset,
 }
@@ -30,7 +28,7 @@ fn deeds() -> impl Strategy<Value = Vec<(u64, Deed)>> {
         1 => Just(Deed::VanishAtOnce),
         1 => Just(Deed::Reset),
     ];
-    // Microseconds since the deed before: within a pass, or long after it.
+    // Microseconds since the last action: within a pass, or long after it.
     let gap = prop_oneof![4 => Just(0), 6 => 0u64..12_000, 1 => 0u64..3_000_000];
     prop::collection::vec((gap, deed), 1..60)
 }
@@ -58,7 +56,7 @@ fn policies() -> impl Strategy<Value = PolicyConfig> {
     ]
 }
 
-/// Plays the deeds; returns what was told and how many times the caches were emptied.
+/// Also returns the number of resets.
 fn play(config: &ClusterConfig, deeds: &[(u64, Deed)]) -> (Log, Cluster, u32) {
     let mut cluster = Cluster::new(config.clone()).expect("the fixture is valid");
     let (mut log, mut now, mut asked, mut resets) = (Log::default(), Nanos::ZERO, 0u64, 0);
@@ -135,7 +133,6 @@ proptest! {
         for (tag, told) in &log.requests {
             prop_assert!(told.is_over(), "{} was left without an end: {:?}", tag, told);
         }
-        // Every token is in the passes, and only those.
         let tokens: u64 = log.requests.values().map(|it| u64::from(it.tokens)).sum();
         let firsts = log.requests.values().filter(|it| it.first_token.is_some()).count() as u64;
         let decoded: u64 = log.steps.iter().map(|step| u64::from(step.decoding)).sum();
@@ -144,7 +141,7 @@ proptest! {
         let links = cluster.replicas().flat_map(Replica::links);
         let moved: u64 = links.map(|it| it.transfers).sum();
         prop_assert_eq!(moved, log.transfers);
-        // The same deeds are told alike.
+        // The same actions give the same log.
         prop_assert_eq!(play(&config, &deeds).0, log);
     }
 }

@@ -40,7 +40,7 @@ fn read(folder: &Path) -> (Value, Vec<u8>) {
     (serde_json::from_slice(&bytes[8..8 + length]).unwrap(), bytes[8 + length..].to_vec())
 }
 
-/// The numbers of a tensor, with its shape.
+/// Shape and values.
 fn tensor(folder: &Path, name: &str) -> (Vec<u64>, Vec<f64>) {
     let (header, data) = read(folder);
     let offset = |index: usize| header[name]["data_offsets"][index].as_u64().unwrap() as usize;

@@ -1,9 +1,9 @@
-//! A tokenizer without training: one token per byte, and a word for every other token, so that any
-//! text can be asked, and any answer be read and asked again as the same tokens.
+//! An untrained tokenizer: one token per byte, and a word for every other token. Any text encodes,
+//! and any answer encodes again to the same tokens.
 
 use serde_json::{Map, Value, json};
 
-/// Special tokens, from id 0 on.
+/// From id 0 on.
 const SPECIAL: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
 /// A space, as the byte-level alphabet writes it.
 const SPACE: char = '\u{120}';
@@ -13,9 +13,9 @@ const TEMPLATE: &str = "{% for message in messages %}\
     <|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n\
     {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
-/// Tokens that every vocabulary has: the special ones and the bytes.
+/// The special tokens and the bytes are in every vocabulary.
 pub(super) const LEAST: u32 = SPECIAL.len() as u32 + 256;
-/// How many tokens, from id 0 on, are not for answers.
+/// Tokens from id 0 on that answers never have.
 pub(super) const SPECIALS: u32 = SPECIAL.len() as u32;
 
 /// `tokenizer.json` for a vocabulary of at least [`LEAST`] tokens.
@@ -61,7 +61,7 @@ pub(super) fn tokenizer(vocabulary: u32) -> Value {
         "model": {
             "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
             "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-            // A word of the vocabulary is one token though no merge makes it.
+            // A word is one token without any merge.
             "ignore_merges": true,
             "vocab": ids,
             "merges": [],
@@ -79,8 +79,7 @@ pub(super) fn config(context: u32) -> Value {
     })
 }
 
-/// The letters of the byte-level alphabet, by byte: printable Latin-1 stands for itself, the rest
-/// for what follows U+0100, in order.
+/// By byte: printable Latin-1 is itself, the rest counts from U+0100 in order.
 fn alphabet() -> Vec<char> {
     let mut above = '\u{100}'..;
     (0u8..=255)
@@ -91,7 +90,7 @@ fn alphabet() -> Vec<char> {
         .collect()
 }
 
-/// The word of an index: a space, then syllables of 6 bits each.
+/// A space, then syllables of 6 bits each.
 fn word(index: u32, syllables: u32) -> String {
     let mut word = String::from(SPACE);
     for place in (0..syllables).rev() {

@@ -1,16 +1,13 @@
-//! The weights: which tensors there are, and what is drawn for them.
+//! The weights: tensors and their distributions.
 //!
-//! Three things are wanted of a model that stands for a real one in a test of its KV cache, and
-//! the standard deviations below were chosen by measuring them with vLLM (`docs/checkpoint.md`).
+//! The standard deviations were measured with vLLM (`docs/checkpoint.md`) for three properties:
 //!
-//! * Answers must depend on keys and values far back, or damaged ones are not seen. The attention's
-//!   part of the residual stream must then not vanish beside the token's own embedding: embeddings
-//!   as large as 1 hide it.
-//! * Answers must not be one token for ever, or they say little. With embeddings as small as the
-//!   linear layers' weights the mean over the context decides alone, and it hardly moves from one
-//!   token to the next.
-//! * The noise of 16-bit sums must not decide. Norms of queries and keys above one make attention
-//!   sharp and answers varied, but a difference in the last bit then grows from layer to layer.
+//! - Answers depend on keys and values far back, so damaged blocks show. Embeddings as large as 1
+//!   would hide the attention in the residual stream.
+//! - Answers do not repeat one token. With embeddings as small as the linear weights, the mean
+//!   over the context decides alone, and hardly moves between tokens.
+//! - The noise of 16-bit sums does not decide. Norms of queries and keys above 1 make answers
+//!   varied, but a last-bit difference then grows from layer to layer.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -24,7 +21,7 @@ use super::CheckpointError;
 use super::tokenizer;
 
 pub(super) const FILE: &str = "model.safetensors";
-/// Of all linear layers and of the output embedding.
+/// All linear layers and the output embedding.
 const LINEAR_SIGMA: f64 = 0.02;
 const EMBEDDING_SIGMA: f64 = 0.15;
 const QUERY_KEY_NORM: f64 = 1.0;
@@ -33,7 +30,7 @@ const SEED: u64 = 889;
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Fill {
     Constant(f64),
-    /// Normal with mean 0 and this standard deviation.
+    /// With mean 0 and this standard deviation.
     Normal(f64),
     /// As [`Fill::Normal`], but the rows of special tokens are 0: their logits are 0, and the
     /// greedy answer never stops early.
@@ -49,12 +46,11 @@ struct Tensor {
     fill: Fill,
 }
 
-/// The tensors of a shape, in the order of the file.
+/// In the order of the file.
 #[derive(Debug)]
 pub(super) struct Weights {
     tensors: Vec<Tensor>,
     wide: bool,
-    /// What the files depend on.
     identity: String,
 }
 
@@ -96,12 +92,12 @@ impl Weights {
         Ok(Self { tensors: tensors(shape), wide: shape.bytes_per_weight == 4.0, identity })
     }
 
-    /// All that the files depend on, but for the format's version.
+    /// All that the files depend on, except the format's version.
     pub(super) fn identity(&self) -> &str {
         &self.identity
     }
 
-    /// Name of the element type in `config.json`.
+    /// As in `config.json`.
     pub(super) const fn dtype(&self) -> &'static str {
         if self.wide { "float32" } else { "bfloat16" }
     }
@@ -115,7 +111,7 @@ impl Weights {
         8 + self.header().len() as u64 + elements * self.element_bytes()
     }
 
-    /// The file's header: names, types, shapes and places, padded to 8 bytes.
+    /// Padded to 8 bytes.
     fn header(&self) -> String {
         let mut entries = Map::new();
         entries.insert("__metadata__".to_owned(), json!({ "format": "pt" }));
@@ -206,7 +202,7 @@ fn tensors(shape: &ModelShape) -> Vec<Tensor> {
     list
 }
 
-/// Standard normal numbers of one tensor, by Box and Muller.
+/// By Box and Muller.
 struct Normal {
     random: Xoshiro256PlusPlus,
     /// The second of a pair.
@@ -214,7 +210,6 @@ struct Normal {
 }
 
 impl Normal {
-    /// The stream of a tensor's name.
     fn new(name: &str) -> Self {
         let seed = ContentId::derive(SEED, name, 0).0;
         Self { random: Xoshiro256PlusPlus::seed_from_u64(seed), kept: None }

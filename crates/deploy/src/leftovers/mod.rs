@@ -1,5 +1,5 @@
-//! What a Weir that was killed left behind, found without its memory: processes by the marks in
-//! their environments, shared memory and folders by their names.
+//! Remains of a killed Weir, found without state: processes by marks in their environments, shared
+//! memory and folders by names.
 
 mod scratch;
 
@@ -25,21 +25,19 @@ use crate::process::{self, ProcessError};
 pub use scratch::Scratch;
 pub use weir_store::held::remove_held;
 
-/// Longest command line that is shown.
+/// Of a displayed command line.
 const LINE: usize = 60;
 
-/// The id of a run, by its folder: what is started for it carries the id.
+/// From the run's folder; whatever a run starts carries it.
 pub fn run_id(folder: &Path) -> String {
     let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
     format!("{:016x}", xxh3_64(whole.as_os_str().as_encoded_bytes()))
 }
 
-/// Whose remains are cleared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Whose {
-    /// Those of processes that are gone.
     DeadOwners,
-    /// Those of a run, by its id, whether its owner lives or not: never that of a run that goes on.
+    /// Of a run by its id, whether its owner lives or not. Never use it for a run that goes on.
     Run(String),
 }
 
@@ -52,24 +50,17 @@ impl Whose {
     }
 }
 
-/// Something that was ended or removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cleared {
-    /// The run that it was of; nothing for what no run names.
+    /// None without a run's name.
     pub run: Option<String>,
     pub what: Remains,
 }
 
-/// What a Weir can leave behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remains {
-    Process {
-        pid: u32,
-        /// The beginning of its command line.
-        line: String,
-    },
+    Process { pid: u32, line: String },
     SharedMemory(PathBuf),
-    /// A folder of scratch files, or of a disk tier.
     Folder(PathBuf),
 }
 
@@ -87,8 +78,8 @@ impl fmt::Display for Cleared {
     }
 }
 
-/// Ends and removes what is left, and says what it was. Processes are asked to end, and killed
-/// after `grace`. What belongs to other users, or to Weirs in other containers, stays.
+/// Processes get a signal to end, and are killed after `grace`. Remains of other users and of
+/// Weirs in other containers stay.
 pub fn clear(whose: &Whose, grace: Duration) -> Result<Vec<Cleared>, DeployError> {
     let mut found = Found::default();
     let ended = process::end_all(|| found.look(whose), grace);
@@ -115,13 +106,12 @@ pub fn clear(whose: &Whose, grace: Duration) -> Result<Vec<Cleared>, DeployError
     Ok(cleared)
 }
 
-/// What processes that are to end have, noted while they have it.
+/// Belongings of processes to end, collected while they live.
 #[derive(Default)]
 struct Found {
     processes: Vec<Cleared>,
     listed: Vec<ProcessEntry>,
     known: Vec<ProcessEntry>,
-    /// Shared memory with its run.
     memory: BTreeMap<PathBuf, String>,
     folders: BTreeSet<PathBuf>,
 }
@@ -147,14 +137,14 @@ impl Found {
     }
 }
 
-/// Shared memory that bears the name of a run, with its id.
+/// Shared memory named after a run, with the run's id.
 fn named_memory(whose: &Whose) -> BTreeMap<PathBuf, String> {
     let entries = fs::read_dir(SHARED_MEMORY).into_iter().flatten().flatten();
     let of_run = |path: PathBuf| {
         let (run, pid) = Owner::of_shared_memory(path.file_name()?.to_str()?)?;
         let wanted = match whose {
             Whose::Run(wanted) => run == wanted,
-            // The time of the start is not in the name: that of a number that lives stays.
+            // The name has no start time: a file of a live process id stays.
             Whose::DeadOwners => ProcessEntry::of(pid).is_none(),
         };
         let run = run.to_owned();
@@ -163,7 +153,6 @@ fn named_memory(whose: &Whose) -> BTreeMap<PathBuf, String> {
     entries.map(|entry| entry.path()).filter_map(of_run).collect()
 }
 
-/// Removes a scratch folder that is to go, and the one beside it.
 fn remove_folder(folder: &Path, whose: &Whose, cleared: &mut Vec<Cleared>) {
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if !is_folder_of_ours(folder) {
@@ -175,13 +164,13 @@ fn remove_folder(folder: &Path, whose: &Whose, cleared: &mut Vec<Cleared>) {
     }
     let Some(owner) = Owner::of_folder(name).filter(|owner| whose.has(owner)) else { return };
     if *whose == Whose::DeadOwners && is_held(folder) == Some(true) {
-        // Its owner lives, in a container where it has another number.
+        // Its owner lives, in a container with other process ids.
         return;
     }
     remove_with_twin(folder, Some(&owner.run), cleared);
 }
 
-/// Removes a folder and the one that it points to. The sign of where the other one is goes last.
+/// The reference to the twin goes last.
 fn remove_with_twin(folder: &Path, run: Option<&String>, cleared: &mut Vec<Cleared>) {
     let twin = beside(folder).filter(|path| is_folder_of_ours(path));
     for path in twin.into_iter().chain([folder.to_path_buf()]) {
@@ -191,7 +180,7 @@ fn remove_with_twin(folder: &Path, run: Option<&String>, cleared: &mut Vec<Clear
     }
 }
 
-/// A folder of a store, a disk tier or a probe that nobody holds any more.
+/// A folder of a store, a disk tier or a probe whose lock nobody holds.
 fn is_unowned_scratch(folder: &Path, name: &str) -> bool {
     let is_scratch = PREFIXES.iter().chain([&STORE_PREFIX]).any(|prefix| name.starts_with(prefix));
     is_scratch && is_held(folder) == Some(false)

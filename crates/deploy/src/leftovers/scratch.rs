@@ -1,4 +1,4 @@
-//! Folders that go with their owner, or are found by their names when it is gone.
+//! Folders removed with their owner, or later by name.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -10,19 +10,18 @@ use weir_store::held::{Held, hold, point_to};
 use crate::error::DeployError;
 use crate::process::Owner;
 
-/// A folder that goes with its owner.
 #[derive(Debug)]
 pub struct Scratch {
     folder: PathBuf,
-    /// The one below a folder of the user's, once there is one.
+    /// Its twin below a folder of the user's.
     beside: Option<PathBuf>,
     name: String,
-    /// Its lock goes with this process, however that ends.
+    /// Released with this process, however it ends.
     _held: Held,
 }
 
 impl Scratch {
-    /// Makes the folder below the system's folder for temporary files.
+    /// Below the system's temporary folder.
     pub fn new(owner: &Owner) -> Result<Self, DeployError> {
         let name = owner.folder_name();
         let folder = made(&std::env::temp_dir(), &name)?;
@@ -34,10 +33,10 @@ impl Scratch {
         &self.folder
     }
 
-    /// Another one, below a folder of the user's, that goes with it.
+    /// Makes a twin below a folder of the user's, removed together.
     pub fn beside(&mut self, parent: &Path) -> Result<PathBuf, DeployError> {
         let parent = std::path::absolute(parent).map_err(|error| failed(parent, error))?;
-        // A later run looks below the temporary folder: leave a sign of where else to look.
+        // A later run looks below the temporary folder: note the twin there.
         let folder = parent.join(&self.name);
         point_to(&self.folder, &folder).map_err(|error| failed(&self.folder, error))?;
         let folder = made(&parent, &self.name)?;
@@ -54,8 +53,8 @@ impl Drop for Scratch {
     }
 }
 
-/// A fresh folder that only this user can look into, since what is cached there are prompts. What
-/// another cell of this process left there goes.
+/// A fresh folder with access for this user only, since cached blocks are prompts. Replaces one of
+/// an earlier cell of this process.
 fn made(parent: &Path, name: &str) -> Result<PathBuf, DeployError> {
     let folder = parent.join(name);
     match fs::remove_dir_all(&folder) {
@@ -65,7 +64,7 @@ fn made(parent: &Path, name: &str) -> Result<PathBuf, DeployError> {
         _ => {}
     }
     if !parent.exists() {
-        // Its last folder alone: where more is missing, the path or a mount is wrong.
+        // Only its last part: where more is missing, the path or a mount is wrong.
         fs::create_dir(parent).map_err(|error| failed(parent, error))?;
     }
     let made = DirBuilder::new().mode(0o700).create(&folder);

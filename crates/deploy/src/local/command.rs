@@ -1,7 +1,7 @@
-//! The command lines of an arm: what is started with which arguments and environment.
+//! Command lines and environments of an arm's processes.
 //!
-//! Pure: from plan, installed software and places to recipes. What comes out is recorded with the
-//! cell, so that anybody can start the same by hand.
+//! Pure functions of plan, installed software and places. The result is recorded with the cell, so
+//! that it can be repeated by hand.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,24 +15,19 @@ use super::stack::{Platform, Stack};
 use crate::process::Recipe;
 use crate::remote::StorePlace;
 
-/// Where the parts of an arm are.
 #[derive(Debug, Clone)]
 pub(super) struct Places {
-    /// Scratch folder: working directory of the processes, and their modules.
+    /// Working directory of the processes, with their modules.
     pub(super) scratch: PathBuf,
     pub(super) logs: PathBuf,
-    /// The weights' folder or name.
     pub(super) weights: String,
-    /// Folder of disk tiers.
     pub(super) disk: PathBuf,
     pub(super) store: Option<StorePlace>,
-    /// Prefix of shared memory's names.
     pub(super) shared_memory: String,
-    /// Ports of the LMCache server: messages, HTTP.
+    /// Messages and HTTP.
     pub(super) lmcache: (u16, u16),
 }
 
-/// The command line of what a mechanism runs beside the replicas.
 pub(super) fn beside(
     server: ServerCommand,
     arm: &Arm,
@@ -53,7 +48,6 @@ pub(super) fn beside(
     }
 }
 
-/// The command line of one replica.
 pub(super) fn vllm(
     arm: &Arm,
     deployment: &Deployment,
@@ -93,17 +87,15 @@ pub(super) fn vllm(
 pub(super) struct Replica<'a> {
     pub(super) index: u32,
     pub(super) port: u16,
-    /// Where it publishes KV events.
     pub(super) events_port: u16,
-    /// Nothing for the GPU's cache alone.
+    /// None for the GPU's cache alone.
     pub(super) connector: Option<&'a dyn Connector>,
-    /// Processors it may use; nothing: all.
+    /// CPUs it may use. None for all.
     pub(super) cores: Option<Vec<usize>>,
-    /// Threads that compute, where there is no GPU.
     pub(super) threads: usize,
 }
 
-/// Weir's own arguments: flag and value, the value empty for a bare flag.
+/// Flag and value; a bare flag has an empty value.
 fn arguments(
     (deployment, arm): (&Deployment, &Arm),
     target: &LocalTarget,
@@ -122,7 +114,7 @@ fn arguments(
     add("--max-num-batched-tokens", engine.max_num_batched_tokens.to_string());
     add("--max-model-len", engine.max_model_len.to_string());
     match deployment.pool {
-        // vLLM never gives out the first of its blocks.
+        // vLLM never uses its first block.
         PoolSize::Given => add("--num-gpu-blocks-override", (engine.blocks + 1).to_string()),
         PoolSize::Share(share) => add("--gpu-memory-utilization", share.to_string()),
     }
@@ -137,12 +129,12 @@ fn arguments(
     }
     match &target.dtype {
         Some(dtype) => add("--dtype", dtype.clone()),
-        // vLLM's cache takes the type of the weights.
+        // vLLM's cache has the type of the weights.
         None if deployment.model.kv_bytes_per_element == 4 => add("--dtype", "float32".to_owned()),
         None => {}
     }
     if stack.platform == Platform::Cpu {
-        // There are no graphs to capture, and compiling takes longer than a cell.
+        // Nothing to capture on a CPU, and compiling takes longer than a cell.
         add("--enforce-eager", String::new());
         if deployment.tensor_parallel == 1 {
             add("--distributed-executor-backend", "uni".to_owned());
@@ -152,13 +144,13 @@ fn arguments(
         let config = json!({
             "enable_kv_cache_events": true,
             "publisher": "zmq",
-            // The star makes it listen; an address would make it connect.
+            // With the star it listens; with an address it would connect.
             "endpoint": format!("tcp://*:{}", replica.events_port),
             "topic": "",
         });
         add("--kv-events-config", config.to_string());
     }
-    // Each answer says how much of its prompt was cached.
+    // Each answer reports its cached prompt tokens.
     add("--enable-prompt-tokens-details", String::new());
     if let Some(connector) = replica.connector {
         add("--kv-transfer-config", connector.transfer_config(places).to_string());
@@ -169,7 +161,7 @@ fn arguments(
     list
 }
 
-/// Weir's arguments without those that the user gives, then the user's.
+/// A user's argument replaces Weir's.
 fn merged(own: Vec<(String, String)>, added: &[String]) -> Vec<String> {
     let given: Vec<String> =
         added.iter().filter(|text| text.starts_with("--")).map(|text| flag(text)).collect();
@@ -187,12 +179,10 @@ fn merged(own: Vec<(String, String)>, added: &[String]) -> Vec<String> {
     args
 }
 
-/// Names of the variables that the experiment gives.
 fn given_names(target: &LocalTarget, arm: &Arm) -> BTreeSet<String> {
     target.env.keys().chain(arm.processes.env.keys()).cloned().collect()
 }
 
-/// What every process gets, with what the user adds.
 fn environment(target: &LocalTarget, arm: &Arm, stack: &Stack) -> BTreeMap<String, String> {
     let mut env: BTreeMap<String, String> = [
         ("VLLM_NO_USAGE_STATS", "1"),
@@ -200,7 +190,7 @@ fn environment(target: &LocalTarget, arm: &Arm, stack: &Stack) -> BTreeMap<Strin
         ("LMCACHE_TRACK_USAGE", "false"),
         // Keys of stored chunks may come from Python's own hash.
         ("PYTHONHASHSEED", "0"),
-        // Every line of a log when it is written, for the causes of a sudden end.
+        // The last lines before a sudden end must reach the log.
         ("PYTHONUNBUFFERED", "1"),
     ]
     .into_iter()
@@ -214,14 +204,14 @@ fn environment(target: &LocalTarget, arm: &Arm, stack: &Stack) -> BTreeMap<Strin
     env
 }
 
-/// What vLLM gets unless the user says otherwise.
+/// Variables of vLLM that the user may replace.
 fn defaults(
     (deployment, arm): (&Deployment, &Arm),
     stack: &Stack,
     places: &Places,
     replica: &Replica<'_>,
 ) -> Vec<(String, String)> {
-    // The caches can be emptied.
+    // Needed for emptying the caches.
     let mut env = vec![("VLLM_SERVER_DEV_MODE".to_owned(), "1".to_owned())];
     let mut add = |name: &str, value: String| env.push((name.to_owned(), value));
     if Path::new(&places.weights).is_dir() {
@@ -231,15 +221,15 @@ fn defaults(
         Platform::Cpu => {
             let engine = deployment.engine_of(arm);
             let tokens = u64::from(engine.blocks + 1) * u64::from(engine.block_size);
-            // vLLM wants whole GiB, of which it takes what the blocks need.
+            // vLLM takes whole GiB, and uses what the blocks need.
             let bytes = tokens * engine.kv_bytes_per_token;
             add("VLLM_CPU_KVCACHE_SPACE", bytes.div_ceil(1 << 30).max(1).to_string());
             add("PYTHONPATH", module_path(&places.scratch));
-            // vLLM's own choice depends on whether a connector is there (0.32 keeps one more
-            // processor free for it): arms would be compared with different numbers of threads.
+            // vLLM's default depends on the connector (0.32 keeps one more CPU free for it): arms
+            // would have different numbers of threads.
             add("VLLM_CPU_OMP_THREADS_BIND", "nobind".to_owned());
             add("OMP_NUM_THREADS", replica.threads.to_string());
-            // One process less, hence half the time to start.
+            // One process less halves the start.
             add("VLLM_ENABLE_V1_MULTIPROCESSING", "0".to_owned());
         }
         Platform::Gpu => {
@@ -253,7 +243,7 @@ fn defaults(
     env
 }
 
-/// Where the module of the CPU's specs is looked for first, before what is there already.
+/// The CPU specs' module comes before existing paths.
 fn module_path(scratch: &Path) -> String {
     match std::env::var("PYTHONPATH") {
         Ok(others) if !others.is_empty() => format!("{}:{others}", scratch.display()),

@@ -1,7 +1,7 @@
-//! The caches of a local arm, emptied and looked at.
+//! Empties the caches of a local arm, and counts what is left.
 //!
-//! Asking is not enough: vLLM answers `200` to a reset that it did not do, and an `LMCache` server
-//! keeps what is in use. So each tier is asked, and then counted.
+//! An answer is no evidence: vLLM answers `200` to a reset that it did not do, and an `LMCache`
+//! server keeps what is in use.
 
 use std::fmt;
 use std::fs::{self, DirEntry};
@@ -16,16 +16,14 @@ use crate::endpoint::Flush;
 use crate::error::DeployError;
 use crate::log;
 
-/// Longest time for all tiers to be empty: what is on its way has to arrive first.
+/// For all tiers: transfers under way have to arrive first.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// The file of vLLM's fs tier that is no chunk.
 const SETTINGS: &str = "config.json";
-/// Pause before a tier is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 impl Local {
-    /// Empties every tier of the arm, and counts what is left in each that can be counted, which
-    /// must be nothing. vLLM's own cache can only be asked.
+    /// Every count after emptying must be 0. vLLM's own cache cannot be counted.
     pub fn empty(&self, stopped: &dyn Fn() -> bool) -> Result<Vec<Emptied>, DeployError> {
         let patience = Patience { end: Instant::now() + PATIENCE, stopped };
         let mut seen = Vec::new();
@@ -66,12 +64,11 @@ impl Local {
     }
 }
 
-/// A tier of which nothing was left when it was counted.
+/// Called once the count is 0.
 fn counted(place: &str, count: EmptiedCount, before: Option<u64>) -> Emptied {
     Emptied { place: place.to_owned(), known: Emptiness::Counted(count), before }
 }
 
-/// What a folder holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Contents {
     pub files: u64,
@@ -79,15 +76,14 @@ pub struct Contents {
 }
 
 impl Local {
-    /// What the disk tier of the arm holds now; nothing where there is none, or where it cannot be
-    /// read.
+    /// None without a disk tier, or where it cannot be read.
     pub fn disk_contents(&self) -> Option<Contents> {
         contents(self.disk()?).ok()
     }
 }
 
 impl Local {
-    /// Batches of blocks that the farthest tier did not take, as the logs say, since the start.
+    /// Refused batches of blocks of the farthest tier since the start, from the logs.
     pub fn refused_stores(&self) -> u64 {
         self.servers().map(|process| log::refused_stores(&process.said())).sum()
     }
@@ -97,15 +93,14 @@ fn contents(folder: &Path) -> io::Result<Contents> {
     let mut sum = Contents::default();
     each_chunk(folder, &mut |file| {
         sum.files += 1;
-        // A file that was renamed or evicted meanwhile is not counted in bytes.
+        // A file that was renamed or evicted meanwhile has no bytes.
         sum.bytes += file.metadata().map_or(0, |data| data.len());
         Ok(())
     })?;
     Ok(sum)
 }
 
-/// Goes through the files of chunks below a folder. Folders are left alone: those who write there
-/// may have made them once and for all.
+/// Visits chunk files below a folder. Folders stay: their writers may make them only once.
 fn each_chunk(
     folder: &Path,
     of_file: &mut dyn FnMut(&DirEntry) -> io::Result<()>,
@@ -121,14 +116,13 @@ fn each_chunk(
     Ok(())
 }
 
-/// How long tiers are waited for.
 struct Patience<'a> {
     end: Instant,
     stopped: &'a dyn Fn() -> bool,
 }
 
 impl Patience<'_> {
-    /// Asks until nothing is left.
+    /// Repeats until nothing is left.
     fn until(
         &self,
         place: impl fmt::Display,

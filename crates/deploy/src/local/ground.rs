@@ -1,4 +1,4 @@
-//! The folder that the disk tier of an arm gets: whether it is on a disk, and has room.
+//! Checks of a disk tier's folder: medium and free space.
 
 use std::path::Path;
 
@@ -9,8 +9,7 @@ use weir_store::slab::machine_memory;
 
 use crate::error::DeployError;
 
-/// What figures of the disk would not say. Refuses a folder without room for one
-/// chunk.
+/// Notes on what the disk's figures do not show. Refuses a folder without room for one chunk.
 pub(super) fn notes(folder: &Path, arm: &Arm) -> Result<Vec<Note>, DeployError> {
     let Some(offload) = &arm.offload else { return Ok(Vec::new()) };
     let disk = offload.tiers.iter().find(|tier| tier.kind == TierKind::Disk);
@@ -39,7 +38,7 @@ fn worth_knowing(folder: &Path, found: DiskFolder, planned: Bytes) -> Vec<Note> 
     if free < planned {
         notes.push(TierNote::DiskRoom { folder: folder.clone(), free, planned });
     }
-    // vLLM's and LMCache's file tiers read and write through the kernel.
+    // vLLM's and LMCache's file tiers use the page cache.
     if let Some(memory) = machine_memory().filter(|memory| !in_memory && *memory >= planned) {
         notes.push(TierNote::PageCache { folder, memory });
     }
@@ -82,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_disk_of_which_the_kernel_can_keep_all_is_noted() {
-        // The folder of the build: temporary files may be in memory.
+        // In the build's folder: the temporary one may be in memory.
         let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let notes = |bytes| notes_of(folder.path(), bytes, TOKEN).unwrap();
         let is_cached = |note: &Note| matches!(note, Note::Tier(TierNote::PageCache { .. }));

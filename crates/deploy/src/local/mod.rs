@@ -1,9 +1,8 @@
-//! Real vLLM, LMCache and stores as processes of this machine, brought up for one cell.
+//! Real vLLM, LMCache and stores as processes of this machine, for one cell.
 //!
-//! Start order: store, LMCache server, replicas, since each connects to the one before. All of
-//! them go in the opposite order, with whatever they started, when the cell is over, however it
-//! ends; what a killed Weir leaves is found by the marks in the processes' environments
-//! ([`crate::leftovers`]).
+//! Start order: store, LMCache server, replicas, since each connects to the one before. They end
+//! in the opposite order, with all descendants, however the cell ends. Remains of a killed Weir
+//! are found by the marks in their environments ([`crate::leftovers`]).
 
 mod command;
 mod emptying;
@@ -37,30 +36,25 @@ pub use preflight::preflight;
 pub use record::{Started, StartedCommand};
 pub use stack::{Platform, Stack};
 
-/// Time that a process has to end by itself: vLLM ends its children, the server saves nothing.
+/// For a regular end: vLLM ends its children, the server saves nothing.
 const GRACE: Duration = Duration::from_secs(20);
-/// How often a starting process is asked whether it is ready.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
-/// Starts of a process whose port was taken meanwhile.
+/// Another program may take a free port before the process does.
 const PORT_ATTEMPTS: u32 = 3;
 
-/// A replica that runs.
 #[derive(Debug)]
 struct Running {
     process: Process,
     endpoint: EngineEndpoint,
-    /// Where it publishes KV events.
     events: String,
 }
 
-/// What a local arm is brought up for.
 #[derive(Clone, Copy)]
 pub struct CellPlace<'a> {
-    /// The run's id: everything that is started carries it.
+    /// Marks everything that is started.
     pub run: &'a str,
-    /// The cell's folder, which gets the logs.
     pub folder: &'a Path,
-    /// True once the user wants to stop.
+    /// True when the user stops the run.
     pub stopped: &'a dyn Fn() -> bool,
 }
 
@@ -73,27 +67,25 @@ impl fmt::Debug for CellPlace<'_> {
     }
 }
 
-/// An arm that stands. Dropping it takes it down.
+/// A running arm. Dropping it ends it.
 #[derive(Debug)]
 pub struct Local {
-    // In the order in which they end: who uses a part goes before it.
+    // In the order of ending: users of a part go before it.
     arm: String,
     replicas: Vec<Running>,
     lmcache: Option<(Process, Url)>,
     store: Option<RemoteStore>,
-    /// Goes last: processes stand in it.
+    /// Last: it is the processes' working directory.
     _scratch: Scratch,
     logs: PathBuf,
     disk: Option<PathBuf>,
-    /// What a measurement should know of the disk, one sentence each.
     disk_notes: Vec<Note>,
     started: Started,
-    /// What the logs of the starts say.
     said: RunningFacts,
 }
 
 impl Local {
-    /// Brings an arm up, and waits until every part of it is ready.
+    /// Waits until every part is ready.
     pub fn start(
         target: &LocalTarget,
         deployment: &Deployment,
@@ -108,12 +100,11 @@ impl Local {
         self.replicas.iter().map(|replica| replica.endpoint.clone()).collect()
     }
 
-    /// Where the replicas publish KV events; one with other arguments of the user's may not.
+    /// A user's arguments may turn a replica's events off.
     pub fn kv_event_endpoints(&self) -> Vec<String> {
         self.replicas.iter().map(|replica| replica.events.clone()).collect()
     }
 
-    /// The LMCache server's base URL.
     pub fn lmcache(&self) -> Option<&Url> {
         self.lmcache.as_ref().map(|(_, url)| url)
     }
@@ -122,47 +113,41 @@ impl Local {
         self.store.as_ref()
     }
 
-    /// What was started, and what it said of itself.
     pub const fn started(&self) -> &Started {
         &self.started
     }
 
-    /// What the logs of the starts say of what runs.
     pub(crate) const fn said(&self) -> &RunningFacts {
         &self.said
     }
 
-    /// Its servers by name.
     pub(crate) fn parts(&self) -> impl Iterator<Item = (&str, &Url)> {
         let replicas =
             self.replicas.iter().map(|replica| (replica.process.name(), replica.endpoint.url()));
         replicas.chain(self.lmcache.iter().map(|(process, url)| (process.name(), url)))
     }
 
-    /// All processes of its servers.
+    /// Process ids of its servers and their descendants.
     pub(crate) fn families(&self) -> Vec<u32> {
         self.servers().flat_map(Process::family).collect()
     }
 
-    /// Its replicas and their LMCache server.
     fn servers(&self) -> impl Iterator<Item = &Process> {
         let replicas = self.replicas.iter().map(|replica| &replica.process);
         replicas.chain(self.lmcache.iter().map(|(process, _)| process))
     }
 
-    /// The folder of the arm's disk tier.
     pub fn disk(&self) -> Option<&Path> {
         self.disk.as_deref()
     }
 
-    /// What a measurement should know of disk and store, one sentence each.
+    /// On disk and store, one sentence each.
     pub fn notes(&self) -> Vec<Note> {
         let of_store = self.store.as_ref().map_or(&[][..], RemoteStore::notes);
         self.disk_notes.iter().chain(of_store).cloned().collect()
     }
 
-    /// Refuses where a part has died, or was started anew behind our back, with the cause that its
-    /// log gives.
+    /// An error where a part has died or was restarted, with the cause from its log.
     pub fn check(&self) -> Result<(), DeployError> {
         for process in self.servers() {
             process.check()?;
@@ -194,20 +179,18 @@ impl Local {
     }
 }
 
-/// Keeps what a store that was started for the cell wrote, beside the logs of the others. The cell
-/// does not fail for want of it.
+/// Keeps the log of a store started for the cell. A failure does not fail the cell.
 fn keep_log(store: &RemoteStore, logs: &Path) {
     if let Some(text) = store.log() {
         let _ = std::fs::write(logs.join(format!("{}.log", store.product())), text);
     }
 }
 
-/// Leaves a store that goes on without us as it was found.
+/// A store that Weir did not start stays as it was found.
 fn leave(store: &RemoteStore) -> Result<(), DeployError> {
     if store.is_own() { Ok(()) } else { store.empty(Instant::now() + GRACE) }
 }
 
-/// An arm on its way up.
 struct Builder<'a> {
     target: &'a LocalTarget,
     deployment: &'a Deployment,
@@ -216,7 +199,7 @@ struct Builder<'a> {
     stack: &'a Stack,
     owner: Owner,
     connector: Option<Box<dyn Connector + 'a>>,
-    /// What every prompt carries, where what is stored then bears the run's name.
+    /// The salt of every prompt, where keys carry it.
     salt: Option<String>,
     places: Places,
     local: Local,
@@ -283,7 +266,6 @@ impl<'a> Builder<'a> {
         Ok(self.local)
     }
 
-    /// Finds or starts the store behind LMCache.
     fn store(&mut self) -> Result<(), DeployError> {
         let Some(offload) = &self.arm.offload else { return Ok(()) };
         let Some(config) = &offload.store else { return Ok(()) };
@@ -307,7 +289,6 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Starts what the mechanism runs beside the replicas.
     fn beside(&mut self) -> Result<(), DeployError> {
         self.local.lmcache = on_free_ports(|| {
             self.places.lmcache = (ports::free()?, ports::free()?);
@@ -346,8 +327,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// The processors of a replica: its part of those that the engines may use; nothing where
-    /// they may use all.
+    /// CPUs of a replica: its part of those for engines. None for all.
     fn cores(&self, index: u32) -> Result<Option<Vec<usize>>, DeployError> {
         let all = self.target.core_list().map_err(|problem| DeployError::Setting {
             key: "target.local.cores".to_owned(),
@@ -358,15 +338,14 @@ impl<'a> Builder<'a> {
         Ok(all.chunks(part).nth(index).map(<[usize]>::to_vec))
     }
 
-    /// Threads that compute: all of its own processors, or its part of the machine's without one
-    /// for servers and the load generator.
+    /// All of its own CPUs, else its part of the machine's, without one for servers and load
+    /// generator.
     fn threads(&self, cores: Option<&[usize]>) -> usize {
         let machine = std::thread::available_parallelism().map_or(1, usize::from);
         let shared = (machine - 1) / self.deployment.replicas as usize;
         cores.map_or(shared, <[usize]>::len).max(1)
     }
 
-    /// Starts a process and waits until it answers.
     fn up(&mut self, recipe: &Recipe, url: &Url, path: &str) -> Result<Process, DeployError> {
         let begin = Instant::now();
         self.local.started.commands.push(StartedCommand::of(recipe));
@@ -377,7 +356,7 @@ impl<'a> Builder<'a> {
             if stopped() {
                 return Err(DeployError::Interrupted);
             }
-            // Others answer on a port that was free a moment ago only if ours could not have it.
+            // Another program answers on this port only where ours could not bind it.
             Ok(ports::is_ready(url, path))
         })?;
         let text = process.said();
@@ -387,7 +366,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Starts a process, and anew on other ports where another program was faster to take one.
+/// Repeats on other ports where another program took one.
 fn on_free_ports<T>(mut start: impl FnMut() -> Result<T, DeployError>) -> Result<T, DeployError> {
     for _ in 1..PORT_ATTEMPTS {
         match start() {
@@ -398,7 +377,7 @@ fn on_free_ports<T>(mut start: impl FnMut() -> Result<T, DeployError>) -> Result
     start()
 }
 
-/// The folder of an arm's disk tier, below the target's own or the scratch folder.
+/// Below the target's own folder or the scratch folder.
 fn disk_folder(
     target: &LocalTarget,
     arm: &Arm,
@@ -409,7 +388,7 @@ fn disk_folder(
         return Ok(None);
     }
     let folder = match &target.disk {
-        // Named as the scratch folder is, so that it is found when this process is gone.
+        // Named as the scratch folder, so that a later Weir finds it.
         Some(parent) => scratch.beside(Path::new(parent))?,
         None => scratch.path().join("disk"),
     };

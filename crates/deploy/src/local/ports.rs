@@ -7,10 +7,9 @@ use weir_http::{Fetch, Url, fetch};
 
 use crate::error::DeployError;
 
-/// Longest wait for an answer of a starting process.
+/// Per answer of a starting process.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A port that is free now.
 pub(super) fn free() -> Result<u16, DeployError> {
     let bound = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
     bound.map(|address| address.port()).map_err(DeployError::Port)
@@ -21,7 +20,6 @@ pub(super) fn url(port: u16) -> Result<Url, DeployError> {
     Ok(Url::parse(&text)?)
 }
 
-/// Whether the process answers well.
 pub(super) fn is_ready(url: &Url, path: &str) -> bool {
     let mut request = Fetch::get(url, path);
     request.timeout = PATIENCE;

@@ -1,5 +1,4 @@
-//! What can be known before anything is started: what is installed, and whether every arm can be
-//! had with it.
+//! Checks before the start: installed software, and whether it can run every arm.
 
 use weir_spec::plan::Plan;
 use weir_store::server::program;
@@ -9,10 +8,10 @@ use super::stack::{Platform, Stack};
 use crate::endpoint::CACHE_SALT;
 use crate::error::DeployError;
 
-/// Blocks of vLLM's attention on the processor.
+/// vLLM's attention on the CPU, tokens.
 const CPU_BLOCK: u32 = 32;
 
-/// Finds the software, and refuses arms that cannot be had with it. Nothing for other targets.
+/// An error for an arm that the software cannot run. None for other targets.
 pub fn preflight(plan: &Plan) -> Result<Option<Stack>, DeployError> {
     let Some(target) = plan.target.local() else { return Ok(None) };
     let stack = Stack::find(target)?;
@@ -60,7 +59,6 @@ pub fn preflight(plan: &Plan) -> Result<Option<Stack>, DeployError> {
 }
 
 impl Stack {
-    /// What is installed, in one line.
     pub fn words(&self) -> String {
         let lmcache = self
             .lmcache

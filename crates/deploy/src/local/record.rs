@@ -1,4 +1,4 @@
-//! What was started, for the record: command lines, versions, what the logs said.
+//! Command lines, versions and log facts, as recorded.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,15 +10,12 @@ use super::stack::Stack;
 use crate::log::StartUp;
 use crate::process::Recipe;
 
-/// A command line as it was started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StartedCommand {
-    /// Which part of the arm.
     pub name: String,
     pub line: Vec<String>,
-    /// Environment variables that were set beside what was handed down; values that the experiment
-    /// gave are withheld.
+    /// In addition to Weir's own environment; the experiment's values are withheld.
     pub env: BTreeMap<String, String>,
 }
 
@@ -39,16 +36,13 @@ impl StartedCommand {
     }
 }
 
-/// What stands, as it said itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Started {
-    /// Versions of what is installed, by package.
     pub versions: BTreeMap<String, String>,
     pub commands: Vec<StartedCommand>,
-    /// Facts from the logs, by part.
     pub facts: BTreeMap<String, StartUp>,
-    /// How long each part took to be ready, nanoseconds.
+    /// From start to ready, by part.
     pub ready_ns: BTreeMap<String, Nanos>,
 }
 
@@ -61,7 +55,6 @@ impl Started {
         Self { versions, ..Self::default() }
     }
 
-    /// A line of a log that says that a mechanism will not act.
     pub fn startup_warning(&self) -> Option<String> {
         self.facts.values().find_map(|facts| facts.warnings.first().cloned())
     }

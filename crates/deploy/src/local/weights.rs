@@ -1,5 +1,3 @@
-//! Where an engine's weights are.
-
 use std::path::{Path, PathBuf};
 
 use weir_model::ModelShape;
@@ -8,10 +6,10 @@ use weir_spec::plan::{GENERATED, LocalTarget};
 use crate::checkpoint;
 use crate::error::DeployError;
 
-/// Files by which a tokenizer is known.
+/// Any of them is a tokenizer.
 const TOKENIZERS: [&str; 4] = ["tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json"];
 
-/// The weights' folder or name: as the target says, a generated checkpoint, or the model's name.
+/// The target's folder or name, a generated checkpoint, or the model's name.
 pub(super) fn place(target: &LocalTarget, model: &ModelShape) -> Result<String, DeployError> {
     match target.weights.as_deref() {
         None => Ok(model.name.clone()),
@@ -32,8 +30,8 @@ pub(super) fn place(target: &LocalTarget, model: &ModelShape) -> Result<String, 
     }
 }
 
-/// Refuses a folder of the user's that lacks what an engine needs. vLLM itself starts without a
-/// tokenizer and answers with empty texts.
+/// Refuses an incomplete folder of the user's. vLLM starts without a tokenizer, and answers with
+/// empty texts.
 fn check(folder: &Path) -> Result<(), DeployError> {
     if !folder.is_dir() {
         return Ok(());

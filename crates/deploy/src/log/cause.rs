@@ -5,11 +5,10 @@ use std::fmt;
 use super::known::{KILLED, KILLED_REMEDY, KNOWN, Kind, SEQUELS};
 use super::line::{Level, Line, shortened};
 
-/// A cause with what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
     pub line: String,
-    /// What to do; empty where that is not known.
+    /// Empty where none is known.
     pub remedy: &'static str,
     kind: Kind,
 }
@@ -27,11 +26,11 @@ impl fmt::Display for Cause {
     }
 }
 
-/// The cause that a log tells, if it tells one: the last that is known, else its last exception,
-/// else that a part was ended from outside, else the last line that a logger calls an error.
+/// In this order: the last known cause, the last exception, an end from outside, the last line
+/// that a logger calls an error.
 pub fn cause(text: &str) -> Option<Cause> {
     let lines = joined(text);
-    // What a logger calls a warning ends nothing: vLLM warns of modules that it does without.
+    // Warnings end nothing: vLLM warns of modules that it does without.
     let serious = || lines.iter().rev().filter(|line| line.level != Level::Remark);
     let told =
         |line: &Line, remedy| Cause { line: shortened(&line.said), remedy, kind: Kind::Other };
@@ -51,8 +50,7 @@ pub fn cause(text: &str) -> Option<Cause> {
         })
 }
 
-/// The lines, with the second line of pydantic's errors, which says what is wrong, behind the
-/// first.
+/// Joins pydantic's errors: their second line says what is wrong.
 fn joined(text: &str) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for text in text.lines() {
@@ -74,14 +72,12 @@ fn is_sequel(line: &Line) -> bool {
     SEQUELS.iter().any(|words| line.said.contains(words))
 }
 
-/// The last line of a traceback: `module.NameError: words`.
 fn is_exception(line: &Line) -> bool {
     let name = line.said.split(':').next().unwrap_or_default();
     let is_name = !name.is_empty() && !name.contains(char::is_whitespace);
     is_name && (name.ends_with("Error") || name.ends_with("Exception")) && !is_sequel(line)
 }
 
-/// Lines above the last one of a traceback.
 fn is_of_a_trace(line: &Line) -> bool {
     line.said.is_empty() || line.said.starts_with("Traceback") || line.said.starts_with("  ")
 }

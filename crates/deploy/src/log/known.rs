@@ -1,14 +1,12 @@
-//! Causes that are known by their words, with what to do.
+//! Known causes by their text, with remedies.
 
-/// What a cause is to whoever starts processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Port,
-    /// Nothing but what the remedy says.
     Other,
 }
 
-/// Words of a line, and what helps.
+/// Text of a line, and its remedy.
 pub(super) struct Known {
     pub(super) words: &'static str,
     pub(super) remedy: &'static str,
@@ -31,10 +29,9 @@ const LESS_MEMORY: &str = "lower engine.kv_tokens or the tier's bytes";
 const SHORTER: &str = "lower engine.max_model_len, or raise engine.kv_tokens";
 const ARGUMENTS: &str = "see vllm_args of the target and the arm";
 
-/// In each line, the first row that fits tells: the special stands before the general.
+/// The first matching row counts: special rows stand before general ones.
 pub(super) const KNOWN: [Known; 32] = [
     port("ddress already in use"),
-    // The model and its files.
     known("Can't load tokenizer", TOKENIZER),
     known("Couldn't instantiate the backend tokenizer", TOKENIZER),
     known("Unrecognized model in", WEIGHTS),
@@ -43,7 +40,6 @@ pub(super) const KNOWN: [Known; 32] = [
     known("Invalid repository ID or local directory", WEIGHTS),
     known("Repo id must be in the form", WEIGHTS),
     known("Cannot find any model weights", "put the weights into the model's folder"),
-    // Lengths and blocks.
     known(
         "greater than the derived max_model_len",
         "lower engine.max_model_len to what the model's config.json allows",
@@ -52,7 +48,6 @@ pub(super) const KNOWN: [Known; 32] = [
     known("larger than the maximum number of tokens that can be stored in KV cache", SHORTER),
     known("No common block size", "write another engine.block_size; on CPUs, one of 32"),
     known("LMCache chunk size", "write a chunk of whole blocks in the arm"),
-    // Memory.
     known("CUDA out of memory", "lower engine.gpu_memory_utilization or engine.max_model_len"),
     known("No available memory for the cache blocks", "raise engine.gpu_memory_utilization"),
     known("on kv cache allocation is less than requested memory", LESS_MEMORY),
@@ -62,7 +57,6 @@ pub(super) const KNOWN: [Known; 32] = [
     known("MemoryError", LESS_MEMORY),
     known("No space left on device", "free some space there, or lower the tier's bytes"),
     known("Too many open files", "raise the limit (ulimit -n)"),
-    // The mechanism.
     known("Unsupported connector type", "this version has no such connector"),
     known(
         "cpu_bytes_to_use must be specified",
@@ -73,16 +67,14 @@ pub(super) const KNOWN: [Known; 32] = [
         "install what is missing beside vLLM, or name another Python by target.local.python",
     ),
     known("--l2-adapter", "this version of LMCache describes the tiers behind it in other words"),
-    // Arguments.
     known("argument --kv-transfer-config", "see the connector's settings in vllm_args"),
     known("unrecognized arguments", "this version has no such argument: see vllm_args"),
     known("error: argument", ARGUMENTS),
-    // Crashes.
     known("Fatal Python error", "native code crashed: its stack is in the log"),
     known("terminate called after throwing", "native code crashed: its stack is in the log"),
 ];
 
-/// Lines that follow from another error and say nothing of their own.
+/// Consequences of another error, without a cause of their own.
 pub(super) const SEQUELS: [&str; 9] = [
     "Engine core initialization failed",
     "See root cause above",
@@ -95,7 +87,7 @@ pub(super) const SEQUELS: [&str; 9] = [
     "ancelled",
 ];
 
-/// What is left where a part was ended from outside: the log of the others says only that.
+/// A part was ended from outside: logs of the other parts say only that.
 pub(super) const KILLED: [&str; 3] =
     ["engine core exited unexpectedly", "died unexpectedly", "terminated by signal"];
 pub(super) const KILLED_REMEDY: &str =

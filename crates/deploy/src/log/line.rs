@@ -1,31 +1,25 @@
-//! One line of a log: what it says, and how serious its writer took it.
-
-/// Longest line that is shown, characters.
+/// Longest displayed line, characters.
 const MOST: usize = 300;
 
-/// How serious a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Level {
-    /// Remarks and warnings: nothing that ends a process.
+    /// Remarks and warnings.
     Remark,
-    /// An error, by its writer's word.
     Error,
     /// Not written by a logger: output of programs, tracebacks.
     Bare,
 }
 
-/// A line taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) level: Level,
-    /// What it says, without process, level, time and place.
+    /// Without process, level, time and place.
     pub(super) said: String,
 }
 
 impl Line {
-    /// Takes a line apart. vLLM: `(EngineCore pid=7) ERROR 11-27 20:10:41 [core.py:1510] words`;
-    /// `LMCache`: `[2026-11-27 20:12:03,493] LMCache ERROR: words (place)`; uvicorn:
-    /// `ERROR:    words`.
+    /// Formats: vLLM `(EngineCore pid=7) ERROR 11-27 20:10:41 [core.py:1510] words`; `LMCache`
+    /// `[2026-11-27 20:12:03,493] LMCache ERROR: words (place)`; uvicorn `ERROR:    words`.
     pub(super) fn of(text: &str) -> Self {
         let text = plain(text);
         let rest = after_process(&text);
@@ -38,7 +32,7 @@ impl Line {
         let (word, after) = rest.split_once(' ').unwrap_or((rest, ""));
         let Some(level) = level(word.trim_end_matches(':')) else {
             let bare = if is_warning(rest) { Level::Remark } else { Level::Bare };
-            // What stands behind a traceback in one record of a logger has no more than the place.
+            // Lines of a record after a traceback have only the place.
             return Self { level: bare, said: without_place(rest).to_owned() };
         };
         let said = if word.ends_with(':') {
@@ -58,18 +52,17 @@ fn level(word: &str) -> Option<Level> {
     }
 }
 
-/// Warnings of Python, `place: UserWarning: words`, and of `PyTorch`, `[W1127 20:26:48.98 a]`.
+/// Python's `place: UserWarning: words`, and `PyTorch`'s `[W1127 20:26:48.98 a]`.
 fn is_warning(text: &str) -> bool {
     text.contains("Warning: ") || text.starts_with("[W")
 }
 
-/// A line without `(EngineCore pid=7) ` before it.
 fn after_process(text: &str) -> &str {
     let named = text.strip_prefix('(').and_then(|rest| rest.split_once(") "));
     named.filter(|(name, _)| name.contains("pid=")).map_or(text, |(_, rest)| rest)
 }
 
-/// `LMCache` puts the place in parentheses behind the words.
+/// `LMCache` has the place in parentheses at the end.
 fn without_place(said: &str) -> &str {
     let said = said.trim_end();
     match said.rsplit_once(" (") {
@@ -78,7 +71,6 @@ fn without_place(said: &str) -> &str {
     }
 }
 
-/// A line without the codes of terminals.
 pub(super) fn plain(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
     let mut rest = line;

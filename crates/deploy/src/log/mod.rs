@@ -1,4 +1,4 @@
-//! What logs of vLLM and LMCache say: facts of the start, and why something ended.
+//! Logs of vLLM and LMCache: start-up facts, and the cause of an end.
 
 mod cause;
 mod known;
@@ -16,12 +16,10 @@ pub use start_up::StartUp;
 
 use line::{plain, shortened};
 
-/// Lines by which a part says that a tier behind it did not take or give a batch of blocks: of
-/// LMCache's server, and of vLLM's file tier.
+/// Text of a refused or failed batch of blocks: LMCache's server, vLLM's file tier.
 const REFUSED: [(&str, &str); 2] =
     [("Store task ", " failed for keys"), ("Job ", "block I/O failed")];
 
-/// How often a log says that a tier did not take what it was given.
 pub(crate) fn refused_stores(text: &str) -> u64 {
     let refused = |line: &&str| {
         REFUSED
@@ -31,13 +29,13 @@ pub(crate) fn refused_stores(text: &str) -> u64 {
     text.lines().filter(refused).count() as u64
 }
 
-/// The last line that says something, without colours and shortened.
+/// The last line with text, without colours, shortened.
 pub(crate) fn last_line(text: &str) -> String {
     let line = text.lines().rev().map(plain).find(|line| !line.trim().is_empty());
     line.map_or_else(|| "(nothing)".to_owned(), |line| shortened(&line))
 }
 
-/// A log from a place on; empty where it cannot be read.
+/// Empty where it cannot be read.
 pub(crate) fn since(log: &Path, begin: u64) -> String {
     let mut bytes = Vec::new();
     let read = File::open(log).and_then(|mut file| {

@@ -1,7 +1,7 @@
-//! What vLLM and LMCache say in their logs of the settings that they started with.
+//! Settings in the start-up logs of vLLM and LMCache.
 //!
-//! vLLM prints its resolved configuration when an engine starts, and the arguments that are not
-//! defaults: what was asked for and what came of it are both there.
+//! vLLM logs its resolved configuration and its arguments that are not defaults: both the request
+//! and the result.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use weir_model::{FactKind, FactSource, FactValue, RunningFacts};
 use super::line::plain;
 use super::start_up::{ARGUMENTS, BLOCK_SIZE, CONNECTOR, ENGINE, LMCACHE, behind, number, version};
 
-/// The line of an engine's configuration, `key=value, key=value`.
+/// An engine's configuration, `key=value, key=value`.
 const CONFIG: &str = " with config: ";
 const CONFIGURED: [(&str, FactKind); 7] = [
     ("enable_prefix_caching", FactKind::PrefixCaching),
@@ -29,16 +29,15 @@ const GIVEN: [(&str, FactKind); 3] = [
     ("'max_num_batched_tokens': ", FactKind::MaxBatchedTokens),
     (BLOCK_SIZE, FactKind::BlockSize),
 ];
-/// Host memory that a connector may use, in bytes, and the argument in GiB that goes before it.
+/// Host memory of a connector, bytes; the argument in GiB stands before it.
 const HOST_BYTES: &str = "'cpu_bytes_to_use': ";
 const OFFLOADING_SIZE: &str = "'kv_offloading_size': ";
 const GIB: f64 = (1u64 << 30) as f64;
-/// Before the tokens of a chunk: of LMCache's server, and inside vLLM.
+/// Before the tokens of a chunk: LMCache's server, and inside vLLM.
 const CHUNK: [&str; 2] = ["TokenHasher initialized: chunk_size=", "chunk_size: "];
-/// How types are printed.
 const TORCH: &str = "torch.";
 
-/// Reads the log of a part (`place`) up to where it is ready.
+/// Up to the line where the part (`place`) is ready.
 pub fn running_facts(text: &str, place: &str) -> RunningFacts {
     let mut facts = RunningFacts::default();
     let mut connectors = BTreeSet::new();
@@ -75,14 +74,14 @@ pub fn running_facts(text: &str, place: &str) -> RunningFacts {
         connectors.extend(created.map(str::to_owned));
     }
     if has_engine {
-        // An engine that said how it starts says so of its connectors too.
+        // A log with the engine's start also has its connectors.
         let names = FactValue::Words(connectors.into_iter().collect());
         facts.add(FactKind::Connector, place, names, FactSource::StartUpLog);
     }
     facts
 }
 
-/// Host memory that a line of arguments gives vLLM's own connector.
+/// Of vLLM's own connector, from a line of arguments.
 fn host_bytes(arguments: &str) -> Option<u64> {
     let size = behind(arguments, OFFLOADING_SIZE).and_then(|text| text.parse::<f64>().ok());
     size.map(|gib| (gib * GIB) as u64).or_else(|| number(arguments, HOST_BYTES))

@@ -1,39 +1,34 @@
-//! Facts that vLLM and LMCache state when they start.
-
 use serde::{Deserialize, Serialize};
 
 use super::line::{Line, plain, shortened};
 
-/// What a log says of a start; what it does not say is absent.
+/// Facts of a start-up log; missing ones are absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StartUp {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// The version of `LMCache` that was loaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lmcache: Option<String>,
-    /// Tokens that the engine's KV cache holds.
+    /// Capacity of the KV cache, tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_tokens: Option<u64>,
-    /// Its blocks, where they were overridden or are counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocks: Option<u64>,
-    /// Tokens of a block, where that was set.
+    /// Tokens, where set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block_size: Option<u64>,
-    /// Connectors and their specs that were created.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub connectors: Vec<String>,
-    /// Lines that say that a mechanism will not do what it was configured for.
+    /// Lines that say that a mechanism will not act as configured.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// The lines that the facts were read from, without process and time, in their order.
+    /// Source lines of the facts, in order, without process and time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<String>,
 }
 
-/// Words of lines that say that a mechanism will not act.
+/// Text of lines that say that a mechanism will not act.
 const INACTIVE: [&str; 5] = [
     "No supported cpu connector found",
     "degraded mode",
@@ -43,13 +38,13 @@ const INACTIVE: [&str; 5] = [
 ];
 const CREATED: [&str; 2] = [CONNECTOR, "Creating offloading spec with name: "];
 pub(super) const CONNECTOR: &str = "Creating v1 connector with name: ";
-/// Before the count of blocks; in vLLM's first engine the second.
+/// Text before the number of blocks; the second is of vLLM's first engine.
 const BLOCKS: [&str; 2] = ["num_gpu_blocks_override=", "# GPU blocks: "];
-/// Before the version: of vLLM in its banner and its engine, of an older one, of `LMCache`.
+/// Text before a version: vLLM's banner and engine, an older vLLM, `LMCache`.
 const VERSIONS: [&str; 4] = ["  version ", ENGINE, "API server version ", LMCACHE];
 pub(super) const ENGINE: &str = "LLM engine (v";
 pub(super) const LMCACHE: &str = "LMCache v";
-/// The line of the arguments that are no defaults, `'key': value`.
+/// Arguments that are no defaults, `'key': value`.
 pub(super) const ARGUMENTS: &str = "non-default args: ";
 pub(super) const BLOCK_SIZE: &str = "'block_size': ";
 
@@ -69,7 +64,7 @@ impl StartUp {
     fn read(&mut self, line: &str) {
         first(&mut self.version, VERSIONS.iter().find_map(|mark| version(line, mark)));
         first(&mut self.lmcache, version(line, LMCACHE));
-        // Each says the last word on its own: an override comes behind what it overrides.
+        // The last line counts: an override comes after its default.
         last(&mut self.kv_tokens, number(line, "KV cache size: "));
         last(&mut self.blocks, BLOCKS.iter().find_map(|mark| number(line, mark)));
         if line.contains(ARGUMENTS) {
@@ -85,7 +80,7 @@ impl StartUp {
         }
         if INACTIVE.iter().any(|words| line.contains(words)) {
             let words = shortened(&Line::of(line).said);
-            // What follows the end of a traceback begins with the end of its sentence.
+            // Text after a traceback begins with the end of its sentence.
             let words = words.trim_start_matches(['.', ' ']).to_owned();
             if !self.warnings.contains(&words) {
                 self.warnings.push(words);
@@ -106,7 +101,7 @@ fn last<T>(fact: &mut Option<T>, read: Option<T>) {
     }
 }
 
-/// The letters, digits, points and signs behind a mark.
+/// Letters, digits, points and signs after a mark.
 pub(super) fn behind(line: &str, mark: &str) -> Option<String> {
     let (_, rest) = line.split_once(mark)?;
     let is_part = |c: &char| c.is_ascii_alphanumeric() || ".+".contains(*c);
@@ -117,7 +112,7 @@ pub(super) fn version(line: &str, mark: &str) -> Option<String> {
     behind(line, mark).filter(|version| version.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// The number behind a mark, with or without commas.
+/// With or without commas.
 pub(super) fn number(line: &str, mark: &str) -> Option<u64> {
     let (_, rest) = line.split_once(mark)?;
     let digits = rest.chars().take_while(|c| c.is_ascii_digit() || *c == ',');

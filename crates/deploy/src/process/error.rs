@@ -1,12 +1,9 @@
-//! What can go wrong with a process.
-
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::ProcessEnd;
 use crate::log::Cause;
 
-/// A process that does not do what it should.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     #[error("/proc cannot be read, by which processes are known; mount it")]
@@ -43,7 +40,7 @@ pub enum ProcessError {
 }
 
 impl ProcessError {
-    /// True where a port that was free had been taken meanwhile.
+    /// Another program took a port that was free.
     pub fn is_port_taken(&self) -> bool {
         matches!(self, Self::Ended { cause: Some(cause), .. } if cause.is_port_taken())
     }

@@ -1,5 +1,5 @@
-//! What a process started: its descendants, by the marks in their environments, and by groups and
-//! parents where a program has written over its environment.
+//! Descendants of a process: by marks in their environments, and by groups and parents where a
+//! program has overwritten its environment.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -12,29 +12,28 @@ use rustix::process::{
 use super::owner::Marks;
 use super::table::{self, ProcessEntry};
 
-/// How often those that were asked to end are looked at.
+/// For processes that were signalled.
 const LOOK: Duration = Duration::from_millis(20);
-/// Time that those have that are killed: the system frees their memory first.
+/// After a kill: the system frees their memory first.
 pub(super) const AFTER_KILL: Duration = Duration::from_secs(10);
 
-/// The processes whose marks are wanted, with the marks, and those that belong to them though
-/// they have none. Never this process, nor one above it.
+/// Processes with wanted marks, and unmarked ones that belong to them. Never this process or its
+/// ancestors.
 pub(crate) fn find(wanted: impl Fn(&Marks) -> bool) -> Vec<(ProcessEntry, Marks)> {
     let ourselves = table::ourselves();
-    // What a mark from a container says of its owner means nothing here.
+    // A container's mark means nothing here: its process ids differ.
     let may_be = |seen: &ProcessEntry| !ourselves.contains(&seen.pid) && seen.numbers_as_we_do();
     let (mut found, mut bare) = (Vec::new(), Vec::new());
     for seen in table::of_this_user().into_iter().filter(may_be) {
         match Marks::of(&seen) {
             Some(marks) if wanted(&marks) => found.push((seen, marks)),
-            // It is somebody else's.
             Some(_) => {}
             None => bare.push(seen),
         }
     }
     let own_group = u32::try_from(getpgrp().as_raw_nonzero().get()).unwrap_or_default();
     let mut at = 0;
-    // Each that is found may bring more.
+    // Each one found may lead to more.
     while let Some((of, marks)) = found.get(at).cloned() {
         at += 1;
         let belongs = |seen: &ProcessEntry| {
@@ -47,8 +46,7 @@ pub(crate) fn find(wanted: impl Fn(&Marks) -> bool) -> Vec<(ProcessEntry, Marks)
     found
 }
 
-/// The processes of one part of an arm: those that are marked so, and those in the group that its
-/// first process leads.
+/// By marks, and by the group of the part's first process.
 pub(super) fn of_part(marks: &Marks, leader: u32) -> Vec<ProcessEntry> {
     let mut found: Vec<ProcessEntry> =
         find(|of| of == marks).into_iter().map(|(seen, _)| seen).collect();
@@ -58,8 +56,8 @@ pub(super) fn of_part(marks: &Marks, leader: u32) -> Vec<ProcessEntry> {
     found
 }
 
-/// Those that are found now, and those that were found before and are still there: who loses its
-/// parent may have nothing left that says where it belongs.
+/// The found ones and the earlier ones that still live: an orphan may have lost every sign of its
+/// owner.
 pub(crate) fn with_known(
     found: Vec<ProcessEntry>,
     known: &mut Vec<ProcessEntry>,
@@ -73,8 +71,8 @@ pub(crate) fn with_known(
     known.clone()
 }
 
-/// Asks processes to end, and kills those that are there after `grace`. `find` says which are
-/// there; those that stay for all that are returned.
+/// Signals processes, and kills the rest after `grace`. `find` lists the live ones; survivors are
+/// returned.
 pub(crate) fn end_all(
     mut find: impl FnMut() -> Vec<ProcessEntry>,
     grace: Duration,
@@ -101,11 +99,11 @@ pub(crate) fn end_all(
     }
 }
 
-/// Sends a signal to a process, and to no later one of its number.
+/// Never to a later process with the same id.
 fn signal(to: &ProcessEntry, signal: Signal) {
     let Some(number) = i32::try_from(to.pid).ok().and_then(Pid::from_raw) else { return };
     match pidfd_open(number, PidfdFlags::empty()) {
-        // What the handle means now it means for good: look at who that is, then send.
+        // The handle is fixed to one process: check which, then send.
         Ok(handle) if to.is_alive() => {
             let _ = pidfd_send_signal(&handle, signal);
         }

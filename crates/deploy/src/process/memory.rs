@@ -1,4 +1,4 @@
-//! Shared memory that processes map: a process that is killed leaves it behind.
+//! Shared memory that processes map, which a killed process leaves.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,8 +14,8 @@ use super::table::{self, ProcessEntry};
 
 pub(crate) const SHARED_MEMORY: &str = "/dev/shm";
 
-/// Shared memory that a process maps and that was made since its owner started: files that were
-/// there before are the user's, such as weights that are kept in memory.
+/// Files mapped by a process and made since its owner's start. Older files are the user's, such as
+/// weights kept in memory.
 pub(crate) fn made_and_mapped(seen: &ProcessEntry, owner: &Owner) -> BTreeSet<PathBuf> {
     let Some(start) = time_of(owner.started) else { return BTreeSet::new() };
     mapped(seen.pid).into_iter().filter(|path| is_ours(path) && is_since(path, start)).collect()
@@ -27,7 +27,6 @@ pub(crate) fn is_ours(path: &Path) -> bool {
         && fs::symlink_metadata(path).is_ok_and(|of| of.is_file() && of.uid() == geteuid().as_raw())
 }
 
-/// Those that no process maps any more.
 pub(crate) fn unmapped(files: BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
     if files.is_empty() {
         return files;
@@ -36,7 +35,6 @@ pub(crate) fn unmapped(files: BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
     files.difference(&held).cloned().collect()
 }
 
-/// The files of shared memory that a process maps.
 fn mapped(pid: u32) -> BTreeSet<PathBuf> {
     let Ok(maps) = fs::read(format!("/proc/{pid}/maps")) else { return BTreeSet::new() };
     let path = |line: &str| {
@@ -48,17 +46,17 @@ fn mapped(pid: u32) -> BTreeSet<PathBuf> {
 
 fn is_since(path: &Path, start: SystemTime) -> bool {
     let Ok(of) = fs::symlink_metadata(path) else { return false };
-    // A file system without times of birth has the last change at least.
+    // A file system without birth times has at least the last change.
     of.created().or_else(|_| of.modified()).is_ok_and(|born| born >= start)
 }
 
-/// The time of day when a process had started, by its clock ticks since the machine did.
+/// From clock ticks since boot.
 fn time_of(ticks: u64) -> Option<SystemTime> {
     let up = clock_gettime(ClockId::Boottime);
     let up = Duration::new(u64::try_from(up.tv_sec).ok()?, u32::try_from(up.tv_nsec).ok()?);
     let per_second = rustix::param::clock_ticks_per_second();
     let start = Duration::from_secs_f64(ticks as f64 / per_second as f64);
-    // A tick later: in its first one, it made nothing, and others may have.
+    // A tick later: in its first one it made nothing, and other processes may have.
     let start = start + Duration::from_secs_f64(1.0 / per_second as f64);
     SystemTime::now().checked_sub(up.saturating_sub(start))
 }

@@ -1,5 +1,4 @@
-//! Supervised processes: started in a group of their own with a log, watched, and ended with
-//! everything that they started.
+//! Supervised processes, each in its own group with a log, ended with all descendants.
 
 mod error;
 mod family;
@@ -27,17 +26,16 @@ use crate::log;
 use owner::Marks;
 use table::ProcessEntry;
 
-/// How often a process that was asked to end is looked at.
+/// For a process that was signalled.
 const LOOK: Duration = Duration::from_millis(20);
-/// Time that one has which nobody asks for any more.
 const DROPPED: Duration = Duration::from_secs(4);
-/// How the names begin of processes that vLLM cannot do without: its engines and workers name
-/// themselves. Helpers of Python's multiprocessing come and go.
+/// Name prefix of vLLM's engines and workers, which it needs. Helpers of Python's multiprocessing
+/// come and go.
 const VITAL: &str = "VLLM::";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessEnd {
-    /// Its exit code, where it exited.
+    /// None where it did not exit.
     pub code: Option<i32>,
     pub signal: Option<i32>,
 }
@@ -59,25 +57,21 @@ impl std::fmt::Display for ProcessEnd {
     }
 }
 
-/// A running process with its descendants. Dropping it ends them at once.
+/// With its descendants. Dropping it ends them at once.
 #[derive(Debug)]
 pub struct Process {
-    /// Behind a lock, so that several threads can look whether it lives.
     child: Mutex<Child>,
-    /// Set once all is over.
     over: bool,
     name: String,
     log: PathBuf,
-    /// Where its own output begins in the log.
+    /// Offset of its output in the log.
     begin: u64,
     marks: Marks,
-    /// What it consisted of when it was ready: who has no marks and loses its parent after that
-    /// is known only by this.
+    /// Its processes when it was ready: unmarked orphans are known only by this.
     known: Vec<ProcessEntry>,
-    /// Those of them that it cannot do without, with what to call them: one that is gone is a
-    /// death inside.
+    /// Processes that it needs, with names: a missing one is a death inside.
     vital: Vec<(ProcessEntry, String)>,
-    /// Shared memory that was made for it and that it had when it was ready.
+    /// Made for it and mapped when it was ready.
     memory: BTreeSet<PathBuf>,
     pid: u32,
 }
@@ -112,12 +106,11 @@ impl Process {
         &self.log
     }
 
-    /// What it has written since it was started; the log may hold more of others before.
+    /// Its own output; the log may begin with that of earlier processes.
     pub fn said(&self) -> String {
         log::since(&self.log, self.begin)
     }
 
-    /// The process ids of all that belongs to it and runs, itself among them.
     pub fn family(&self) -> Vec<u32> {
         self.members().iter().map(|seen| seen.pid).collect()
     }
@@ -126,17 +119,16 @@ impl Process {
         with_known(family::of_part(&self.marks, self.pid), &mut self.known.clone())
     }
 
-    /// How it ended, if it did.
     pub fn ended(&self) -> Option<ProcessEnd> {
         let child = self.child();
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        // It is not reaped: its number, and that of its group, stay its own until the end.
+        // Not reaped: its id and its group's stay reserved until the end.
         match waitid(WaitId::Pid(Pid::from_child(&child)), options) {
             Ok(None) => None,
             Ok(Some(status)) => {
                 Some(ProcessEnd { code: status.exit_status(), signal: status.terminating_signal() })
             }
-            // Somebody else reaped it, or nobody has to.
+            // Reaped elsewhere.
             Err(_) => Some(ProcessEnd::SOMEHOW),
         }
     }
@@ -145,8 +137,8 @@ impl Process {
         self.child.lock()
     }
 
-    /// Waits until `ready` says so. Fails where the process ends before, with the cause that its
-    /// log gives, at the deadline, and where `ready` itself fails.
+    /// Waits for `ready`. An error where the process ends first (with the cause from its log), at
+    /// the deadline, or where `ready` fails.
     pub fn wait_ready<E: From<ProcessError>>(
         &mut self,
         deadline: Instant,
@@ -175,7 +167,6 @@ impl Process {
         }
     }
 
-    /// Notes what it consists of now that it is ready.
     fn remember(&mut self) {
         let members = self.members();
         let named = |seen: ProcessEntry| {
@@ -192,7 +183,7 @@ impl Process {
         members.iter().flat_map(of).collect()
     }
 
-    /// Refuses where it, or one of the processes that it had when it was ready, is gone.
+    /// An error where it, or a process it needs, has ended.
     pub fn check(&self) -> Result<(), ProcessError> {
         if let Some(ended) = self.ended() {
             return Err(self.death(ended, "while it was used"));
@@ -212,8 +203,8 @@ impl Process {
         })
     }
 
-    /// Ends it and all that it started: asks the process first, kills what is left after `grace`.
-    /// Says how the process itself ended.
+    /// Signals the process, kills what is left after `grace`. Returns how the process itself
+    /// ended.
     pub fn stop(mut self, grace: Duration) -> Result<ProcessEnd, ProcessError> {
         self.end(grace)
     }
@@ -226,7 +217,7 @@ impl Process {
         memory.extend(self.shared_memory(&known));
         let pid = Pid::from_child(&self.child());
         if self.ended().is_none() {
-            // The process alone: vLLM ends its engines by itself when it is asked.
+            // Only the process: vLLM ends its engines itself.
             let _ = kill_process(pid, Signal::TERM);
         }
         if self.await_end(deadline).is_none() {
@@ -234,7 +225,7 @@ impl Process {
         }
         let killed = Instant::now() + family::AFTER_KILL;
         let ended = self.await_end(killed).ok_or_else(|| self.stays(&[self.pid]))?;
-        // Its children may still be at it; those that left its group carry the marks.
+        // Its children may still be ending; those outside of its group carry marks.
         let left = deadline.saturating_duration_since(Instant::now());
         let find = || with_known(self.members(), &mut known);
         end_all(find, (left / 2).max(grace / 4)).map_err(|pids| self.stays(&pids))?;
@@ -274,7 +265,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // An arm that failed on its way up, or a panic: nobody waits for a clean end.
+        // A failed start or a panic: no time for a clean end.
         if !self.over {
             let _ = self.end(DROPPED);
         }

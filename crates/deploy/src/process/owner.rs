@@ -1,4 +1,4 @@
-//! Marks by which processes are known to be ours, also by a later Weir.
+//! Marks that identify Weir's processes, also to a later Weir.
 
 use std::collections::BTreeMap;
 
@@ -7,26 +7,22 @@ use serde::{Deserialize, Serialize};
 use super::ProcessError;
 use super::table::ProcessEntry;
 
-/// Environment variable with the run's id.
 const RUN: &str = "WEIR_RUN";
-/// Environment variable with the process that started it: `<pid>:<start time in ticks>`.
+/// `<pid>:<start time in ticks>` of the owner.
 const OWNER: &str = "WEIR_OWNER";
-/// Environment variable with the name of the part of an arm.
 const PART: &str = "WEIR_PART";
-/// Tells Python's `setproctitle`, by which vLLM names its engines, to leave the environment that
-/// `/proc` shows alone: it writes over it otherwise, and over the marks with it.
+/// Keeps Python's `setproctitle`, which vLLM uses, from overwriting the environment in `/proc` and
+/// so the marks.
 const KEEP: &str = "SPT_NOENV";
-/// How the names of scratch folders begin.
 const FOLDER_PREFIX: &str = "weir-local-";
 
-/// Who starts processes: a run, and the process that runs it.
+/// A run, and the process that runs it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Owner {
-    /// The run's id: letters, digits, `-` and `_`.
+    /// Letters, digits, `-` and `_`.
     pub run: String,
     pub pid: u32,
-    /// When that process started, in clock ticks since the machine did: a process id alone comes
-    /// again.
+    /// In clock ticks since boot, because process ids repeat.
     pub started: u64,
 }
 
@@ -37,23 +33,20 @@ impl Owner {
         Ok(Self { run, pid: seen.pid, started: seen.started })
     }
 
-    /// Prefix of the names of shared memory. What follows it has no `-`.
+    /// The rest of a name has no `-`.
     pub fn shared_memory_prefix(&self) -> String {
         format!("weir-{}-{}-", self.run, self.pid)
     }
 
-    /// The salt of the run's requests: it stands in the keys of what they store, so that nobody
-    /// else's are taken for the run's.
+    /// Salts the keys of the run's requests, so that no other run's blocks match.
     pub(crate) fn cache_salt(&self) -> String {
         format!("weir-{}", self.run)
     }
 
-    /// Whether the process still runs.
     pub fn is_alive(&self) -> bool {
         ProcessEntry::of(self.pid).is_some_and(|now| now.started == self.started)
     }
 
-    /// The owner as part of a file's name.
     pub(crate) fn words(&self) -> String {
         format!("{}-{}-{}", self.run, self.pid, self.started)
     }
@@ -66,7 +59,6 @@ impl Owner {
         Self::of_words(name.strip_prefix(FOLDER_PREFIX)?)
     }
 
-    /// The owner that part of a file's name says.
     pub(crate) fn of_words(words: &str) -> Option<Self> {
         let mut parts = words.rsplitn(3, '-');
         let started = parts.next()?.parse().ok()?;
@@ -74,8 +66,7 @@ impl Owner {
         Some(Self { run: parts.next()?.to_owned(), pid, started })
     }
 
-    /// Run and process that a file of shared memory names. Programs put words of their own before
-    /// the name that they were given.
+    /// Run and process of a shared-memory file. Programs may put a prefix before the given name.
     pub(crate) fn of_shared_memory(name: &str) -> Option<(&str, u32)> {
         let (_, rest) = name.split_once("weir-")?;
         let mut parts = rest.rsplitn(3, '-');
@@ -85,7 +76,6 @@ impl Owner {
     }
 }
 
-/// What a process carries: whose it is, and which part of an arm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Marks {
     pub(crate) owner: Owner,
@@ -93,7 +83,7 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    /// The variables that carry them; children inherit those.
+    /// Inherited by child processes.
     pub(crate) fn variables(&self) -> BTreeMap<String, String> {
         BTreeMap::from([
             (RUN.to_owned(), self.owner.run.clone()),

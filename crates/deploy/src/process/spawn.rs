@@ -1,5 +1,3 @@
-//! Starting a process: in a group of its own, with a log, marked, bound to processors.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io;
@@ -14,32 +12,30 @@ use super::owner::Marks;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
-    /// What to call it: `vllm-0`, `lmcache`.
     pub name: String,
     pub program: PathBuf,
     pub args: Vec<String>,
-    /// Environment variables beside those of this process.
+    /// In addition to this process's environment.
     pub env: BTreeMap<String, String>,
     /// Words of the command line that must not be recorded.
     pub secrets: Vec<String>,
     /// Environment variables whose values must not be recorded.
     pub withheld: BTreeSet<String>,
     pub folder: PathBuf,
-    /// Where its output goes; what is there stays.
+    /// Appended to.
     pub log: PathBuf,
-    /// Processors that it may use; nothing: all.
+    /// CPUs it may use. None for all.
     pub cores: Option<Vec<usize>>,
 }
 
 impl Recipe {
-    /// A word of the command line as it may be recorded.
     pub(crate) fn without_secrets(&self, word: &str) -> String {
         let hide = |word: String, secret: &String| word.replace(secret.as_str(), "***");
         self.secrets.iter().filter(|secret| !secret.is_empty()).fold(word.to_owned(), hide)
     }
 }
 
-/// Starts it; with it, where in the log its output begins.
+/// With the offset of its output in the log.
 pub(super) fn spawn(recipe: &Recipe, marks: &Marks) -> Result<(Child, u64), ProcessError> {
     let failed = |error: io::Error| ProcessError::Start {
         name: recipe.name.clone(),
@@ -54,7 +50,7 @@ pub(super) fn spawn(recipe: &Recipe, marks: &Marks) -> Result<(Child, u64), Proc
     let no_folder =
         || ProcessError::Folder { name: recipe.name.clone(), folder: recipe.folder.clone() };
     if !recipe.folder.is_dir() {
-        // The system would say that the program is not there.
+        // The system's error would name the program.
         return Err(no_folder());
     }
     let log = OpenOptions::new().create(true).append(true).open(&recipe.log).map_err(no_log)?;
@@ -72,7 +68,7 @@ pub(super) fn spawn(recipe: &Recipe, marks: &Marks) -> Result<(Child, u64), Proc
     let Some(cores) = &recipe.cores else {
         return Ok((command.spawn().map_err(failed)?, begin));
     };
-    // A thread of its own is bound, and what it starts inherits that: it never runs elsewhere.
+    // A bound thread starts it, so it never runs on other CPUs.
     let child = std::thread::scope(|scope| {
         scope.spawn(|| bind(&recipe.name, cores).map(|()| command.spawn())).join()
     });
@@ -82,7 +78,7 @@ pub(super) fn spawn(recipe: &Recipe, marks: &Marks) -> Result<(Child, u64), Proc
     }
 }
 
-/// Binds this thread to processors, all of them or none.
+/// All of the CPUs or an error.
 fn bind(name: &str, cores: &[usize]) -> Result<(), ProcessError> {
     let refused = |core: usize| ProcessError::Core { name: name.to_owned(), core };
     let mut set = CpuSet::new();
@@ -94,7 +90,7 @@ fn bind(name: &str, cores: &[usize]) -> Result<(), ProcessError> {
     }
     let first = cores.first().copied().unwrap_or_default();
     sched_setaffinity(None, &set).map_err(|_| refused(first))?;
-    // Those that are not there are left out without a word.
+    // The system silently drops CPUs that are not there.
     let got = sched_getaffinity(None).map_err(|_| refused(first))?;
     cores.iter().find(|core| !got.is_set(**core)).map_or(Ok(()), |core| Err(refused(*core)))
 }

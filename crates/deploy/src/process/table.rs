@@ -7,26 +7,25 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 
-/// One process. Its number alone comes again; with the time of its start it does not.
+/// A process id alone repeats; with the start time it is unique.
 #[derive(Debug, Clone)]
 pub(crate) struct ProcessEntry {
     pub(crate) pid: u32,
-    /// When it started, in clock ticks since the machine did.
+    /// In clock ticks since boot.
     pub(crate) started: u64,
-    /// The process that started it, or took it over.
     pub(crate) parent: u32,
     pub(crate) group: u32,
 }
 
 impl PartialEq for ProcessEntry {
-    /// The same process: another may have taken it over.
+    /// Its parent may change.
     fn eq(&self, other: &Self) -> bool {
         (self.pid, self.started) == (other.pid, other.started)
     }
 }
 
 impl ProcessEntry {
-    /// The process that has the number now; nothing where it is gone or only waits to be reaped.
+    /// None where it has ended or is a zombie.
     pub(crate) fn of(pid: u32) -> Option<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The name, in parentheses, may hold spaces and parentheses.
@@ -44,7 +43,6 @@ impl ProcessEntry {
         })
     }
 
-    /// Whether it still runs.
     pub(crate) fn is_alive(&self) -> bool {
         Self::of(self.pid).is_some_and(|now| now == *self)
     }
@@ -54,7 +52,7 @@ impl ProcessEntry {
         String::from_utf8_lossy(&line).replace('\0', " ").trim().to_owned()
     }
 
-    /// The variables that it was started with, of those whose names begin so.
+    /// Variables at its start, with this prefix.
     pub(crate) fn environment(&self, prefix: &str) -> BTreeMap<String, String> {
         let bytes = fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
         let entries = bytes.split(|byte| *byte == 0).map(String::from_utf8_lossy);
@@ -70,7 +68,7 @@ impl ProcessEntry {
         fs::read_link(format!("/proc/{}/cwd", self.pid)).ok()
     }
 
-    /// Whether its process ids mean what ours do: those of a container do not.
+    /// Whether it has this process's id namespace; a container has another.
     pub(crate) fn numbers_as_we_do(&self) -> bool {
         let space = |of: &str| fs::read_link(Path::new("/proc").join(of).join("ns/pid")).ok();
         space(&self.pid.to_string()) == space("self")
@@ -88,7 +86,7 @@ pub(crate) fn numbers() -> Vec<u32> {
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// This process, and those above it: whatever they carry, they are not to be ended by us.
+/// This process and its ancestors, which must not be ended.
 pub(crate) fn ourselves() -> Vec<u32> {
     let mut line = vec![std::process::id()];
     while let Some(parent) =

@@ -12,7 +12,7 @@ use weir_store::suite::{Release, ScriptedKvrocks};
 
 use super::*;
 
-/// A store, or nothing where its program is not there: a visible skip, and a failure in CI.
+/// None without its program: a visible skip, and a failure in CI.
 fn store(product: Product, settings: StoreSettings) -> Option<StoreServer> {
     if program(product).is_none() {
         assert!(std::env::var_os("CI").is_none(), "{}", product.traits().install);
@@ -63,7 +63,7 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(20)
 }
 
-/// The second arm of a plan, with this store.
+/// The second arm of a plan with this store.
 fn arm(preset: &str, store: &str) -> Arm {
     let text = format!(
         "name: store\ntarget: local\nmodels: [weir/tiny-qwen3]\nhardware: 1x-cpu\nengine: \
@@ -101,8 +101,8 @@ fn hash(number: u8) -> String {
     format!("{number:02x}").repeat(32)
 }
 
-/// Keys that a store of somebody's may hold: of other names, of LMCache for another model, of
-/// LMCache for the same model, of other runs.
+/// Keys of a shared store: other names, LMCache with another model and with the same model, other
+/// runs.
 fn others() -> Vec<String> {
     vec![
         "somebody:else".to_owned(),
@@ -123,7 +123,7 @@ fn a_run_removes_only_keys_with_its_own_name() {
     let client = Client::of(&server);
     client.set_all(&others());
     let run = owner("mine");
-    // Of two ranks, and of layers that look at a window.
+    // Two ranks, and layers with a sliding window.
     let own = ["01000100@0", "02010201@0", "01000100@1"]
         .map(|place| format!("./m@{place}@{}@{}", hash(7), run.cache_salt()));
     client.set_all(&own);
@@ -136,7 +136,7 @@ fn a_run_removes_only_keys_with_its_own_name() {
     store.empty(soon()).unwrap();
     assert!(own.iter().all(|key| !client.has(key)));
     drop(store);
-    // Not even the mark is left.
+    // Without the mark, too.
     assert_eq!(client.call(&["DBSIZE"]), Value::Integer(9));
     assert!(others().iter().all(|key| client.has(key)));
 }
@@ -161,7 +161,7 @@ fn keys_that_anybody_may_have_written_are_removed_only_where_that_is_asked_for()
     let (theirs, rest): (Vec<_>, Vec<_>) = others().into_iter().partition(|key| *key == example);
     assert!(!client.has(&theirs[0]));
     assert!(rest.iter().all(|key| client.has(key)));
-    // Nothing is there now that this run could take for its own.
+    // No key is left that this run could take for its own.
     drop(open(&unasked, None, Keys::of(&unasked, &run, false)).unwrap());
 }
 
@@ -183,7 +183,7 @@ fn a_deployments_store_is_only_looked_at() {
     assert_eq!(store.counts(soon()).unwrap().keys, Some(9));
     assert_eq!(client.call(&["DBSIZE"]), Value::Integer(9));
     assert!(!written(&client), "a store of others is not gone through");
-    // Somebody who measures there already is told of.
+    // Another run there is reported.
     let run = owner("there");
     let mark = StoreMark::set(&store.resp, &run);
     assert!(matches!(mark, Marking::Set(_)));
@@ -205,7 +205,6 @@ fn a_second_run_is_told_who_is_there() {
     let refused = open(&second).unwrap_err();
     let pid = format!("run first, process {} on", std::process::id());
     assert!(refused.contains(&pid) && refused.contains("another store"), "{refused}");
-    // Its next cell finds its own mark.
     let again = open(&first).unwrap();
     assert_eq!(again.taken(), None);
     drop((store, again));
@@ -231,7 +230,7 @@ fn the_mark_of_a_run_that_is_gone_keeps_nobody_away() {
     ended.kill().unwrap();
     ended.wait().unwrap();
     drop(open().unwrap());
-    // Of another machine nobody here knows: that one ends by itself.
+    // Of another machine: its life is not known, and the mark expires.
     client.call(&["SET", MARK_KEY, &elsewhere]);
     assert!(open().unwrap_err().contains("on elsewhere"));
     assert!(client.has(MARK_KEY), "somebody else's is not removed");
@@ -353,7 +352,7 @@ fn addresses_are_checked_before_anything_starts() {
     check_address(&arm("lmcache-redis", "{bytes: 1GiB}")).unwrap();
 }
 
-/// Names with what globs take for more than itself, under a cursor that skips what is removed.
+/// With special characters of globs, under a cursor that skips what is removed.
 #[test]
 fn keys_of_a_kvrocks_are_counted_and_removed() {
     for release in [Release::V2_10, Release::V2_11, Release::V2_12] {
@@ -370,7 +369,7 @@ fn keys_of_a_kvrocks_are_counted_and_removed() {
         assert!(own.iter().all(|key| !client.has(key)), "{release:?}");
         assert!(others().iter().all(|key| client.has(key)), "{release:?}");
         assert_eq!(store.counts(soon()).unwrap().keys, Some(0), "{release:?}");
-        // It is another's store, whose other keys it does not count.
+        // Another user's store, whose other keys are not counted.
         let notes = store.notes();
         let uncounted =
             |note: &Note| matches!(note, Note::Tier(TierNote::OtherKeys { keys: None, .. }));
@@ -385,7 +384,7 @@ fn keys_of_a_kvrocks_are_counted_and_removed() {
     }
 }
 
-/// Once a second a store is asked for what it counts, and of a Kvrocks for what its `RocksDB` does.
+/// Every second; of a Kvrocks also its `RocksDB` figures.
 #[test]
 fn what_a_store_counts_is_sampled_without_its_password() {
     let password = Some(Secret::new("sesame"));
@@ -413,13 +412,13 @@ fn what_a_store_counts_is_sampled_without_its_password() {
     assert!(value("store_rocksdb_memtable_bytes").unwrap() > 0.0);
     assert!(value("store_rocksdb_written_bytes_total").unwrap() > 0.0);
     assert_eq!(value("store_rocksdb_stall_micros_total"), Some(0.0));
-    // A release that gives no such figure has no row of it, and neither has a limit that is none.
+    // A missing figure has no row, nor has a limit of none.
     assert_eq!(value("store_rocksdb_pending_compaction_bytes"), None);
     assert_eq!(value("store_limit_bytes"), None);
     assert!(rows.iter().all(|row| !format!("{row:?}").contains("sesame")), "{rows:?}");
 }
 
-/// A DBSIZE of 0 that nobody asked to be counted is no count.
+/// A DBSIZE of 0 without a requested scan is no count.
 #[test]
 fn a_deployments_kvrocks_is_not_said_to_be_empty() {
     let (server, arm) = kvrocks(Release::V2_10);
@@ -429,7 +428,6 @@ fn a_deployments_kvrocks_is_not_said_to_be_empty() {
     assert_eq!(store.counts(soon()).unwrap().keys, None);
 }
 
-/// What cannot be counted was not seen to be empty.
 #[test]
 fn a_store_whose_keys_cannot_be_counted_is_not_said_to_be_empty() {
     let Some(primary) = redis() else { return };

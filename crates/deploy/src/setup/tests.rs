@@ -8,8 +8,8 @@ use weir_model::{Attributed, ErrorCause};
 use super::error::remedy;
 use super::{InstallEvent, SetupError, Stage, VllmCpu};
 
-/// Stands for Python: makes "virtual environments" of itself, notes what it is asked, and fails
-/// where the file `fail` beside it holds a word of the command.
+/// A fake Python: makes "virtual environments" of itself, notes its arguments, and fails where the
+/// file `fail` beside it holds a word of the command.
 const PYTHON: &str = r#"#!/bin/sh
 here=PLACE
 case "$*" in
@@ -36,8 +36,8 @@ impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let python = PYTHON.replace("PLACE", &folder.path().display().to_string());
-        // Written by another process: a thread that starts one meanwhile would keep the file open
-        // for writing, and what is open for writing cannot be started.
+        // By another process: a thread that starts one meanwhile would keep the file open for
+        // writing, and such a file cannot be started.
         let write = r#"printf %s "$1" > "$2"; chmod +x "$2""#;
         let path = folder.path().join("python");
         let wrote = Command::new("sh").args(["-c", write, "sh", &python]).arg(path).status();
@@ -88,7 +88,7 @@ fn all_stages_run_once_and_leave_their_marks() {
     assert!(!place.at("into/wheel").exists(), "half a gigabyte that nobody needs");
     let calls = place.calls();
     assert!(calls.iter().any(|call| call.contains("--no-deps") && call.ends_with("any.whl ")));
-    // Whatever needs some torch finds the right one, and is told to leave it.
+    // Packages that need torch find the right one, and keep it.
     let with = |words: &str| calls.iter().position(|call| call.contains(words)).unwrap();
     let pinned = "requirements.txt torchvision torchaudio torch==2.13.0 setuptools<81";
     assert!(with("off torch==2.13.0") < with(pinned));
@@ -174,7 +174,7 @@ fn two_at_once_are_one_too_many() {
     flock(&lock, FlockOperation::LockExclusive).unwrap();
     assert!(said(place.install()).contains("process 123"));
     assert_eq!(place.calls(), Vec::<String>::new());
-    // Not by closing: a process that another test is starting may still have a copy of the file.
+    // Not by closing: a process started by another test may have a copy of the file.
     flock(&lock, FlockOperation::Unlock).unwrap();
     assert_eq!(place.install().unwrap(), Stage::ALL);
 }

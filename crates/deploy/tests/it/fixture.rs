@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use weir_deploy::process::{Process, ProcessError, Recipe};
 
-/// Time that things have which take milliseconds on an idle machine.
+/// For steps that take milliseconds on an idle machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A part of an arm that is a shell with a script.
+/// A shell script as a part of an arm.
 pub(crate) fn shell(folder: &Path, name: &str, script: &str) -> Recipe {
     Recipe {
         name: name.to_owned(),
@@ -30,7 +30,7 @@ pub(crate) fn python(folder: &Path, name: &str, script: &str) -> Recipe {
     Recipe { program: "python3".into(), ..shell(folder, name, script) }
 }
 
-/// Whether Python is there; else the test is skipped, and fails in CI.
+/// Without it the test is skipped, and fails in CI.
 pub(crate) fn has_python(test: &str) -> bool {
     let mut command = Command::new("python3");
     command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
@@ -42,7 +42,6 @@ pub(crate) fn has_python(test: &str) -> bool {
     has
 }
 
-/// Waits until something is so.
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !is_so() {
@@ -51,7 +50,6 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Waits until a part has written a line.
 pub(crate) fn until_said(process: &mut Process, line: &str) {
     let log = process.log().to_path_buf();
     let deadline = Instant::now() + PATIENCE;
@@ -62,7 +60,7 @@ pub(crate) fn until_said(process: &mut Process, line: &str) {
     process.wait_ready(deadline, Duration::from_millis(10), has).unwrap();
 }
 
-/// Whether a process runs: neither gone nor waiting to be reaped.
+/// Neither gone nor a zombie.
 pub(crate) fn is_alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))

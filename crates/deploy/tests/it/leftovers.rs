@@ -15,7 +15,7 @@ use crate::processes::{Files, MAPPER};
 
 const GRACE: Duration = Duration::from_millis(500);
 
-/// One at a time: what one test leaves to be found, another would find.
+/// One test at a time: each would find another's remains.
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock()
@@ -25,7 +25,7 @@ fn shm(name: &str) -> PathBuf {
     Path::new("/dev/shm").join(name)
 }
 
-/// What was cleared of one run: the machine may have remains of others.
+/// The machine may have remains of other runs.
 fn of_run(cleared: &[Cleared], run: &str) -> Vec<Remains> {
     cleared
         .iter()
@@ -35,12 +35,12 @@ fn of_run(cleared: &[Cleared], run: &str) -> Vec<Remains> {
 }
 
 fn dead_owner(run: &str) -> Owner {
-    // A process of our number that started at another time: it is gone.
+    // The same process id with another start time: it is gone.
     let ours = Owner::this_process(run).unwrap();
     Owner { started: ours.started + 1, ..ours }
 }
 
-/// The Weir that is killed: started by the test below, by itself it does nothing.
+/// The Weir that is killed: started by the test below, else without effect.
 #[test]
 fn as_a_weir() {
     let Some(folder) = std::env::var_os("WEIR_TEST_FOLDER").map(PathBuf::from) else { return };
@@ -49,7 +49,7 @@ fn as_a_weir() {
     let disk = scratch.beside(&folder.join("disk")).unwrap();
     fs::write(disk.join("block"), "bytes").unwrap();
     fs::write(scratch.path().join("file"), "bytes").unwrap();
-    // A name as LMCache makes one of what it was given.
+    // A name in LMCache's form.
     let named = format!("lmcache_l1_pool_{}lmcache", owner.shared_memory_prefix());
     fs::write(shm(&named), "bytes").unwrap();
     let script = "
@@ -74,7 +74,6 @@ echo up; wait";
     std::thread::sleep(Duration::from_mins(10));
 }
 
-/// A Weir with temporary files elsewhere than ours.
 fn weir(folder: &Path, files: &str) -> Child {
     let elsewhere = folder.join("temporary");
     fs::create_dir(&elsewhere).unwrap();
@@ -139,7 +138,6 @@ fn all_that_a_killed_weir_left_is_cleared_and_what_is_of_a_living_one_stays() {
     assert!(of_run(&again, "killed-1").is_empty(), "{again:?}");
 }
 
-/// What a Weir that lives has: ours.
 struct Living {
     scratch: Scratch,
     disk: PathBuf,
@@ -187,7 +185,7 @@ fn a_run_is_cleared_by_its_id_though_its_owner_lives() {
     assert!(one.ended().is_some() && !scratch.path().exists());
     other.check().unwrap();
     let words: Vec<String> = cleared.iter().map(ToString::to_string).collect();
-    // A shell may be what it waits for itself, or have it beside.
+    // A shell may replace itself or have a child.
     assert!(words.len() >= 2, "{words:?}");
     assert!(words.iter().all(|words| words.ends_with(" of run named-1")), "{words:?}");
     assert!(words[0].starts_with(&format!("process {} (", one.pid())), "{words:?}");
@@ -201,12 +199,12 @@ fn folders_of_dead_owners_go_unless_somebody_holds_them() {
     let owner = dead_owner("dead-1");
     let mut scratch = Scratch::new(&owner).unwrap();
     let folder = scratch.path().to_path_buf();
-    // Its owner has another number where it lives: a container.
+    // Its owner lives in a container with other process ids.
     clear(&Whose::DeadOwners, GRACE).unwrap();
     assert!(folder.exists());
     let parent = tempfile::tempdir().unwrap();
     let beside = scratch.beside(parent.path()).unwrap();
-    // Forgotten, the lock given back: as after its death.
+    // The lock is released as after its death.
     let held = File::open(folder.join("held")).unwrap();
     assert!(flock(&held, FlockOperation::NonBlockingLockExclusive).is_err());
     std::mem::forget(scratch);
@@ -216,13 +214,11 @@ fn folders_of_dead_owners_go_unless_somebody_holds_them() {
     assert!(!folder.exists() && !beside.exists());
 }
 
-/// Puts another file in the place of one that is locked.
 fn release(path: &Path) {
     fs::remove_file(path).unwrap();
     fs::write(path, "").unwrap();
 }
 
-/// The process below one, once it is there.
 fn child_of(pid: u32) -> Option<u32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
     children.split_whitespace().next()?.parse().ok()

@@ -1,4 +1,4 @@
-//! What logs say, on excerpts of logs of vLLM 0.32.0 (CPU) and `LMCache` 0.5.6.
+//! Excerpts of logs of vLLM 0.32.0 (CPU) and `LMCache` 0.5.6.
 
 use weir_deploy::log::{StartUp, cause, running_facts};
 use weir_model::{FactKind, FactValue, RunningFacts};
@@ -8,7 +8,7 @@ fn excerpt(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Excerpts of starts that failed, the beginning of the cause and of the remedy.
+/// Excerpts of failed starts, with the beginnings of cause and remedy.
 const FAILED: [(&str, &str, &str); 16] = [
     (
         "kv-transfer-config-no-json",
@@ -215,7 +215,7 @@ fn a_start_says_what_its_engine_is() {
     let expected = [
         (FactKind::PrefixCaching, flag(true)),
         (FactKind::Dtype, text("bfloat16")),
-        // The cache has the type of the weights, which its metrics do not say.
+        // The cache has the type of the weights, which its metrics lack.
         (FactKind::KvDtype, text("bfloat16")),
         (FactKind::MaxModelLen, count(512)),
         (FactKind::ChunkedPrefill, flag(true)),
@@ -234,7 +234,7 @@ fn a_start_says_what_its_engine_is() {
     for (kind, wanted) in expected {
         assert_eq!(value(&facts, kind), wanted, "{kind:?}");
     }
-    // An engine that said how it starts, and created no connector, has none.
+    // A log with the engine's start and no connector: there is none.
     let log = excerpt("native-config");
     let lines: Vec<&str> = log.lines().filter(|line| !line.contains("Creating")).collect();
     let without = running_facts(&lines.join("\n"), "vllm-0");
@@ -247,7 +247,7 @@ fn lmcache_says_its_chunk_in_the_engine_and_beside_it() {
     let server = running_facts(&excerpt("lmcache-server-up"), "lmcache");
     assert_eq!(value(&server, FactKind::ChunkTokens), chunk);
     assert_eq!(value(&server, FactKind::LmcacheVersion), Some(FactValue::text("0.5.6")));
-    // Of connectors only an engine can say that there is none.
+    // Only an engine's log shows that there is none.
     assert_eq!(value(&server, FactKind::Connector), None);
     let inside = running_facts(&excerpt("lmcache-degraded-up"), "vllm-0");
     assert_eq!(value(&inside, FactKind::ChunkTokens), chunk);

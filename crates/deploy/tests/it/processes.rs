@@ -13,7 +13,7 @@ use crate::fixture::{has_python, is_alive, pids, python, shell, until, until_sai
 
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Each test has a run of its own: parts of one run that bear one name are one part.
+/// One run per test: parts of one run with one name are one part.
 fn owner() -> Owner {
     let test = std::thread::current().name().unwrap().replace(':', "_");
     Owner::this_process(&test).unwrap()
@@ -32,7 +32,7 @@ fn kill(pid: u32) {
     kill_process(pid, Signal::KILL).unwrap();
 }
 
-/// What waiting for it says that is never ready.
+/// The error of a process that is never ready.
 fn failure(process: &mut Process, patience: Duration) -> ProcessError {
     let never = || Ok::<_, ProcessError>(false);
     process.wait_ready(Instant::now() + patience, Duration::from_millis(5), never).unwrap_err()
@@ -90,8 +90,7 @@ fn one_that_does_not_want_to_end_is_killed_after_the_grace() {
     assert!(begin.elapsed() >= grace);
 }
 
-/// Descendants of all kinds: in the group, in a session of their own, deaf to being asked, with an
-/// environment that has no marks.
+/// Descendants of all kinds: in the group, in their own session, ignoring signals, without marks.
 const FAMILY: &str = "
 sleep 1000 & echo pid $!
 (setsid sh -c 'trap \"\" TERM; echo pid $$; sleep 1000; sleep 1000' &)
@@ -228,7 +227,7 @@ fn the_cause_is_looked_for_in_what_this_start_wrote() {
 #[test]
 fn the_death_of_an_engine_below_it_is_seen() {
     let folder = folder();
-    // A name as vLLM gives one. The first lives on without it: nothing else tells of the death.
+    // Named as by vLLM. The parent lives on without it: only the name shows the death.
     let named = "bash -c 'echo pid $$; exec -a VLLM::EngineCore sleep 1000' & echo up; wait; \
                  sleep 1000";
     let mut process = started(&shell(folder.path(), "vllm-0", named));
@@ -319,7 +318,7 @@ fn what_cannot_be_started_is_told_by_its_name() {
     }
 }
 
-/// Maps files of shared memory and says so.
+/// Maps files of shared memory and prints a line.
 pub(crate) const MAPPER: &str = "
 import mmap, os, sys, time
 held = []
@@ -330,7 +329,7 @@ for path in os.environ['FILES'].split(':'):
 print('up', flush=True)
 time.sleep(1000)";
 
-/// Removes files when a test is over, however it ends.
+/// Removes files at the end of a test.
 pub(crate) struct Files(pub(crate) Vec<PathBuf>);
 
 impl Drop for Files {

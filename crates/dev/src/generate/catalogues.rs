@@ -9,7 +9,6 @@ use weir_spec::plan::ArmRole;
 use super::Reference;
 use super::table::{code, table};
 
-/// The reference.
 pub(crate) fn reference() -> Reference {
     let body = format!(
         "# Catalogues\n\nThe names that an experiment file may use. Anything that is not here can \

@@ -8,7 +8,6 @@ use weir_report::files::columns_reference;
 use super::Reference;
 use super::table::{code, table};
 
-/// The reference.
 pub(crate) fn reference() -> Reference {
     let tables = [
         (
@@ -49,7 +48,7 @@ fn described(specs: &[ColumnSpec]) -> String {
     table(&["column", "type", "unit", "meaning"], rows)
 }
 
-/// Markdown with each heading one level deeper, so that it can stand inside another document.
+/// One heading level deeper, for use inside another document.
 fn deepened(text: &str) -> String {
     let deeper = |line: &str| {
         if line.starts_with('#') { format!("#{line}\n") } else { format!("{line}\n") }

@@ -1,7 +1,7 @@
-//! `cli.md`: the help of every command, asked of the program itself.
+//! `cli.md`: the help of every command, from the built program.
 //!
-//! Nothing imports the binary, so the built program is run: the one that `WEIR_BIN` names, or else
-//! the one that cargo has just built. Commands are found by following the lists in the help.
+//! `WEIR_BIN` names the program; without it cargo builds one. Commands are found in the lists of
+//! the help.
 
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -13,12 +13,12 @@ use serde_json::Value;
 
 use super::Reference;
 
-/// Width of the help texts, whatever terminal this runs in.
+/// Independent of the terminal.
 const COLUMNS: &str = "100";
-/// Commands below commands: more levels than this are a loop.
+/// More levels of commands than this are a loop.
 const MOST_LEVELS: usize = 4;
 
-/// The reference; builds the program when `WEIR_BIN` does not name one.
+/// Builds the program when `WEIR_BIN` does not name one.
 pub(crate) fn reference(root: &Path) -> anyhow::Result<Reference> {
     let program = match std::env::var_os("WEIR_BIN") {
         Some(named) => PathBuf::from(named),
@@ -29,14 +29,13 @@ pub(crate) fn reference(root: &Path) -> anyhow::Result<Reference> {
     Ok(Reference::markdown("docs/reference/cli.md", &document(&pages)))
 }
 
-/// A command's name and help.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Page {
     command: Vec<String>,
     help: String,
 }
 
-/// Builds the program and gives its path, which cargo knows under any target folder.
+/// Cargo's messages have the path under any target folder.
 fn built(root: &Path) -> anyhow::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let output = Command::new(cargo)
@@ -56,7 +55,6 @@ fn built(root: &Path) -> anyhow::Result<PathBuf> {
         .context("cargo built no program `weir`; name a built one in WEIR_BIN")
 }
 
-/// The path of the program in one line of cargo's messages.
 fn executable(line: &str) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(line).ok()?;
     let is_ours = message["target"]["name"] == "weir" && message["target"]["kind"][0] == "bin";
@@ -67,7 +65,7 @@ fn help(program: &Path, command: &[String]) -> anyhow::Result<String> {
     let shown = || {
         format!("{} {}", program.display(), [command, &["--help".to_owned()]].concat().join(" "))
     };
-    // Without a terminal at either end, the width comes from COLUMNS and nothing is coloured.
+    // Without a terminal, the width comes from COLUMNS and there are no colours.
     let output = Command::new(program)
         .args(command)
         .arg("--help")
@@ -84,7 +82,6 @@ fn help(program: &Path, command: &[String]) -> anyhow::Result<String> {
         .with_context(|| format!("the output of `{}` is not text", shown()))
 }
 
-/// Gathers the help of a command and of all below it, in the order of the lists.
 fn follow(
     help: &mut impl FnMut(&[String]) -> anyhow::Result<String>,
     command: &[String],
@@ -104,8 +101,7 @@ fn follow(
     Ok(())
 }
 
-/// The commands that a help text lists, without `help` itself. Descriptions that take a second
-/// line are indented deeper than names.
+/// Without `help`. Second lines of descriptions are indented deeper than names.
 fn commands(help: &str) -> Vec<String> {
     help.lines()
         .skip_while(|line| *line != "Commands:")

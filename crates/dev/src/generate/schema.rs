@@ -1,13 +1,13 @@
-//! `experiment.schema.json`: what editors check experiment files against.
+//! `experiment.schema.json`, for editors of experiment files.
 
 use anyhow::Context;
 use serde_json::{Map, Value};
 
 use super::{COMMAND, Reference};
 
-/// The schema. JSON has no comments, so the keyword `$comment` says where it comes from.
+/// JSON has no comments: `$comment` names the generator.
 pub(crate) fn reference() -> anyhow::Result<Reference> {
-    // Whether maps keep their order depends on what else is built: the file must not.
+    // Whether maps keep their order depends on the build: the file must not.
     let sorted = sorted(weir_spec::schema());
     let body = serde_json::to_string_pretty(&sorted).context("the schema is not JSON")?;
     let body = body.strip_prefix("{\n").context("the schema is not an object")?;
@@ -16,7 +16,6 @@ pub(crate) fn reference() -> anyhow::Result<Reference> {
     Ok(Reference { path: "docs/reference/experiment.schema.json", text })
 }
 
-/// The same value with the keys of all objects in order.
 fn sorted(value: Value) -> Value {
     match value {
         Value::Object(map) => {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-/// A table; a head that begins with `>` sets its column to the right.
+/// A head that begins with `>` aligns its column to the right.
 pub(super) fn table(heads: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut out = String::new();
     let mut line = |cells: &[String]| {
@@ -20,7 +20,6 @@ pub(super) fn table(heads: &[&str], rows: impl IntoIterator<Item = Vec<String>>)
     out
 }
 
-/// A name as it is typed.
 pub(super) fn code(name: &str) -> String {
     format!("`{name}`")
 }

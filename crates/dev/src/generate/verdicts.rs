@@ -1,7 +1,7 @@
 //! `verdicts.md`: the words of a verdict and the signals behind them.
 //!
-//! Words and meanings are taken from the JSON schemas of the enumerations: their variants, under
-//! the names that stand in files, with their doc comments. A new word documents itself.
+//! Words and meanings come from the JSON schemas of the enumerations: serialised names and doc
+//! comments.
 
 use std::path::Path;
 
@@ -15,21 +15,17 @@ use super::Reference;
 use super::table::{code, table};
 use crate::truths;
 
-/// What it means that a verdict counts.
 const COUNTS: &str = "enters means, differences, peaks";
 
-/// One variant of an enumeration.
 #[derive(Debug, Clone, PartialEq)]
 struct Word {
-    /// As it stands in files.
+    /// As serialised.
     name: String,
-    /// Its doc comment.
     meaning: String,
-    /// The schema of what the variant carries, where it carries anything.
+    /// Schema of the variant's payload.
     payload: Option<Value>,
 }
 
-/// The reference.
 pub(crate) fn reference(root: &Path) -> anyhow::Result<Reference> {
     let body = format!(
         "# Verdicts\n\nEach cell ends with a verdict: whether the mechanism under test acted, and \
@@ -71,7 +67,7 @@ fn verdicts() -> anyhow::Result<String> {
     Ok(table(&["verdict", "when", COUNTS], rows))
 }
 
-/// A verdict with this word, whatever its reason.
+/// For any reason.
 fn example(word: &Word) -> anyhow::Result<Verdict> {
     let written = match &word.payload {
         None => json!(word.name),
@@ -79,7 +75,7 @@ fn example(word: &Word) -> anyhow::Result<Verdict> {
             let reason = match payload.get("$ref").and_then(Value::as_str) {
                 Some(path) if path.ends_with("/OverheadReason") => first::<OverheadReason>()?,
                 Some(path) if path.ends_with("/VoidReason") => first::<VoidReason>()?,
-                // Any failure that carries nothing.
+                // Any failure without a payload.
                 _ => "control-served".to_owned(),
             };
             json!({ word.name.as_str(): reason })
@@ -104,7 +100,7 @@ fn reasons_of_overhead() -> anyhow::Result<String> {
     answered(&["reason", "meaning", COUNTS], OverheadReason::counts)
 }
 
-/// A table of words with what is answered of each.
+/// A table of words with properties.
 fn answered<T: JsonSchema + DeserializeOwned>(
     heads: &[&str],
     is_so: impl Fn(T) -> bool,
@@ -144,13 +140,13 @@ fn signals() -> anyhow::Result<String> {
     Ok(table(&["signal", "unit", "is", "meaning"], rows))
 }
 
-/// A sentence, again, after its front was cut off.
+/// After its beginning was cut off.
 fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
-/// The variants of an enumeration, in the order of the source.
+/// In the order of the source.
 fn words<T: JsonSchema>() -> anyhow::Result<Vec<Word>> {
     let schema = schema_for!(T).to_value();
     let name = T::schema_name();

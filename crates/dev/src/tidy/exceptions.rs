@@ -1,19 +1,17 @@
-//! What the rules on lengths, reach and names of types let pass, each by name and with the reason.
+//! Exceptions from the rules on lengths, reach and names of types, each with its reason.
 
 use std::collections::BTreeSet;
 
 use super::Finding;
 
-/// An exception and why: a path, an item (`crate::name`) or the name of a type.
+/// A path, an item (`crate::name`) or the name of a type, with the reason.
 pub(super) struct Exception {
     name: &'static str,
     reason: &'static str,
 }
 
-/// Files that may be longer than the limit.
 pub(super) const LONG_FILES: &[Exception] = &[];
 
-/// Items that no binary reaches.
 pub(super) const UNREACHED: &[Exception] = &[
     Exception {
         name: "http::held_bytes",
@@ -46,7 +44,7 @@ pub(super) const UNREACHED: &[Exception] = &[
     },
 ];
 
-/// Names of types that stand in several crates, none of which imports the other's.
+/// Types of one name in several crates, none of which imports the other's.
 pub(super) const TWICE_DEFINED: &[Exception] = &[
     Exception {
         name: "Answers",
@@ -72,7 +70,6 @@ pub(super) const TWICE_DEFINED: &[Exception] = &[
     Exception { name: "Turn", reason: "of a session, and of the load client's event loop" },
 ];
 
-/// The exceptions that something has needed so far.
 #[derive(Debug, Default)]
 pub(super) struct Used {
     names: BTreeSet<&'static str>,
@@ -87,7 +84,6 @@ impl Used {
         true
     }
 
-    /// Finds exceptions without need or reason.
     pub(super) fn check(&self, findings: &mut Vec<Finding>) {
         for list in [LONG_FILES, UNREACHED, TWICE_DEFINED] {
             self.check_list(list, findings);

@@ -1,19 +1,17 @@
-//! The items of a Rust source: what it declares, and which names each declaration mentions.
+//! The items of a Rust source, and the names that each declaration mentions.
 //!
-//! This reads tokens, not a grammar: it knows where an item begins and ends, whose `impl` it is
-//! in, and in which way a name is mentioned. What only tests and the `suite` of a crate see is
-//! left out.
+//! This reads tokens and not a grammar: the extent of an item, its `impl`, and the manner of each
+//! mention. Code for tests and a crate's `suite` is left out.
 
 use std::collections::BTreeSet;
 
 use super::views::Views;
 
-/// How a name is mentioned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Manner {
-    /// Alone: a local name, or one that the file imports.
+    /// A local name, or one that the file imports.
     Plain,
-    /// Behind `::`, or where a macro or an attribute makes of it what it likes.
+    /// Behind `::`, or in a macro or an attribute, which may do anything with it.
     Path,
     /// Behind a dot and before a parenthesis.
     Method,
@@ -23,7 +21,7 @@ pub(super) enum Manner {
 pub(super) struct Mention {
     pub(super) manner: Manner,
     pub(super) name: String,
-    /// The first word of the path before it, where that can be told.
+    /// First word of the path before it, where known.
     pub(super) root: Option<String>,
 }
 
@@ -35,9 +33,8 @@ pub(super) enum Kind {
     Trait,
     Constant,
     Macro,
-    /// `impl Trait for Type`, whole.
     Implementation,
-    /// What always counts: the call of a macro that makes items, a nameless constant.
+    /// Always reached: the call of a macro that makes items, a nameless constant.
     Other,
 }
 
@@ -45,34 +42,29 @@ pub(super) enum Kind {
 pub(super) struct Item {
     pub(super) kind: Kind,
     pub(super) name: String,
-    /// From 1.
     pub(super) line: usize,
-    /// Whether it is `pub` or `pub(crate)`.
     pub(super) is_open: bool,
-    /// The type (or trait) in whose block it stands, or which it implements a trait for.
+    /// Type (or trait) of its block, or the type that it implements a trait for.
     pub(super) owner: Option<String>,
     /// The trait of an [`Kind::Implementation`].
     pub(super) of_trait: Option<String>,
     pub(super) mentions: BTreeSet<Mention>,
 }
 
-/// A name that a `use` declaration brings.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Import {
-    /// The first word of the path.
     pub(super) root: String,
     /// `*` for all names of a module.
     pub(super) name: String,
-    /// Whether it is passed on to others.
+    /// Re-exported.
     pub(super) is_open: bool,
 }
 
-/// What a file holds.
 #[derive(Debug, Default)]
 pub(super) struct Items {
     pub(super) declared: Vec<Item>,
     pub(super) imports: BTreeSet<Import>,
-    /// Modules in files of their own that only tests or a suite have.
+    /// Modules in their own files, for tests or a suite only.
     pub(super) test_modules: Vec<String>,
 }
 
@@ -80,9 +72,9 @@ pub(super) struct Items {
 enum Text {
     Word(String),
     Mark(char),
-    /// An attribute, without its brackets, literals included.
+    /// Without its brackets, literals included.
     Attribute(String),
-    /// A name in a literal that is formatted: `{name}`.
+    /// `{name}` in a format literal.
     Formatted(String),
 }
 
@@ -121,7 +113,6 @@ impl Items {
         }
     }
 
-    /// Reads one item, whose keyword stands at `at`.
     fn read_item(&mut self, tokens: &[Token], at: usize, is_open: bool, owner: Option<&str>) {
         let name = word(tokens, at + 1).unwrap_or_default().to_owned();
         let mut push = |kind: Kind, name: String| {
@@ -263,7 +254,7 @@ fn word_at(chars: &[char], at: usize) -> (String, usize) {
     (word, end)
 }
 
-/// The end of the attribute that begins at `at`; nothing where none does.
+/// None where no attribute begins at `at`.
 fn attribute_end(code: &[char], at: usize) -> Option<usize> {
     let open = if code.get(at + 1) == Some(&'!') { at + 2 } else { at + 1 };
     if code.get(open) != Some(&'[') {
@@ -295,7 +286,6 @@ fn mark(tokens: &[Token], at: usize) -> Option<char> {
     }
 }
 
-/// Whether `pub` or `pub(crate)` stands there.
 fn is_open(tokens: &[Token], at: usize) -> bool {
     word(tokens, at) == Some("pub")
         && (mark(tokens, at + 1) != Some('(') || word(tokens, at + 2) == Some("crate"))
@@ -318,7 +308,6 @@ fn behind_modifiers(tokens: &[Token], mut at: usize) -> usize {
     }
 }
 
-/// The end of the item whose keyword stands at `at`.
 fn item_end(tokens: &[Token], at: usize) -> usize {
     let by_semicolon = matches!(word(tokens, at), Some("const" | "static" | "type" | "use"));
     let mut depth = 0usize;
@@ -339,13 +328,13 @@ fn item_end(tokens: &[Token], at: usize) -> usize {
     tokens.len()
 }
 
-/// Behind the brace that opens the body; the end where there is none.
+/// After the opening brace; the end where there is none.
 fn body_start(tokens: &[Token], at: usize) -> usize {
     let brace = tokens[at..].iter().position(|token| token.text == Text::Mark('{'));
     brace.map_or(tokens.len(), |brace| at + brace + 1)
 }
 
-/// What follows `<...>` at the start, if that is there.
+/// The rest after `<...>` at the start, if any.
 fn behind_generics(tokens: &[Token]) -> &[Token] {
     if mark(tokens, 0) != Some('<') {
         return tokens;
@@ -384,7 +373,6 @@ fn type_name(tokens: &[Token]) -> Option<String> {
     found
 }
 
-/// The names that tokens mention, but for those that they declare.
 fn mentions(tokens: &[Token], is_macro_call: bool) -> BTreeSet<Mention> {
     let mut found = BTreeSet::new();
     let mut add = |manner: Manner, name: &str, root: Option<&str>| {
@@ -421,7 +409,7 @@ fn mentions(tokens: &[Token], is_macro_call: bool) -> BTreeSet<Mention> {
     found
 }
 
-/// What an attribute mentions: its words, and paths in the strings of those that make code of them.
+/// Its words, and paths in strings of attributes that make code of them.
 fn attribute_mentions(text: &str) -> BTreeSet<Mention> {
     let mut found = BTreeSet::new();
     let makes_code = text.starts_with("serde") || text.starts_with("schemars");
@@ -443,7 +431,7 @@ fn is_behind_path(tokens: &[Token], at: usize) -> bool {
     at >= 2 && mark(tokens, at - 1) == Some(':') && mark(tokens, at - 2) == Some(':')
 }
 
-/// The first word of the path that ends at `at`; nothing where a type or a macro begins it.
+/// First word of the path that ends at `at`; None where a type or a macro begins it.
 fn path_root(tokens: &[Token], mut at: usize) -> Option<&str> {
     while is_behind_path(tokens, at) {
         at = at.checked_sub(3)?;

@@ -1,23 +1,20 @@
-//! Lengths: of lines and files, and of the one `main`. Those of functions are clippy's.
+//! Lengths of lines, files and `main`. Clippy checks those of functions.
 
 use super::Finding;
 use super::exceptions::{Exception, LONG_FILES, Used};
 use super::views::Views;
 use crate::repository::SourceFile;
 
-/// Longest line of code.
 const MOST_COLUMNS: usize = 100;
-/// Longest Rust file, lines; tests at its end do not count, nor do files of tests.
+/// Lines of a Rust file, without tests at its end; test files have no limit.
 const MOST_LINES: usize = 600;
-/// Longest `main.rs` of the program, lines: who reads it knows the program.
+/// The program's `main.rs` gives an overview of it.
 const MOST_MAIN_LINES: usize = 60;
 const MAIN: &str = "crates/weir/src/main.rs";
-/// Files whose lines are code.
 const CODE: [&str; 3] = ["rs", "py", "sh"];
-/// Files whose lines are data, but for remarks (`#`).
+/// Extensions of data; only comments (`#`) count.
 const DATA: [&str; 3] = ["toml", "yaml", "yml"];
 
-/// All rules on lengths.
 pub(super) fn check(file: &SourceFile, used: &mut Used, findings: &mut Vec<Finding>) {
     check_columns(file, findings);
     if file.extension() == "rs" {
@@ -25,7 +22,7 @@ pub(super) fn check(file: &SourceFile, used: &mut Used, findings: &mut Vec<Findi
     }
 }
 
-/// Lines of code fit the width, unless a literal, a URL or a table makes them long.
+/// Literals, URLs and tables may exceed the width.
 fn check_columns(file: &SourceFile, findings: &mut Vec<Finding>) {
     let is_data = DATA.contains(&file.extension());
     if !is_data && !CODE.contains(&file.extension()) {
@@ -53,7 +50,6 @@ pub(super) fn is_test(path: &str) -> bool {
     path.contains("/tests/") || path.ends_with("/tests.rs")
 }
 
-/// A source without the tests at its end.
 pub(super) fn without_tests(text: &str) -> &str {
     let tests = text.find("\n#[cfg(test)]\nmod tests {\n");
     &text[..tests.unwrap_or(text.len())]

@@ -1,4 +1,4 @@
-//! Dependencies: how many there are, and that each is used by who asks for it.
+//! Dependencies: their number, and that each is used.
 
 use std::collections::BTreeSet;
 
@@ -6,10 +6,9 @@ use super::Finding;
 use super::views::Views;
 use crate::repository::SourceFile;
 
-/// Most packages in the lock file, ours and others': each costs build time and trust.
+/// Packages in the lock file: each costs build time and trust.
 const MOST_PACKAGES: usize = 550;
 
-/// All rules on manifests.
 pub(super) fn check(files: &[SourceFile], findings: &mut Vec<Finding>) {
     check_lock(files, findings);
     check_workspace(files, findings);
@@ -28,11 +27,10 @@ fn check_lock(files: &[SourceFile], findings: &mut Vec<Finding>) {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Dependency<'a> {
     name: &'a str,
-    /// From 1.
     line: usize,
 }
 
-/// The dependencies in all sections of a manifest whose names `is_section` accepts.
+/// In all sections whose names `is_section` accepts.
 fn dependencies(text: &str, is_section: impl Fn(&str) -> bool) -> Vec<Dependency<'_>> {
     let mut found = Vec::new();
     let mut inside = false;
@@ -52,7 +50,6 @@ fn dependencies(text: &str, is_section: impl Fn(&str) -> bool) -> Vec<Dependency
     found
 }
 
-/// Dependencies that a crate asks for, for whatever purpose.
 fn asked_for(text: &str) -> Vec<Dependency<'_>> {
     dependencies(text, |section| section.ends_with("dependencies"))
 }
@@ -61,7 +58,7 @@ fn is_crate_manifest(file: &SourceFile) -> bool {
     file.path.starts_with("crates/") && file.name() == "Cargo.toml"
 }
 
-/// What the workspace offers, some crate takes.
+/// Each workspace dependency is used by a crate.
 fn check_workspace(files: &[SourceFile], findings: &mut Vec<Finding>) {
     let Some(root) = files.iter().find(|file| file.path == "Cargo.toml") else { return };
     let taken: BTreeSet<&str> = files
@@ -78,7 +75,7 @@ fn check_workspace(files: &[SourceFile], findings: &mut Vec<Finding>) {
     }
 }
 
-/// What a crate asks for, it names in its code.
+/// Each dependency of a crate is named in its code.
 fn check_crates(files: &[SourceFile], findings: &mut Vec<Finding>) {
     for manifest in files.iter().filter(|file| is_crate_manifest(file)) {
         let folder = manifest.path.trim_end_matches("Cargo.toml");

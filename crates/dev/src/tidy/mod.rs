@@ -1,9 +1,7 @@
-//! The rules for sources that no compiler checks. Run by `cargo dev tidy` and, as a test, by
-//! `cargo test`.
+//! Rules for sources that no compiler checks, for `cargo dev tidy` and, as a test, `cargo test`.
 //!
-//! A rule is a function from files to findings: no rule reads the disk, so each can be tested on a
-//! few lines. What a rule lets pass by name stands in `exceptions.rs`, with the reason, and an
-//! exception that nothing needs any more is a finding itself.
+//! A rule is a function from files to findings and reads no disk, so each can be tested on a few
+//! lines. `exceptions.rs` has exceptions with their reasons; an unneeded one is a finding.
 
 mod exceptions;
 mod items;
@@ -21,7 +19,7 @@ use std::fmt;
 
 use crate::repository::SourceFile;
 
-/// Something that breaks a rule.
+/// A violation of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Finding {
     path: String,
@@ -46,7 +44,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Everything that breaks a rule, in the order of paths and lines.
+/// Sorted by path and line.
 pub(crate) fn check(files: &[SourceFile]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut used = exceptions::Used::default();
@@ -68,13 +66,12 @@ pub(crate) fn check(files: &[SourceFile]) -> Vec<Finding> {
     findings
 }
 
-/// A file for the tests of rules.
 #[cfg(test)]
 fn file(path: &str, text: &str) -> SourceFile {
     SourceFile { path: path.to_owned(), text: text.to_owned() }
 }
 
-/// What a rule says of one file, without the path.
+/// Findings of a rule for one file, without the path.
 #[cfg(test)]
 fn said(rule: impl Fn(&SourceFile, &mut Vec<Finding>), path: &str, text: &str) -> Vec<String> {
     let mut findings = Vec::new();

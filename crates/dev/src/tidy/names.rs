@@ -1,11 +1,9 @@
-//! Names of files and modules: nouns of the domain. The banned ones say only that something is
-//! left over, and such a place takes in whatever has no other.
+//! Names of files and modules must be nouns of the domain. The banned ones collect leftovers.
 
 use super::Finding;
 use super::views::Views;
 use crate::repository::SourceFile;
 
-/// Names without a noun in them.
 const BANNED: [&str; 17] = [
     "base",
     "common",
@@ -26,7 +24,6 @@ const BANNED: [&str; 17] = [
     "utils",
 ];
 
-/// No file, folder or inline module has a banned name.
 pub(super) fn check(file: &SourceFile, findings: &mut Vec<Finding>) {
     for part in file.path.split('/') {
         let stem = part.split('.').next().unwrap_or(part);

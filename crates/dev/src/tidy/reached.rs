@@ -1,10 +1,9 @@
-//! What no binary reaches. The compiler warns of dead code within a crate; behind `pub`, between
-//! crates that nobody else uses, it cannot.
+//! Items that no binary reaches. Behind `pub`, between crates, the compiler does not warn of dead
+//! code.
 //!
-//! From the two `main` functions on, every name that a reached item mentions reaches the items of
-//! that name. A name is not resolved: two things of one name are reached together, so what is
-//! found is certainly dead, and some that is dead is not found. Tests, benches and suites reach
-//! nothing.
+//! From the two `main` functions on, every name that a reached item mentions reaches all items of
+//! that name. Names are not resolved: every finding is dead code, but not all dead code is found.
+//! Tests, benches and suites reach nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,16 +12,15 @@ use super::exceptions::{UNREACHED, Used};
 use super::items::{Item, Items, Kind, Manner, Mention};
 use crate::repository::SourceFile;
 
-/// Where the product begins.
 const MAINS: [&str; 2] = ["crates/weir/src/main.rs", "crates/dev/src/main.rs"];
 
-/// A file of the product, with what it declares.
+/// A file of the product, with its declarations.
 pub(super) struct Source<'a> {
     pub(super) file: &'a SourceFile,
     pub(super) items: Items,
 }
 
-/// The sources of the product: no tests, benches or suites.
+/// Without tests, benches and suites.
 pub(super) fn sources(files: &[SourceFile]) -> Vec<Source<'_>> {
     let is_source = |file: &&SourceFile| {
         file.path.starts_with("crates/") && file.path.contains("/src/") && file.extension() == "rs"
@@ -42,7 +40,7 @@ pub(super) fn sources(files: &[SourceFile]) -> Vec<Source<'_>> {
 }
 
 impl Source<'_> {
-    /// The crates that a name may be imported from.
+    /// Crates that a name may be imported from.
     fn imports_of(&self, name: &str, with_open: bool) -> impl Iterator<Item = &str> {
         let own = self.crate_name();
         let imports = self.items.imports.iter().filter(move |import| {
@@ -55,7 +53,7 @@ impl Source<'_> {
         self.file.path.split('/').nth(1).unwrap_or_default()
     }
 
-    /// The paths of modules that only tests have, without extension.
+    /// Module paths of tests, without extension.
     fn test_modules(&self) -> Vec<String> {
         let path = &self.file.path;
         let folder = match self.file.name() {
@@ -70,15 +68,15 @@ impl Source<'_> {
 
 struct Search<'a> {
     sources: &'a [Source<'a>],
-    /// Items by name, and implementations by their type, as source and item.
+    /// Implementations by their type; source and item.
     by_name: BTreeMap<&'a str, Vec<(usize, usize)>>,
-    /// Types and traits that the workspace declares: the sources, by name.
+    /// Types and traits of the workspace, as sources by name.
     types: BTreeMap<&'a str, Vec<usize>>,
     traits: BTreeSet<&'a str>,
-    /// Names that a crate has from another: the first, the other, the name.
+    /// Names that a crate re-exports from another: the first, the other, the name.
     passed_on: BTreeSet<(&'a str, &'a str, &'a str)>,
     reached: BTreeSet<(usize, usize)>,
-    /// Mentions so far, by name: from which sources and how.
+    /// Mentions so far by name, with their sources.
     mentioned: BTreeMap<&'a str, BTreeSet<(&'a Mention, usize)>>,
     open: Vec<(usize, usize)>,
 }
@@ -119,8 +117,7 @@ impl<'a> Search<'a> {
         search
     }
 
-    /// Traits that some file imports: it may do so for their methods alone, and mention them
-    /// nowhere.
+    /// Imported traits: a file may import one for its methods alone, without another mention.
     fn imported_traits(&self) -> BTreeSet<&'a str> {
         let traits = all(self.sources).filter(|(_, _, found)| found.kind == Kind::Trait);
         let is_imported = |(of, _, found): &(usize, usize, &Item)| {
@@ -152,7 +149,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Takes up what is reached now that `name` is mentioned.
+    /// Adds what a mention of `name` reaches.
     fn reach(&mut self, name: &str) {
         for at in self.by_name.get(name).cloned().unwrap_or_default() {
             if !self.reached.contains(&at) && self.is_reached(at) {
@@ -182,7 +179,7 @@ impl<'a> Search<'a> {
             }
     }
 
-    /// Whether some file mentions `name` in a way that can mean an item of the source `of`.
+    /// Whether a file mentions `name` in a way that can mean an item of the source `of`.
     fn is_named(&self, of: usize, name: &str) -> bool {
         let declared = self.sources[of].crate_name();
         self.is_named_as(name, |mention, from| match (mention.manner, mention.root.as_deref()) {
@@ -202,8 +199,7 @@ impl<'a> Search<'a> {
         self.sources[from].crate_name() == declared || self.imports(from, root, declared, true)
     }
 
-    /// Whether the source `from` imports `name` from the crate `declared`, or from a crate that
-    /// has it from there.
+    /// Whether the source `from` imports `name` from the crate `declared`, or a re-export of it.
     fn imports(&self, from: usize, name: &str, declared: &str, with_open: bool) -> bool {
         let mut roots = self.sources[from].imports_of(name, with_open);
         roots.any(|root| self.has_from(root, name, declared))
@@ -226,7 +222,6 @@ fn all<'a>(sources: &'a [Source<'a>]) -> impl Iterator<Item = (usize, usize, &'a
     })
 }
 
-/// No declaration is out of every binary's reach.
 pub(super) fn check(sources: &[Source], used: &mut Used, findings: &mut Vec<Finding>) {
     let mut search = Search::new(sources);
     search.run();
@@ -285,7 +280,7 @@ mod tests {
                        pub fn new() -> Self { Self { idle: 0 } }\n\
                        pub fn act(&self) {}\npub fn idle(&self) {}\n}\n\
                        pub struct Gone;\nimpl Gone { pub fn act(&self) {} }\n";
-        // `idle` is mentioned as a field alone.
+        // `idle` is mentioned only as a field.
         assert_eq!(names(library), ["idle", "Gone", "act"]);
     }
 

@@ -1,15 +1,15 @@
-//! Markdown: one title per file, links that lead somewhere, and a README in each crate that says
-//! what the crate owns and whose list of files is true.
+//! Markdown: one title per file, valid links, and in each crate a README that states what it owns,
+//! with a true file map.
 
 use std::collections::BTreeSet;
 
 use super::Finding;
 use crate::repository::SourceFile;
 
-/// Headings that each crate's README has.
+/// Of each crate's README.
 const HEADINGS: [&str; 4] = ["## Owns", "## Does not own", "## File map", "## Loop"];
 
-/// Lines of a Markdown file outside fenced blocks, numbered from 1.
+/// Lines outside fenced blocks, numbered from 1.
 fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut fenced = false;
     text.lines().enumerate().filter_map(move |(number, line)| {
@@ -37,7 +37,7 @@ pub(super) fn check_title(file: &SourceFile, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Links to files of the repository lead to files, and paths in code type are there.
+/// Links and paths in code type must exist.
 pub(super) fn check_links(files: &[SourceFile], findings: &mut Vec<Finding>) {
     for file in files.iter().filter(|file| file.extension() == "md") {
         let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -63,7 +63,7 @@ pub(super) fn check_links(files: &[SourceFile], findings: &mut Vec<Finding>) {
     }
 }
 
-/// A relative path, seen from a folder, as a path from the root.
+/// A path relative to a folder as a path from the root.
 fn resolved(folder: &str, path: &str) -> String {
     let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
     for part in path.split('/') {
@@ -76,7 +76,7 @@ fn resolved(folder: &str, path: &str) -> String {
     parts.join("/")
 }
 
-/// Whether a path is a file, or a folder with files.
+/// A file, or a folder with files.
 fn exists(files: &[SourceFile], path: &str) -> bool {
     files.iter().any(|file| {
         file.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -105,7 +105,7 @@ pub(super) fn check_crates(files: &[SourceFile], findings: &mut Vec<Finding>) {
     }
 }
 
-/// All that a file map names is there, and each module next to the crate's root is named.
+/// Each name in a file map exists, and each module at the crate's root is named.
 fn check_map(readme: &SourceFile, folder: &str, files: &[SourceFile], findings: &mut Vec<Finding>) {
     let own: Vec<&str> = files.iter().filter_map(|file| file.path.strip_prefix(folder)).collect();
     let map: Vec<(usize, &str)> = section(&readme.text, "## File map");
@@ -140,8 +140,7 @@ fn check_map(readme: &SourceFile, folder: &str, files: &[SourceFile], findings: 
     }
 }
 
-/// What a line of a file map is about: the first cell of a table's row, or what stands before two
-/// spaces in a fenced block.
+/// The first cell of a table's row, or the text before two spaces in a fenced block.
 fn first_cell(line: &str) -> &str {
     let cell = match line.strip_prefix('|') {
         Some(row) => row.split('|').next(),
@@ -150,7 +149,7 @@ fn first_cell(line: &str) -> &str {
     cell.unwrap_or(line)
 }
 
-/// Whether a file or folder (`name/`) is in the crate, at its root or in `src/`.
+/// A file or folder (`name/`) at the crate's root or in `src/`.
 fn is_there(own: &[&str], name: &str) -> bool {
     let matches = |path: &str, wanted: &str| {
         if wanted.ends_with('/') { path.starts_with(wanted) } else { path == wanted }
@@ -159,7 +158,7 @@ fn is_there(own: &[&str], name: &str) -> bool {
     own.iter().any(|path| matches(path, name) || matches(path, &in_sources))
 }
 
-/// The lines under a heading, fenced ones too, up to the next heading of the same depth.
+/// With fenced lines, up to the next heading of the same depth.
 fn section<'a>(text: &'a str, heading: &str) -> Vec<(usize, &'a str)> {
     text.lines()
         .enumerate()

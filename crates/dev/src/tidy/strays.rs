@@ -1,20 +1,19 @@
-//! Kinds whose differences are a table of traits: who must know something of one asks the table. Code
-//! that names a kind itself, outside of the places listed here, is where the next kind is forgotten.
+//! Kinds whose differences stand in a table of traits. Code that names a kind outside of the
+//! places listed here would miss the next kind.
 
 use super::Finding;
 use super::lengths::{is_test, without_tests};
 use super::views::Views;
 use crate::repository::SourceFile;
 
-/// An enum, and where its variants may be named.
+/// An enum, and the places that may name its variants.
 struct TraitTable {
     name: &'static str,
-    /// The file with its table.
     table: &'static str,
     homes: &'static [AllowedPath],
 }
 
-/// A file, or a folder with a slash at its end, and why it names the kinds.
+/// A file, or a folder with a final slash, with the reason.
 struct AllowedPath {
     path: &'static str,
     reason: &'static str,
@@ -60,7 +59,7 @@ const KINDS: [TraitTable; 2] = [
     },
 ];
 
-/// Finds variants that are named elsewhere, and places that name none.
+/// Finds variants named elsewhere, and places that name none.
 pub(super) fn check(files: &[SourceFile], findings: &mut Vec<Finding>) {
     for kind in &KINDS {
         check_kind(kind, files, findings);
@@ -99,14 +98,14 @@ fn check_kind(kind: &TraitTable, files: &[SourceFile], findings: &mut Vec<Findin
     }
 }
 
-/// Whether it is code of the product: no test, no benchmark.
+/// Neither test nor benchmark.
 fn is_product(file: &SourceFile) -> bool {
     let path = &file.path;
     let in_crate = path.starts_with("crates/") && path.contains("/src/");
     in_crate && file.extension() == "rs" && !is_test(path)
 }
 
-/// Whether a line of code has a variant of the enum: `Name::Variant`, and no constant of it.
+/// `Name::Variant`, but no constant.
 fn names(line: &str, name: &str) -> bool {
     let path = format!("{name}::");
     line.match_indices(&path).any(|(at, _)| {

@@ -1,7 +1,5 @@
-//! Names of types: one name has one meaning in the workspace. Two types of one name in two crates
-//! make a reader ask which is meant, at every place that imports one of them.
-//!
-//! What a module keeps to itself does not count: nobody outside can take it for another.
+//! Names of types: one meaning in the workspace. With two types of one name, every import is
+//! ambiguous to a reader. Private types do not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 

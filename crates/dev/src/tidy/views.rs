@@ -1,16 +1,16 @@
-//! A Rust source seen as code, as comments, or as literals: three texts of equal layout, each
-//! with the other two blanked. So a rule about code cannot be set off by the words of a comment.
+//! A Rust source as code, comments and literals: three texts of equal layout, each with the others
+//! blanked. So a rule about code ignores comments.
 //!
-//! This is a lexer for just these three classes, not a parser: it knows line and nested block
-//! comments, strings (raw and escaped), and characters as against lifetimes.
+//! A lexer for these classes only: line and nested block comments, strings (raw and escaped), and
+//! characters as opposed to lifetimes.
 
-/// The three views. Lines and columns (in characters) are those of the source.
+/// Lines and columns (in characters) are those of the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Views {
-    /// Without comments, and without what stands between quotes.
+    /// Without comments and quoted text.
     pub(super) code: String,
     pub(super) comments: String,
-    /// What stands between quotes, alone.
+    /// Quoted text only.
     pub(super) literals: String,
 }
 
@@ -22,7 +22,6 @@ enum Class {
 }
 
 impl Views {
-    /// Takes a source apart.
     pub(super) fn of(source: &str) -> Self {
         let chars: Vec<char> = source.chars().collect();
         let mut views =
@@ -48,7 +47,7 @@ impl Views {
     }
 }
 
-/// The class of what begins at `at`, and its end.
+/// Class and end of the token at `at`.
 fn token(chars: &[char], at: usize) -> (Class, usize) {
     let next = chars.get(at + 1).copied();
     match chars[at] {
@@ -69,7 +68,7 @@ fn token(chars: &[char], at: usize) -> (Class, usize) {
     }
 }
 
-/// A word is code, but for the prefix of a raw string, which is code followed by a literal.
+/// Code; the prefix of a raw string is code followed by a literal.
 fn word(chars: &[char], at: usize) -> (Class, usize) {
     let is_part = |c: &&char| **c == '_' || c.is_alphanumeric();
     let end = at + chars[at..].iter().take_while(is_part).count();
@@ -125,7 +124,7 @@ fn raw_string_end(chars: &[char], mut at: usize, hashes: usize) -> usize {
     chars.len()
 }
 
-/// The end of an escaped character whose escape begins before `at`.
+/// Of a character whose escape begins before `at`.
 fn character_end(chars: &[char], at: usize) -> usize {
     let rest = chars.iter().skip(at + 1).position(|c| *c == '\'');
     rest.map_or(chars.len(), |length| at + length + 2)

@@ -1,5 +1,4 @@
-//! Words that must not stay in a file: promises of later work, remains of debugging, and the
-//! traces of the place where a file was written.
+//! Words that must not stay in a file: promises, remains of debugging, and local paths.
 
 use super::Finding;
 use super::views::Views;
@@ -7,15 +6,15 @@ use crate::repository::SourceFile;
 
 // The words are put together here, so that this file does not hold them.
 
-/// Promises: of work that an issue should hold, or that should be done, and gaps left for it.
+/// Promises of work: they belong in an issue.
 const PROMISES: [&str; 4] =
     [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("X", "X")];
-/// Code that is not meant to stay.
+/// Unfinished code.
 const UNFINISHED: [&str; 3] = ["todo!", "unimplemented!", "dbg!"];
-/// Paths and names of the places where files are written, which mean nothing to a reader.
+/// Local paths and names, which mean nothing to a reader.
 const PLACES: [&str; 4] =
     [concat!("/wo", "rk/"), concat!("fa", "rm-"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
-/// Settings that fetch packages from elsewhere than the public registries.
+/// Settings for other than the public registries.
 const REGISTRIES: [&str; 5] = [
     concat!("index", "-url"),
     concat!("replace", "-with"),
@@ -24,7 +23,6 @@ const REGISTRIES: [&str; 5] = [
     concat!("registry", " = \""),
 ];
 
-/// All rules on words.
 pub(super) fn check(file: &SourceFile, findings: &mut Vec<Finding>) {
     check_places(file, findings);
     if file.extension() == "rs" {
@@ -75,7 +73,7 @@ fn check_code(file: &SourceFile, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Whether `line` calls the macro, and not one whose name only ends alike.
+/// The macro itself, and not one with a longer name.
 fn has_macro(line: &str, name: &str) -> bool {
     line.match_indices(name)
         .any(|(at, _)| !line[..at].ends_with(|c: char| c == '_' || c.is_alphanumeric()))

@@ -1,5 +1,5 @@
-//! The cells beside a recorded one: its verdict rests on what the plan says of the software, on
-//! what the control's software says of itself, and on the control's answers.
+//! The cells beside a recorded one. Its verdict depends on the plan's software, the control's
+//! facts, and the control's answers.
 
 use std::collections::BTreeMap;
 
@@ -13,18 +13,18 @@ use weir_report::results::{AnswerCount, CellResult, Provenance, Results};
 use weir_spec::likeness::against_plan;
 use weir_spec::plan::{Cell, Plan};
 
-/// The cells of a level and repeat.
+/// Cells of one level and repeat.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Beside {
-    /// The plan, as far as these cells go.
+    /// Reduced to these cells.
     plan: Plan,
-    /// Which of its cells is the recorded one.
+    /// Index of the recorded cell.
     own: usize,
     cells: Vec<Said>,
 }
 
-/// What a cell's software said of itself, and what it answered.
+/// Facts and answers of a cell's software.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Said {
@@ -34,7 +34,7 @@ struct Said {
 }
 
 impl Beside {
-    /// The cells of a run beside one of them, and the verdict that the run gives that one.
+    /// The cells beside one of a run, and that cell's verdict.
     pub(super) fn read(
         folder: &RunFolder,
         plan: &Plan,
@@ -43,7 +43,7 @@ impl Beside {
         let plan = part(plan, cell);
         let (mut cells, mut tables) = (Vec::new(), Vec::new());
         for (index, of) in plan.cells.iter().enumerate() {
-            // One that did not run is compared with nothing.
+            // A cell that did not run is not compared.
             let Ok(reader) = CellReader::open(folder, &of.path) else { continue };
             cells.push(result(index, reader.record().clone(), reader.evidence()?));
             tables.push(reader.tables().clone());
@@ -62,7 +62,7 @@ impl Beside {
         Ok((verdict, Self { plan, own, cells: said }))
     }
 
-    /// What the rules make of the recorded cell, of which its signals alone make this.
+    /// The cell's verdict by all rules; its signals alone give `verdict`.
     pub(super) fn judged(&self, verdict: &Verdict, signals: &Signals) -> Verdict {
         let cells = self.cells.iter().map(|said| {
             let cell = &self.plan.cells[said.cell];
@@ -99,7 +99,7 @@ impl Beside {
     }
 }
 
-/// A plan with the cells of the same level and repeat alone, and nothing that tells of its file.
+/// Only the cells of the same level and repeat, without the file's name.
 fn part(plan: &Plan, cell: &Cell) -> Plan {
     let mut deployment = plan.deployments[cell.deployment].clone();
     deployment.levels = vec![deployment.levels.swap_remove(cell.level)];
@@ -131,7 +131,7 @@ const fn result(cell: usize, record: CellRecord, evidence: Option<Evidence>) -> 
     }
 }
 
-/// A cell after the rules that look at several.
+/// After the rules over several cells.
 fn judged(plan: &Plan, cells: Vec<CellResult>, own: usize) -> Option<CellResult> {
     let mut results = Results { plan, provenance: Provenance::default(), cells };
     likeness::judge(&mut results);

@@ -1,4 +1,4 @@
-//! What a recorded cell must be called.
+//! The required verdict of a recorded cell.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use weir_model::{
     CellFailure, Differing, FailureReason, OverheadReason, Unfit, Verdict, VoidReason,
 };
 
-/// A verdict, of a failure the kind alone: its figures are those of the recording.
+/// A verdict; of a failure only the kind, since its figures are those of the recording.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Called {
@@ -136,7 +136,7 @@ impl fmt::Display for FailureKind {
     }
 }
 
-/// As it stands in files.
+/// As serialised.
 fn name(of: &Differing) -> String {
     match of {
         Differing::Fact(kind) => match serde_json::to_value(kind) {

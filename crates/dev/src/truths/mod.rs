@@ -1,10 +1,9 @@
-//! What was true of a cell of real software, what was seen of it, and the verdict that it must get.
+//! The known truth of a cell of real software, its observations, and the required verdict.
 //!
-//! A recording is made from a run (`cargo dev truth`) whose truth is known because it was arranged:
-//! a store that refuses to be written, a chunk that no prompt fills. The suite decides each of them
-//! anew, and `docs/reference/verdicts.md` shows them. Where the verdict rests on more than the
-//! arm's own signals (what runs, what the control's answers are), the cells beside it are recorded
-//! too.
+//! A recording comes from a run (`cargo dev truth`) with an arranged fault: a store that refuses
+//! writes, a chunk that no prompt fills. The suite decides each again;
+//! `docs/reference/verdicts.md` shows them. Where the verdict needs more than the arm's own
+//! signals, the cells beside it are recorded too.
 
 mod beside;
 mod called;
@@ -27,16 +26,15 @@ use weir_spec::verdict::{Decision, Facts, decide};
 use beside::Beside;
 pub(crate) use called::Called;
 
-/// Where recordings are, below the root.
+/// Below the root.
 const FOLDER: &str = "validation/verdicts";
 
-/// One cell, as far as its verdict depends on it.
+/// A cell, reduced to what its verdict depends on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Recording {
-    /// What was true, in one sentence.
+    /// One sentence.
     pub(crate) truth: String,
-    /// What it must be called.
     pub(crate) verdict: Called,
     pub(crate) software: String,
     replicas: u32,
@@ -62,7 +60,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Recording {
-    /// The cell of an arm, its first level and repeat, in a run.
+    /// The arm's cell at the first level and repeat.
     fn of(run: &Path, arm: &str, truth: &str) -> anyhow::Result<Self> {
         let folder = RunFolder::open_read_only(run)?;
         let plan: Plan = folder.plan()?;
@@ -108,12 +106,11 @@ impl Recording {
         }
         recording.verdict = Called::from(&judged);
         let alone = Self { beside: None, ..recording.clone() };
-        // Without a need for them, the other cells say nothing of this one.
+        // Other cells are recorded only where the verdict depends on them.
         let is_enough = Called::from(&alone.judged()) == recording.verdict;
         Ok(if is_enough { alone } else { recording })
     }
 
-    /// What the rules make of it.
     fn judged(&self) -> Verdict {
         let decision = self.decide();
         match self.checks.unfit(self.arm.role, self.same_prompts) {
@@ -125,7 +122,7 @@ impl Recording {
         }
     }
 
-    /// What the decision table makes of its signals.
+    /// By the decision table, from its signals alone.
     fn decide(&self) -> Decision {
         let facts = Facts {
             replicas: self.replicas,
@@ -140,7 +137,7 @@ impl Recording {
     }
 }
 
-/// `lmcache 0.5.6, vllm 0.32.0+cpu`: what was installed, or else what an endpoint says.
+/// `lmcache 0.5.6, vllm 0.32.0+cpu`: as installed, or else as an endpoint reports.
 fn software(journal: &Journal, facts: &RunningFacts) -> String {
     let said = [(FactKind::EngineVersion, "vllm"), (FactKind::LmcacheVersion, "lmcache")];
     let named: BTreeSet<String> = match &journal.started {
@@ -160,7 +157,7 @@ fn software(journal: &Journal, facts: &RunningFacts) -> String {
     named.into_iter().collect::<Vec<_>>().join(", ")
 }
 
-/// Writes a recording; its path.
+/// Returns its path.
 pub(crate) fn record(
     root: &Path,
     (run, arm): (&Path, &str),

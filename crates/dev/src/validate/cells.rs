@@ -1,12 +1,9 @@
-//! Running experiments through the binary, and reading what it wrote.
-
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, bail};
 
-/// Where experiments are run.
 pub(super) struct Lab {
     pub(super) weir: PathBuf,
     pub(super) root: PathBuf,
@@ -19,7 +16,7 @@ pub(super) type CellRow = BTreeMap<String, String>;
 pub(super) struct Cells(Vec<CellRow>);
 
 impl Lab {
-    /// Runs an experiment file of the repository with some values set.
+    /// An experiment file of the repository with `--set` values.
     pub(super) fn run(&self, name: &str, file: &str, sets: &[String]) -> anyhow::Result<Cells> {
         let path = self.root.join(file);
         let out = self.scratch.join(name);
@@ -49,7 +46,7 @@ impl Lab {
 }
 
 impl Cells {
-    /// A figure of the one cell with these names; a hardware label is matched by its end.
+    /// Of the one cell with these names; a hardware label matches by its end.
     pub(super) fn figure(
         &self,
         (model, hardware_end, arm, level): (&str, &str, &str, &str),
@@ -66,7 +63,7 @@ impl Cells {
         row[column].parse().with_context(|| format!("{model} {arm} {level} has no {column}"))
     }
 
-    /// The largest figure over the levels.
+    /// The largest over the levels.
     pub(super) fn peak(
         &self,
         (model, hardware_end, arm): (&str, &str, &str),

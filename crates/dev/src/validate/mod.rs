@@ -1,9 +1,9 @@
 //! `cargo dev validate`: the simulator against published measurements, row by row.
 //!
-//! Runs the binary as a user would, reads the CSVs of its analysis, and prints prediction,
-//! publication and error per row, with a mark on rows that a constant was fitted on. Arms that
-//! were A/A in truth are compared with the control and count for throughput, never for offload
-//! gains. The published tables are `weir_engine::timing::validation`.
+//! Runs the binary, reads its CSVs, and prints prediction, publication and error; rows with a
+//! fitted constant have a mark. Arms that were A/A in truth are compared with the control for
+//! throughput, never for offload gains. The published tables are
+//! `weir_engine::timing::validation`.
 
 mod cells;
 mod tables;
@@ -15,7 +15,7 @@ use anyhow::{Context, bail};
 use cells::Lab;
 use tables::Table;
 
-/// Runs all tables with the binary at `weir`.
+/// `weir` is the binary.
 pub(crate) fn run(weir: &Path, root: &Path) -> anyhow::Result<String> {
     if !weir.exists() {
         bail!("no binary at {}; `make validate` builds it", weir.display());

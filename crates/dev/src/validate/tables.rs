@@ -1,5 +1,3 @@
-//! The tables: which cells answer which published rows.
-
 use std::fmt::Write;
 
 use weir_engine::timing::validation::{
@@ -9,7 +7,7 @@ use weir_engine::timing::validation::{
 
 use super::cells::{Cells, Lab};
 
-/// By `GuideLLM`'s definition, as all figures of the tables that it measured.
+/// By `GuideLLM`'s definition, as in the tables that it measured.
 const THROUGHPUT: &str = "guidellm_output_tokens_per_s";
 
 struct Row {
@@ -19,7 +17,7 @@ struct Row {
     fitted: bool,
 }
 
-/// A table of comparisons in one unit.
+/// In one unit.
 pub(super) struct Table {
     title: String,
     unit: &'static str,
@@ -45,7 +43,7 @@ impl Table {
         }
     }
 
-    /// The table with its mean errors, over all rows and over those that nothing was fitted on.
+    /// With mean errors over all rows, and over those without a fitted constant.
     pub(super) fn text(&self) -> String {
         let sign = if self.in_points { "points" } else { "%" };
         let mut out = format!("{} [{}]\n", self.title, self.unit);
@@ -84,7 +82,7 @@ impl Table {
 /// `GuideLLM`, which measured these tables, starts all users at once.
 const GUIDELLM_START: &str = "load.ramp=0s";
 
-/// Performance of one long prefix shared by all (published evaluation, 2x L40S).
+/// One long prefix shared by all prompts (published evaluation, 2x L40S).
 pub(super) fn shared_prefix(lab: &Lab) -> anyhow::Result<Vec<Table>> {
     let file = "examples/published-evaluation.yaml";
     let two = lab.run("shared-prefix", file, &[GUIDELLM_START.to_owned()])?;
@@ -143,7 +141,7 @@ fn compare_serving(
     let predicted = of(THROUGHPUT)?;
     throughput.push(name.clone(), row.output_tokens_per_s, predicted, row.fitted);
     if let Some(published) = row.ttft_ms {
-        // No constant was chosen for TTFT; the rows were in sight all the same.
+        // No constant was fitted to TTFT, but the rows were known.
         ttft.push(name.clone(), published, of("guidellm_ttft_mean_ms")?, row.fitted);
     }
     if let Some(published) = row.itl_ms {
@@ -175,7 +173,7 @@ pub(super) fn capacity_bound(lab: &Lab) -> anyhow::Result<Vec<Table>> {
             let name = capacity_name(row, place);
             throughput.push(name.clone(), published, predicted, row.fitted);
             // A connector defect (vllm-project/vllm#44294) puts the native 8B rows below what the
-            // hardware allows; they are no measure of a prediction.
+            // hardware allows; they measure no prediction.
             let is_defect = row.arm == "native-offload" && model.ends_with("-8B");
             match control {
                 Some((of, _, without)) if !is_again && !is_defect => {
@@ -200,8 +198,8 @@ fn capacity_name(row: &CapacityRow, place: usize) -> String {
     format!("{model} gmu{gmu} {}{size}, {}", row.arm, row.vllm)
 }
 
-/// Peak of the tokens of finished requests over the duration: the publication's definition. The
-/// pool has the tokens that the engine reported.
+/// Peak of the tokens of finished requests over the duration, as published. The pool has the
+/// tokens that the engine reported.
 fn capacity_cell(lab: &Lab, index: usize, row: &CapacityRow, place: usize) -> anyhow::Result<f64> {
     let model = CAPACITY_MODELS[place];
     let bytes = row.host_blocks[place];
@@ -231,12 +229,12 @@ fn capacity_cell(lab: &Lab, index: usize, row: &CapacityRow, place: usize) -> an
     cells.peak((model, "", row.arm), "completed_output_tokens_per_s")
 }
 
-/// Prefill of short prompts of which a share is in host memory.
+/// Short prompts with a share in host memory.
 pub(super) fn prefill_hits(lab: &Lab) -> anyhow::Result<Table> {
     let title = "Prompts of 512 tokens, a share of them in host memory, H100, Llama-3.1-8B";
     let mut table = Table::new(title, "prompt tok/s");
     for row in &OFFLOAD_HITS_H100 {
-        // Whole blocks; at 0 % no prefix comes again, at 100 % the last block is computed.
+        // Whole blocks; at 0 % no prefix repeats, at 100 % the last block is computed.
         let shared = (512 * row.hit_percent / 100 / 16 * 16).clamp(16, 496);
         let prefixes = if row.hit_percent == 0 { 10_000_000 } else { 1000 };
         let cells = lab.run(

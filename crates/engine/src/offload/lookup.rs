@@ -1,4 +1,4 @@
-//! Lookups: which chunks of a sequence a mechanism can serve.
+//! Which chunks of a sequence a mechanism can serve.
 
 use weir_model::mechanism::LookupRule;
 use weir_model::{Nanos, Piece, TierKind};
@@ -7,15 +7,14 @@ use weir_tier::chunk_cache::{ChunkSpan, Fit, Spans};
 use super::{Offload, Segment, Segments, TierAnswer, TierQuery};
 
 impl Offload {
-    /// Runs the mechanism's periodic tasks up to `now`.
+    /// Runs periodic tasks due by `now`.
     pub fn advance(&mut self, now: Nanos) {
         if self.config.traits().evicts_by_clock {
             self.run_rounds(now);
         }
     }
 
-    /// The chunks that can be loaded behind the GPU's hit. The caller must load them: space for
-    /// them may be reserved.
+    /// Chunks to load after the GPU's hit. The caller must load them, as space may be reserved.
     pub fn query(&mut self, of: TierQuery<'_>) -> TierAnswer {
         match self.config.traits().lookup {
             LookupRule::BehindGpuPromoting => self.query_promoting(of),
@@ -24,14 +23,14 @@ impl Offload {
         }
     }
 
-    /// Whether a sequence keeps its place in the queue during a lookup in the store. vLLM's
-    /// scheduler waits for the lookup of LMCache in the engine (`get_num_new_matched_tokens` of
-    /// `LMCacheConnectorV1`), so no sequence overtakes; the lookup of its server is asynchronous.
+    /// True if a sequence keeps its place during a store lookup. vLLM's scheduler waits for LMCache
+    /// in the engine (`get_num_new_matched_tokens` of `LMCacheConnectorV1`); the lookup of its
+    /// server is asynchronous.
     pub fn keeps_order(&self) -> bool {
         self.config.traits().waits_for_store && self.config.store.is_some()
     }
 
-    /// The chunks to look up in the store before the sequence has its turn, if the order is kept.
+    /// Chunks to look up in the store before the sequence's turn, if the order is kept.
     pub fn ordered_lookup(&self, of: &TierQuery<'_>) -> Option<(u32, u32)> {
         if !self.keeps_order() || of.remote.is_some() {
             return None;
@@ -41,7 +40,7 @@ impl Offload {
         (at < limit).then_some((at, limit))
     }
 
-    /// LMCache treats a chunk that is still being written as a miss.
+    /// LMCache treats a chunk that is being written as a miss.
     fn query_tiers(&mut self, of: TierQuery<'_>) -> TierAnswer {
         let (segments, at) = self.tier_segments(&of);
         for tier in &mut self.tiers {
@@ -51,7 +50,7 @@ impl Offload {
         TierAnswer::Found(segments)
     }
 
-    /// What LMCache in the engine serves, by the lookup in its store so far, and up to which chunk.
+    /// What LMCache in the engine serves with the store lookup so far, and up to which chunk.
     fn tier_segments(&self, of: &TierQuery<'_>) -> (Vec<Segment>, u32) {
         let TierQuery { tokens, local, known, remote, .. } = *of;
         let limit = known / self.config.chunk_tokens;
@@ -80,10 +79,10 @@ impl Offload {
         (segments, at)
     }
 
-    /// vLLM's offloading looks up again later while a chunk is being stored, or loaded for another
+    /// vLLM's offloading repeats a lookup while a chunk is being stored, or loaded for another
     /// request. It ignores hits of less than a chunk beyond the GPU's. Its tiering reserves space
-    /// in the nearest tier for chunks of farther ones, one by one; chunks of the sequence that this
-    /// evicts are loaded with the rest.
+    /// in the nearest tier for farther chunks, one by one; chunks of the sequence that this evicts
+    /// are loaded with the rest.
     fn query_promoting(&mut self, of: TierQuery<'_>) -> TierAnswer {
         let TierQuery { slot, tokens, local, known, .. } = of;
         let chunk = self.config.chunk_tokens;
@@ -107,7 +106,7 @@ impl Offload {
             // Only chunks of this lookup can be pending now.
             segments = self.scan(tokens, from, limit, &promoted).unwrap_or_default();
         }
-        // Chunks without space in the nearest tier cannot be loaded, nor those behind them.
+        // Without space in the nearest tier, neither these chunks nor later ones can be loaded.
         let nearest = self.tiers.first().map(|tier| tier.kind);
         let lost = segments.iter().position(|segment| {
             let is_promoted =
@@ -134,8 +133,8 @@ impl Offload {
         })
     }
 
-    /// Which tier serves which chunks, from `from` to the first that is nowhere. Nothing where one
-    /// of them is on its way in, other than by this lookup.
+    /// Serving tiers from `from` to the first missing chunk. None if another lookup is bringing one
+    /// of them in.
     fn scan(
         &self,
         tokens: &[Piece],
@@ -152,7 +151,7 @@ impl Offload {
                 let to = if let Some(span) = own {
                     span.to.min(limit)
                 } else {
-                    // A farther one as far as the nearest lacks them.
+                    // A farther tier, as far as the nearest lacks the chunks.
                     let end = match index {
                         0 => limit,
                         _ => at + self.tiers[0].cache.gap(tokens, at, limit),
@@ -167,7 +166,7 @@ impl Offload {
                 if to > at {
                     segments.push(Segment { tier: tier.kind, from: at, to });
                     at = to;
-                    // The nearest tier comes first again.
+                    // The nearest tier takes precedence.
                     break;
                 }
             }
@@ -178,7 +177,7 @@ impl Offload {
         Some(segments)
     }
 
-    /// Makes room in the nearest tier for what farther ones serve. True when something was.
+    /// Reserves room in the nearest tier for chunks of farther ones. True if any was.
     fn promote(&mut self, tokens: &[Piece], segments: &Segments, promoted: &mut Spans) -> bool {
         let [nearest, farther @ ..] = self.tiers.as_mut_slice() else { return false };
         let before = promoted.len();

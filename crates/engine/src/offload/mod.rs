@@ -1,13 +1,12 @@
 //! Offload decisions: what is looked up, loaded and stored, for vLLM's `OffloadingConnector`
 //! and for LMCache.
 //!
-//! Both keep chunks of whole blocks. A lookup goes on behind the GPU's own hit: each local tier in
-//! turn, then the remote store, until a chunk is found nowhere. Stores are eager and write
-//! through: every newly computed prompt chunk goes to every tier that lacks it. Chunks are pinned
-//! while they move, and cannot be hit before they have arrived.
+//! Both keep chunks of whole blocks. A lookup continues after the GPU's hit through each local tier
+//! and the remote store, until a chunk is missing. Every new prompt chunk is written at once to
+//! every tier that lacks it. Chunks in transfer are pinned, and cannot be hit before they arrive.
 //!
-//! What a request has used, its chunks loaded and offered, becomes recent when it ends (vLLM 0.32,
-//! `OffloadingManager.on_request_finished`). LMCache's server has rules of its own: `server.rs`.
+//! Chunks that a request loaded or offered become recent at its end (vLLM 0.32,
+//! `OffloadingManager.on_request_finished`). `server.rs` has the rules of LMCache's server.
 
 mod lookup;
 mod server;
@@ -31,29 +30,28 @@ pub struct Segment {
     pub to: u32,
 }
 
-/// Consecutive chunks of a sequence, by the tiers that have them.
+/// Consecutive chunks by tier.
 type Segments = SmallVec<[Segment; 4]>;
 
-/// A sequence that looks for chunks to load.
 #[derive(Debug, Clone, Copy)]
 pub struct TierQuery<'a> {
     pub slot: u32,
-    /// Its prompt and its whole answer.
+    /// Prompt and whole answer.
     pub tokens: &'a [Piece],
-    /// Tokens at the front that the GPU serves.
+    /// Leading tokens that the GPU serves.
     pub local: u32,
     pub known: u32,
-    /// Result of an earlier remote lookup: its first chunk, and the number found.
+    /// Of an earlier remote lookup: first chunk, and number found.
     pub remote: Option<(u32, u32)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TierAnswer {
-    /// These chunks can be loaded, in order, right behind the GPU's hit.
+    /// In order, directly after the GPU's hit.
     Found(Vec<Segment>),
-    /// A chunk is being stored; query again when a transfer has ended.
+    /// A chunk is being stored; query again after a transfer.
     Pending,
-    /// These chunks must be looked up in the remote store first.
+    /// To be looked up in the remote store first.
     AskRemote { from: u32, to: u32 },
 }
 
@@ -63,7 +61,6 @@ struct LocalTier {
     cache: ChunkCache,
 }
 
-/// A transfer in flight.
 #[derive(Debug, Clone)]
 struct OpenTransfer {
     transfer: TransferId,
@@ -76,14 +73,11 @@ struct OpenTransfer {
     slot: u32,
 }
 
-/// What the engine needs of an ended transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EndedTransfer {
     pub kind: TransferKind,
-    /// Whose blocks it moved.
     pub slot: u32,
-    /// Bytes over all ranks that left or reached the GPU: none for a store that went on from the
-    /// nearest tier.
+    /// Over all ranks, from or to the GPU. Zero for a store that continued from the nearest tier.
     pub gpu_bytes: Bytes,
 }
 
@@ -95,18 +89,17 @@ pub struct Offload {
     open: Vec<Option<OpenTransfer>>,
     vacant: Vec<u32>,
     refused: u64,
-    /// Chunks on their way to tiers behind the nearest one, which buffers them.
+    /// Chunks on their way to farther tiers, buffered in the nearest.
     behind: u32,
-    /// What the requests use, by slot.
+    /// By slot.
     used: Vec<Used>,
     /// Time of the next periodic task.
     next_round: Nanos,
-    /// Tokens that lookups found, also those that the GPU has; indexed by tier.
+    /// Tokens found by lookups, the GPU's included; indexed by tier.
     found: [u64; 4],
 }
 
 impl Offload {
-    /// The mechanism with empty tiers.
     pub fn new(config: OffloadConfig) -> Self {
         let chunk_bytes = Bytes(config.chunk_bytes.kept);
         let tiers = config
@@ -137,12 +130,12 @@ impl Offload {
         &self.config
     }
 
-    /// Bytes of one kept chunk over all ranks.
+    /// Over all ranks.
     pub const fn chunk_bytes(&self) -> Bytes {
         self.chunk_bytes
     }
 
-    /// Where what leaves the GPU goes first: the nearest local tier, or the store.
+    /// The nearest local tier, else the store.
     pub fn nearest(&self) -> Option<TierKind> {
         let store = self.config.store.as_ref().map(|_| TierKind::Remote);
         self.tiers.first().map(|tier| tier.kind).or(store)
@@ -152,20 +145,20 @@ impl Offload {
         self.tiers.iter().find(|local| local.kind == tier).map(|local| &local.cache)
     }
 
-    /// Chunks that found no room in local tiers.
+    /// Chunks without room in local tiers.
     pub const fn refused_chunks(&self) -> u64 {
         self.refused
     }
 
-    /// Keeps evictions of local tiers for [`Offload::take_evictions`]: for a caller that moves
-    /// real bytes.
+    /// Logs evictions of local tiers for [`Offload::take_evictions`], for a caller that moves
+    /// bytes.
     pub fn log_evictions(&mut self) {
         for tier in &mut self.tiers {
             tier.cache.log_evictions();
         }
     }
 
-    /// Adds what local tiers evicted since the last call.
+    /// Evictions of local tiers since the last call.
     pub fn take_evictions(&mut self, into: &mut Vec<(TierKind, Eviction)>) {
         for tier in &mut self.tiers {
             into.extend(tier.cache.take_evictions().into_iter().map(|gone| (tier.kind, gone)));
@@ -176,12 +169,11 @@ impl Offload {
         self.open.len() - self.vacant.len()
     }
 
-    /// Tokens that lookups found: [`crate::Counters::lookup_hit_tokens`].
+    /// See [`crate::Counters::lookup_hit_tokens`].
     pub const fn found_tokens(&self) -> [u64; 4] {
         self.found
     }
 
-    /// Starts loading segments for the sequence in `slot`.
     pub fn load(&mut self, slot: u32, tokens: &Prompt, segments: &[Segment]) -> Vec<Transfer> {
         let mut transfers = Vec::with_capacity(segments.len());
         for segment in segments {
@@ -190,7 +182,7 @@ impl Offload {
                 local.cache.pin_read(tokens.pieces(), from, to);
             }
             if self.config.traits().offers_behind_loads {
-                // The GPU's own chunks are offered again only if nothing was loaded behind them.
+                // The GPU's own chunks are offered again only if nothing was loaded after them.
                 self.used_by(slot).load(from, to);
             }
             transfers.push(self.start(TransferKind::Load, *segment, tokens, slot));
@@ -198,9 +190,8 @@ impl Offload {
         transfers
     }
 
-    /// Offers the chunks of a sequence up to `to` that were not offered before to every tier that
-    /// lacks them. Chunks that a local tier lacked are offered to the remote store too, which takes
-    /// only those that it lacks.
+    /// Offers new chunks up to `to` to every tier that lacks them. Chunks that a local tier lacked
+    /// also go to the remote store, which takes only those it lacks.
     ///
     /// A chunk stays in the nearest tier until a farther one has it, so that tier bounds the
     /// transfers in flight. The rest is dropped, as by LMCache without memory and by vLLM's tiering
@@ -221,8 +212,8 @@ impl Offload {
         stores.unwrap_or_default()
     }
 
-    /// vLLM's offloading: all chunks that the nearest tier lacks, and on from there; or none, and
-    /// they are offered again with those computed meanwhile.
+    /// vLLM's offloading stores all chunks that the nearest tier lacks, or none; then they are
+    /// offered again with later ones.
     fn store_whole(
         &mut self,
         slot: u32,
@@ -278,7 +269,7 @@ impl Offload {
         transfers
     }
 
-    /// Starts storing spans that a local tier made room for.
+    /// Spans for which a local tier has reserved room.
     fn start_stores(
         &mut self,
         index: usize,
@@ -294,7 +285,7 @@ impl Offload {
         }
     }
 
-    /// Chunks that may still be sent behind the nearest tier.
+    /// Chunks that may still go to farther tiers.
     fn room_behind(&self) -> u32 {
         match self.tiers.first() {
             Some(nearest) => nearest.cache.capacity().saturating_sub(self.behind),
@@ -302,12 +293,12 @@ impl Offload {
         }
     }
 
-    /// True for a tier whose stores wait in the nearest one.
+    /// Stores to such a tier wait in the nearest one.
     fn is_behind(&self, tier: TierKind) -> bool {
         self.tiers.first().is_some_and(|nearest| nearest.kind != tier)
     }
 
-    /// A transfer has ended. Nothing is returned for one that is not under way.
+    /// None for an unknown transfer.
     pub fn done(&mut self, id: TransferId, arrived: bool) -> Option<EndedTransfer> {
         let job = self.open.get_mut(id.0 as usize).and_then(Option::take)?;
         self.vacant.push(id.0);
@@ -326,7 +317,7 @@ impl Offload {
             (TransferKind::Load, Some(local)) => {
                 local.cache.unpin(job.tokens.pieces(), job.from, job.to);
                 if !arrived {
-                    // Asked again, they would be missing again.
+                    // A repeated lookup would miss them again.
                     local.cache.forget(job.tokens.pieces(), job.from, job.to);
                 }
                 self.end_promotion(&job, arrived);
@@ -350,8 +341,8 @@ impl Offload {
         }
     }
 
-    /// What is loaded from a farther tier goes through the nearest one, where its room was made
-    /// with the lookup, and stays there or not.
+    /// Loads from farther tiers pass through the nearest one, where the lookup reserved room; the
+    /// mechanism decides whether they stay.
     fn end_promotion(&mut self, job: &OpenTransfer, arrived: bool) {
         let traits = self.config.traits();
         if !traits.loads_through_nearest || !self.is_behind(job.tier) {
@@ -365,7 +356,7 @@ impl Offload {
         }
     }
 
-    /// What was read from the remote store past host memory may be kept there.
+    /// Chunks read from the remote store past host memory may be kept there.
     fn keep_copy(&mut self, job: &OpenTransfer, arrived: bool) {
         if !arrived || self.config.traits().keeps_copies_of != Some(job.tier) {
             return;
@@ -380,7 +371,7 @@ impl Offload {
         }
     }
 
-    /// Forgets what local tiers hold. Nothing may be under way.
+    /// Empties the local tiers. No transfer may be in flight.
     pub fn reset(&mut self) {
         assert_eq!(self.open_transfers(), 0, "a reset waits for the transfers under way");
         for tier in &mut self.tiers {

@@ -1,14 +1,13 @@
 //! LMCache's server (`lmcache server` with vLLM's `LMCacheMPConnector`), as of 0.5.6: its level 1
 //! is the nearest tier, its level 2 a disk or the remote store.
 //!
-//! - A lookup starts at the first token, whatever the GPU has. It finds the chunks up to the first
-//!   that neither level has; a hit shorter than the GPU's counts as none.
-//! - Level 2's chunks go through level 1, those that the GPU has included, and are released after
-//!   the load. Without space for all of them, only level 1's leading chunks are found.
-//! - A prompt's chunks behind the hit are offered once, pass by pass: those of a pass that level 1
-//!   lacks are stored together or, without space, not at all, and go on to level 2.
-//! - No store evicts. Once a second, if level 1 is four fifths full, a fifth of its chunks is
-//!   evicted.
+//! - A lookup starts at the first token, whatever the GPU has, and ends at the first chunk that
+//!   neither level has. A hit shorter than the GPU's counts as none.
+//! - Level 2's chunks pass through level 1, also those that the GPU has, and are released after the
+//!   load. Without space for all, only level 1's leading chunks are found.
+//! - A prompt's chunks after the hit are offered once, pass by pass. Those that level 1 lacks are
+//!   stored together or, without space, not at all, and go on to level 2.
+//! - No store evicts. Once a second, if level 1 is four fifths full, a fifth is evicted.
 
 use weir_model::{Nanos, Piece, Prompt, TierKind};
 use weir_tier::chunk_cache::Fit;
@@ -16,15 +15,15 @@ use weir_tier::chunk_cache::Fit;
 use super::{Offload, Segment, Segments, TierAnswer, TierQuery};
 use crate::effects::{Transfer, TransferKind};
 
-/// Interval of the usage check of level 1 (`EvictionController.eviction_loop`).
+/// Usage check of level 1 (`EvictionController.eviction_loop`).
 pub(super) const ROUND: Nanos = Nanos::from_millis(1000);
-/// Usage that triggers an eviction (`--eviction-trigger-watermark`).
+/// `--eviction-trigger-watermark`.
 const WATERMARK: f64 = 0.8;
-/// Share of the chunks evicted (`--eviction-ratio`).
+/// Share of chunks evicted (`--eviction-ratio`).
 const RATIO: f64 = 0.2;
 
 impl Offload {
-    /// Runs the server's periodic tasks up to `now`.
+    /// Runs periodic tasks due by `now`.
     pub(super) fn run_rounds(&mut self, now: Nanos) {
         while self.next_round <= now {
             self.next_round += ROUND;
@@ -76,7 +75,7 @@ impl Offload {
         TierAnswer::Found(segments)
     }
 
-    /// Which level serves which chunks, from the first on. `remote` of them are in the store.
+    /// Serving levels from the first chunk on. The store has `remote` chunks.
     fn scan_levels(&self, tokens: &[Piece], limit: u32, remote: u32) -> Segments {
         let mut segments = Segments::new();
         let [level1, level2 @ ..] = self.tiers.as_slice() else { return segments };
@@ -86,7 +85,6 @@ impl Offload {
             let (tier, chunks) = if near > 0 {
                 (level1.kind, near)
             } else {
-                // As far as level 1 lacks them.
                 let end = at + level1.cache.gap(tokens, at, limit);
                 let disk =
                     level2.first().map(|it| (it.kind, it.cache.lookup(tokens, at, end).chunks));
@@ -101,7 +99,7 @@ impl Offload {
         segments
     }
 
-    /// The server's counters take only the leading chunks of level 1 for its own.
+    /// The server counts only the leading chunks of level 1 as its own.
     fn count_found(&mut self, segments: &Segments) {
         let chunk = u64::from(self.config.chunk_tokens);
         let hit = segments.last().map_or(0, |last| u64::from(last.to)) * chunk;
@@ -125,7 +123,7 @@ impl Offload {
         let reserved = cache.reserve(tokens.pieces(), from, to, Fit::Free);
         self.refused += u64::from(reserved.refused);
         for span in reserved.spans {
-            // The last chunk of what is stored together is the oldest.
+            // Of chunks stored together, the last is the oldest.
             self.tiers[0].cache.touch(tokens.pieces(), span.from, span.to, &[span]);
             self.start_stores(0, &[span], tokens, slot, &mut transfers);
             if self.tiers.len() > 1 {

@@ -1,4 +1,4 @@
-//! What a request uses of the tiers, and what becomes recent when it ends.
+//! Chunks that a request uses, which become recent at its end.
 
 use weir_model::Piece;
 use weir_model::mechanism::RecencyRule;
@@ -6,14 +6,13 @@ use weir_tier::chunk_cache::ChunkSpan;
 
 use super::Offload;
 
-/// What the mechanism knows of a request.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Used {
-    /// Chunks up to here need not be offered any more.
+    /// Chunks before it are not offered again.
     offered: u32,
-    /// Chunks that become recent at its end.
+    /// Becomes recent at the request's end.
     span: Option<ChunkSpan>,
-    /// Those that it put into local tiers itself, by index of the tier.
+    /// What it stored in local tiers, by index of the tier.
     stored: Vec<(usize, ChunkSpan)>,
 }
 
@@ -22,24 +21,24 @@ impl Used {
         self.offered
     }
 
-    /// Chunks up to `to` were offered, or are not to be.
+    /// Marks chunks before `to` as offered.
     pub(super) const fn offer(&mut self, to: u32) {
         self.offered = to;
     }
 
-    /// The request uses these chunks too: a request's are consecutive.
+    /// The chunks of a request are consecutive.
     pub(super) fn extend(&mut self, from: u32, to: u32) {
         let span = self.span.get_or_insert(ChunkSpan { from, to });
         *span = ChunkSpan { from: span.from.min(from), to: span.to.max(to) };
     }
 
-    /// The request loads these chunks: neither they nor what lies before them is offered.
+    /// Neither these chunks nor earlier ones are offered.
     pub(super) fn load(&mut self, from: u32, to: u32) {
         self.extend(from, to);
         self.offered = to;
     }
 
-    /// The request itself brings spans into a local tier.
+    /// The request itself stores these spans.
     pub(super) fn stored(&mut self, tier: usize, spans: &[ChunkSpan]) {
         self.stored.extend(spans.iter().map(|span| (tier, *span)));
     }
@@ -54,8 +53,7 @@ impl Offload {
         &mut self.used[slot]
     }
 
-    /// The request in `slot`, finished or given up, uses nothing any more. What it used is recent
-    /// now, unless uses count when they happen.
+    /// The request finished or was aborted. Its chunks become recent, unless uses count at once.
     pub fn finished(&mut self, slot: u32, tokens: &[Piece]) {
         let used = std::mem::take(self.used_by(slot));
         let Some(ChunkSpan { from, to }) = used.span else { return };

@@ -1,24 +1,24 @@
 //! The GPU's block pool, with vLLM's rules, kept by extents.
 //!
-//! vLLM keeps a queue of free blocks: blocks without a hash are taken first, then hashed ones in
-//! the order in which they were freed, each sequence's last block before its first. Here a run of
-//! blocks that was filled, referenced and freed together is one *extent* with one reference count
-//! and one place in that order; it is split when a request shares only its front, and evicted
-//! from its tail. A 10,000-token prefix shared by 500 sequences costs one step instead of 625.
+//! vLLM's queue of free blocks gives blocks without a hash first, then hashed ones in the order
+//! they were freed, a sequence's last block before its first. Here blocks filled, referenced and
+//! freed together are one *extent* with one reference count and one place in that order. It is
+//! split when a request shares only its front, and evicted from its tail. A 10,000-token prefix
+//! shared by 500 sequences costs one step instead of 625.
 //!
-//! Block ids do not exist: nothing observable depends on them. Blocks without a hash are a
-//! number, because they always stand before the hashed ones in vLLM's queue.
+//! There are no block ids, as nothing observable depends on them. Blocks without a hash are a
+//! number, because they always precede hashed ones in vLLM's queue.
 //!
-//! Two requests may have computed the same content (vLLM does not merge them): then one node of
-//! the tree has several extents, its *copies*; a lookup takes the oldest, as vLLM does.
+//! Two requests may compute the same content, which vLLM does not merge. Then a node of the tree
+//! has several extents, its *copies*; a lookup takes the oldest, as vLLM does.
 
 use smallvec::SmallVec;
 use weir_model::Piece;
 use weir_model::prefix_tree::{NodeId, Position, PrefixTree};
 use weir_tier::recency::RecencyList;
 
-/// An extent: one physical copy of a node's blocks. The generation tells it from an earlier one
-/// in the same place, which the end of a [`Chain`] may still name.
+/// One physical copy of a node's blocks. The generation distinguishes it from an earlier one in the
+/// same slot, which the end of a [`Chain`] may still name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ExtentId {
     place: u32,
@@ -29,15 +29,14 @@ struct ExtentId {
 struct Extent {
     node: NodeId,
     generation: u32,
-    /// Holders, counting those that hold it through an extent below.
+    /// Includes holders of extents below.
     refs: u32,
-    /// The extent before it in the sequence of the request that made it.
+    /// The previous extent in the sequence of the request that made it.
     upper: Option<ExtentId>,
 }
 
-/// A chain of extents that a request holds: `tail`, its upper, and so on, up to but without
-/// `until`. A request that made all its blocks holds one chain; one that came upon copies made by
-/// different requests holds several.
+/// Extents that a request holds: `tail`, its upper, and so on, excluding `until`. A request holds
+/// one chain if it made all its blocks, several if it hit copies by different requests.
 #[derive(Debug, Clone, Copy)]
 struct Chain {
     tail: ExtentId,
@@ -46,18 +45,17 @@ struct Chain {
 
 type Copies = SmallVec<[ExtentId; 1]>;
 
-/// What one request holds. Returned by [`BlockPool::admit`], given back by [`BlockPool::release`].
+/// Blocks of one request, from [`BlockPool::admit`] to [`BlockPool::release`].
 #[derive(Debug, Clone, Default)]
 pub struct Holding {
     /// From the front of the sequence to the end of its cached part. Usually one.
     chains: SmallVec<[Chain; 1]>,
-    /// Node at whose end the cached part ends.
+    /// Node at the end of the cached part.
     node: NodeIdOrRoot,
-    /// Place in the request's sequence where the cached part ends.
+    /// End of the cached part in the request's sequence.
     position: Position,
-    /// Blocks of the cached part.
     cached: u32,
-    /// Blocks held that are not in the cache (yet).
+    /// Blocks held but not cached (yet).
     private: u32,
 }
 
@@ -75,32 +73,29 @@ impl Holding {
         self.cached + self.private
     }
 
-    /// Blocks held that can be hit by others.
+    /// Held blocks that others can hit.
     pub const fn cached_blocks(&self) -> u32 {
         self.cached
     }
 }
 
-/// A prefix found in the cache. Valid until the pool changes.
+/// Valid until the pool changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hit {
-    /// Leading blocks of the sequence that are cached.
+    /// Leading cached blocks of the sequence.
     pub blocks: u32,
-    /// How many of them no request holds: admitting them takes them out of the free blocks.
+    /// Of these, not held by any request. Admission takes them from the free blocks.
     pub free_blocks: u32,
     tail: NodeId,
-    /// Units of the tail's label that are part of the hit.
+    /// Units of the tail's label in the hit.
     tail_units: u32,
 }
 
-/// A run of blocks that left the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Eviction {
-    /// Pieces from the first token to the end of the run.
+    /// From the first token to the end of the run.
     pub path: Vec<Piece>,
-    /// First block of the run.
     pub from_block: u32,
-    /// End of the run.
     pub to_block: u32,
 }
 
@@ -109,7 +104,7 @@ pub struct BlockPool {
     tree: PrefixTree<Copies>,
     extents: Vec<Extent>,
     vacant: Vec<u32>,
-    /// Free extents, next to be evicted first.
+    /// Free extents, next eviction first.
     recency: RecencyList,
     total: u32,
     /// Free blocks without content.
@@ -117,13 +112,12 @@ pub struct BlockPool {
     /// Free blocks with content.
     idle: u32,
     evicted: u64,
-    /// Evictions since the last [`BlockPool::take_evictions`], if logged.
+    /// If logged, since the last [`BlockPool::take_evictions`].
     log: Option<Vec<Eviction>>,
 }
 
 impl BlockPool {
-    /// A pool of `blocks` blocks of `block_tokens` tokens. `log_evictions` keeps each eviction for
-    /// [`BlockPool::take_evictions`].
+    /// `log_evictions` is for [`BlockPool::take_evictions`].
     pub fn new(blocks: u32, block_tokens: u32, log_evictions: bool) -> Self {
         Self {
             tree: PrefixTree::new(block_tokens),
@@ -138,12 +132,12 @@ impl BlockPool {
         }
     }
 
-    /// Blocks that can be allocated, unheld cached ones included.
+    /// Includes cached blocks that no request holds.
     pub const fn free_blocks(&self) -> u32 {
         self.blank + self.idle
     }
 
-    /// Blocks held by requests, each counted once.
+    /// Each counted once.
     pub const fn used_blocks(&self) -> u32 {
         self.total - self.free_blocks()
     }
@@ -160,17 +154,16 @@ impl BlockPool {
         self.evicted
     }
 
-    /// Extents alive: a measure of what a step may cost.
+    /// The number of extents, which bounds the cost of a step.
     pub fn extents(&self) -> usize {
         self.extents.len() - self.vacant.len()
     }
 
-    /// Evictions since the last call.
     pub fn take_evictions(&mut self) -> Vec<Eviction> {
         self.log.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// The longest cached prefix of a sequence, at most `limit` blocks.
+    /// At most `limit` blocks.
     pub fn lookup(&self, sequence: &[Piece], limit: u32) -> Hit {
         let mut hit = Hit { blocks: 0, free_blocks: 0, tail: NodeId::ROOT, tail_units: 0 };
         let mut at = Position::default();
@@ -189,7 +182,7 @@ impl BlockPool {
         hit
     }
 
-    /// Takes a reference on every block of a hit.
+    /// References every block of the hit.
     pub fn admit(&mut self, sequence: &[Piece], hit: Hit) -> Holding {
         let mut tail = hit.tail;
         if hit.blocks > 0 && hit.tail_units < self.tree.units(tail) {
@@ -215,8 +208,7 @@ impl BlockPool {
         holding
     }
 
-    /// Allocates `blocks` blocks for a request, evicting cached ones where needed. Returns false
-    /// and changes nothing when there are too few.
+    /// Evicts cached blocks if needed. False, without changes, if there are too few.
     pub fn allocate(&mut self, holding: &mut Holding, blocks: u32) -> bool {
         if blocks > self.free_blocks() {
             return false;
@@ -231,8 +223,7 @@ impl BlockPool {
         true
     }
 
-    /// Puts the next `blocks` blocks that the request holds privately into the cache: they are
-    /// full, or will be at the end of this pass.
+    /// Caches the next `blocks` private blocks: full now or at the end of this pass.
     pub fn cache(&mut self, holding: &mut Holding, sequence: &[Piece], blocks: u32) {
         assert!(blocks <= holding.private, "only blocks that are held can be cached");
         let mut left = blocks;
@@ -262,7 +253,7 @@ impl BlockPool {
         }
     }
 
-    /// Gives everything back. Blocks with content stay in the cache until they are evicted.
+    /// Blocks with content stay cached until evicted.
     #[allow(clippy::needless_pass_by_value, reason = "what was given back is not held any more")]
     pub fn release(&mut self, holding: Holding) {
         self.blank += holding.private;
@@ -280,8 +271,7 @@ impl BlockPool {
         }
     }
 
-    /// Leading blocks that `holders` requests, of which `holding` is one, have in common: the
-    /// front of its chain as far as it is referenced by all.
+    /// Leading blocks of `holding` that `holders` requests, itself included, all reference.
     pub fn common_blocks(&self, holding: &Holding, holders: u32) -> u32 {
         let mut common = 0;
         for chain in holding.chains.iter().rev() {
@@ -299,7 +289,7 @@ impl BlockPool {
         common
     }
 
-    /// Forgets all cached content. Refused (false) while any request holds blocks.
+    /// False, without changes, while any request holds blocks.
     pub fn reset(&mut self) -> bool {
         if self.used_blocks() > 0 {
             return false;
@@ -314,7 +304,7 @@ impl BlockPool {
         true
     }
 
-    /// True when the request's own leaf can simply grow.
+    /// True if the request's own leaf can grow.
     fn may_extend(&self, holding: &Holding) -> bool {
         let Some(last) = holding.chains.last() else { return false };
         let node = holding.node.0;
@@ -336,7 +326,6 @@ impl BlockPool {
         *self.tree.payload(node).first().expect("a node lives as long as it has a copy")
     }
 
-    /// Notes an extent as held, behind what is held already.
     fn hold(&self, holding: &mut Holding, extent: ExtentId) {
         let upper = self.extents[extent.place as usize].upper;
         match holding.chains.last_mut() {
@@ -345,7 +334,6 @@ impl BlockPool {
         }
     }
 
-    /// A new extent at the end of what the request holds.
     fn new_extent(&mut self, node: NodeId, holding: &Holding) -> ExtentId {
         let upper = holding.chains.last().map(|last| last.tail);
         self.insert(node, 1, upper)
@@ -371,7 +359,7 @@ impl BlockPool {
         extent.refs += 1;
     }
 
-    /// Splits a node and all its copies after `at` blocks; returns the upper node.
+    /// Splits a node and its copies after `at` blocks; returns the upper node.
     fn split(&mut self, node: NodeId, at: u32) -> NodeId {
         let lower_copies = self.tree.payload(node).clone();
         let upper_node = self.tree.split(node, at, |_| Copies::new());
@@ -380,7 +368,7 @@ impl BlockPool {
             let front = self.insert(upper_node, refs, upper);
             self.extents[lower.place as usize].upper = Some(front);
             if refs == 0 {
-                // The tail goes first, so the front stands right behind it.
+                // The tail goes first, so the front follows it.
                 self.recency.insert_after(front.place, lower.place);
             }
             self.tree.payload_mut(upper_node).push(front);
@@ -388,7 +376,7 @@ impl BlockPool {
         upper_node
     }
 
-    /// Evicts up to `wanted` blocks from the tail of the oldest free extent.
+    /// At most `wanted` blocks, from the tail of the oldest free extent.
     fn evict(&mut self, wanted: u32) -> u32 {
         let place = self.recency.oldest().expect("free blocks that are not blank are listed");
         let Extent { node, generation, .. } = self.extents[place as usize];

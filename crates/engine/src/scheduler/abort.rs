@@ -1,8 +1,8 @@
 //! Aborted requests and the reset of the cache, by vLLM's rules.
 //!
-//! vLLM takes an aborted request out of its queues and frees its blocks at once, also while a pass
-//! computes it: what the pass gives for it is dropped, and its blocks cannot be taken before the
-//! next pass is planned. Blocks that a transfer still writes to are freed when it has ended.
+//! vLLM removes an aborted request and frees its blocks at once, even while a pass computes it. The
+//! pass's result is dropped, and the blocks are reused from the next pass on. Blocks that a
+//! transfer still writes to are freed at its end.
 
 use weir_model::{KvChange, KvEvent, TierKind};
 
@@ -10,7 +10,6 @@ use super::Engine;
 use crate::effects::Slot;
 use crate::sequence::Phase;
 
-/// The cache was not emptied because requests hold blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("requests hold {used_blocks} blocks; the cache can be emptied once they have ended")]
 pub struct BlocksInUse {
@@ -18,8 +17,8 @@ pub struct BlocksInUse {
 }
 
 impl Engine {
-    /// Aborts a request in any phase. Its slot is reused once no transfer or lookup names it. A
-    /// slot without a request is ignored.
+    /// In any phase; ignored for a slot without a request. The slot is reused once no transfer or
+    /// lookup names it.
     pub fn abort(&mut self, slot: Slot) {
         let slot = slot.0;
         let Some(sequence) = self.sequences.get(slot as usize) else { return };
@@ -52,7 +51,7 @@ impl Engine {
     }
 
     fn abort_decode(&mut self, slot: u32) {
-        // The pass under way gives it nothing.
+        // The current pass gives it no token.
         let next_pass = if self.in_pass { self.pass } else { self.pass + 1 };
         let sequence = &mut self.sequences[slot as usize];
         sequence.settle_at(next_pass);
@@ -60,11 +59,10 @@ impl Engine {
         self.decoding -= 1;
         self.ending.retain(|ending| *ending != slot);
         self.running.remove(slot);
-        // As at its end: what it generated was computed, and can be stored.
+        // As at its end: its generated tokens are computed and can be stored.
         self.offer_chunks(slot);
     }
 
-    /// Frees what an aborted request held, and its slot.
     pub(super) fn vacate(&mut self, slot: u32) {
         let sequence = &mut self.sequences[slot as usize];
         sequence.phase = Phase::Done;
@@ -74,13 +72,13 @@ impl Engine {
         self.may_admit |= self.unfinished > 0;
     }
 
-    /// Empties the GPU's cache, as vLLM's `reset_prefix_cache` does: only while no request holds
-    /// blocks. Tiers keep what they have.
+    /// Empties the GPU's cache if no request holds blocks, as vLLM's `reset_prefix_cache` does.
+    /// Tiers keep their chunks.
     pub fn reset(&mut self) -> Result<(), BlocksInUse> {
         if !self.pool.reset() {
             return Err(BlocksInUse { used_blocks: self.pool.used_blocks() });
         }
-        // What was stored and removed so far is gone with the rest.
+        // Earlier events are void after the reset.
         self.pool.take_evictions();
         if let Some(events) = &mut self.events {
             events.clear();
@@ -99,7 +97,7 @@ impl Engine {
         self.offload.as_ref().is_none_or(|offload| offload.open_transfers() == 0)
     }
 
-    /// Empties the local tiers, as vLLM's `reset_external` does. No transfer may be in flight.
+    /// As vLLM's `reset_external`. No transfer may be in flight.
     pub fn reset_tiers(&mut self) {
         if let Some(offload) = &mut self.offload {
             offload.reset();

@@ -1,4 +1,4 @@
-//! Admission of waiting sequences: what fits, what is loaded, what runs.
+//! Admission of waiting sequences.
 
 use weir_model::TierKind;
 
@@ -12,18 +12,18 @@ use crate::sequence::{Hits, Phase};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Admission {
     Admitted,
-    /// It waits for a lookup or a load, outside the queue.
+    /// In a lookup or a load, outside the queue.
     Elsewhere,
     /// Undecided; later sequences may be admitted.
     Skipped,
-    /// It does not fit; no later sequence may be admitted.
+    /// Does not fit; no later sequence may be admitted.
     NoRoom,
-    /// It waits for its lookup in the store; no later sequence may be admitted.
+    /// In a store lookup; no later sequence may be admitted.
     Unanswered,
 }
 
-/// Sequences at the front of the queue that are looked up in advance: the results are there before
-/// the next pass, as if the scheduler waited for them.
+/// Sequences at the front of the queue that are looked up early. Results arrive before the next
+/// pass, as if the scheduler waited.
 const ASKED_AHEAD: usize = 16;
 
 impl Engine {
@@ -51,7 +51,6 @@ impl Engine {
         }
     }
 
-    /// Looks up in the store the sequences at the front of the queue that need it.
     fn ask_ahead(&mut self) {
         let queued = self.resumed.len() + self.waiting.len();
         for place in 0..queued.min(ASKED_AHEAD) {
@@ -69,7 +68,7 @@ impl Engine {
         }
     }
 
-    /// Looks up in the store a sequence that keeps its place. False: it needs no lookup.
+    /// The sequence keeps its place. False: no lookup needed.
     fn ask_in_order(&mut self, slot: u32, local: u32) -> bool {
         let Some(offload) = &self.offload else { return false };
         let sequence = &mut self.sequences[slot as usize];
@@ -82,7 +81,7 @@ impl Engine {
         true
     }
 
-    /// What the GPU's cache has of a waiting sequence; at least one token is always computed.
+    /// At least one token is always computed.
     fn gpu_hit(&self, slot: u32) -> Hit {
         let block = self.config.block_size;
         let sequence = &self.sequences[slot as usize];
@@ -95,7 +94,7 @@ impl Engine {
             return Admission::Unanswered;
         }
         if self.sequences[slot as usize].holding.blocks() > 0 {
-            // Its loads have ended, and it holds its blocks already.
+            // Its loads have ended, and it already holds its blocks.
             let admission = self.start_running(slot);
             if admission == Admission::Admitted {
                 self.loading.retain(|loading| *loading != slot);
@@ -132,15 +131,14 @@ impl Engine {
         self.start_load(slot, segments)
     }
 
-    /// Blocks that a waiting sequence may take.
     fn room_for_waiting(&self) -> u32 {
         let watermark = if self.running.len() == 0 {
             0
         } else {
             (self.config.watermark * f64::from(self.config.blocks)) as u32
         };
-        // Blocks that admitted sequences still need for their known tokens are reserved: otherwise
-        // loaded sequences could block each other for ever.
+        // Blocks that admitted sequences need for their known tokens are reserved, because loaded
+        // sequences could block each other for ever.
         let owed: u32 = self
             .prefilling
             .iter()
@@ -153,7 +151,7 @@ impl Engine {
         self.pool.free_blocks().saturating_sub(watermark + owed)
     }
 
-    /// Asks the offload mechanism what it can add to the GPU's own hit.
+    /// What the offload mechanism adds to the GPU's hit.
     fn external(&mut self, slot: u32, local: u32) -> Result<Vec<Segment>, Admission> {
         let Some(offload) = &mut self.offload else { return Ok(Vec::new()) };
         let sequence = &mut self.sequences[slot as usize];
@@ -173,7 +171,7 @@ impl Engine {
         }
     }
 
-    /// Tokens that the segments add to the GPU's hit; at least one token is always computed.
+    /// Tokens added to the GPU's hit; at least one token is always computed.
     fn external_tokens(&self, segments: &[Segment], local: u32, known: u32) -> u32 {
         let Some(offload) = &self.offload else { return 0 };
         let end = segments.last().map_or(0, |last| last.to * offload.config().chunk_tokens);
@@ -206,7 +204,7 @@ impl Engine {
         }
     }
 
-    /// All loads of a sequence have ended: what they brought counts once, what did not come never.
+    /// Counts the loads of a sequence once all have ended; failed ones never count.
     pub(super) fn count_loaded(&mut self, slot: u32) {
         let sequence = &mut self.sequences[slot as usize];
         let counted = std::mem::replace(&mut sequence.hits, Hits::Arrived) == Hits::Arrived;
@@ -220,7 +218,6 @@ impl Engine {
         }
     }
 
-    /// Starts the loads of a sequence that was just admitted.
     fn start_load(&mut self, slot: u32, segments: Vec<Segment>) -> Admission {
         let offload = self.offload.as_mut().expect("segments come from the offload mechanism");
         let mode = offload.config().load;
@@ -243,7 +240,7 @@ impl Engine {
         }
     }
 
-    /// All loads of a sequence have ended: it is next in line.
+    /// All loads have ended: the sequence is next.
     pub(super) fn finish_load(&mut self, slot: u32) {
         let block = self.config.block_size;
         let failed = {
@@ -252,20 +249,19 @@ impl Engine {
             std::mem::take(&mut sequence.load_failed)
         };
         if failed {
-            // What did not come is computed: only the GPU's own hit counts.
+            // Missing chunks are computed, so only the GPU's hit counts.
             let sequence = &mut self.sequences[slot as usize];
             sequence.computed = sequence.holding.cached_blocks() * block;
         } else {
             let full = self.sequences[slot as usize].computed / block;
             self.cache_blocks(slot, full);
         }
-        // Before those that hold nothing yet: they may be waiting for its blocks.
+        // Before sequences without blocks, which may wait for its blocks.
         let holds = |slot: &u32| self.sequences[*slot as usize].holding.blocks() > 0;
         let place = self.resumed.iter().position(|resumed| !holds(resumed));
         self.resumed.insert(place.unwrap_or(self.resumed.len()), slot);
     }
 
-    /// Gives an admitted sequence its first chunk.
     fn start_running(&mut self, slot: u32) -> Admission {
         let block = self.config.block_size;
         let budget = self.budget();

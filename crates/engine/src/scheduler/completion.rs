@@ -18,7 +18,7 @@ impl Engine {
             if std::mem::take(&mut sequence.load_failed) {
                 let remote = sequence.remote;
                 self.requeue(*slot);
-                // The chunks are not looked up again in a store that lost them or is down.
+                // A store that lost the chunks or failed is not asked again.
                 let remote = remote.map(|(from, _)| (from, 0));
                 self.sequences[*slot as usize].remote = remote;
                 continue;
@@ -36,7 +36,7 @@ impl Engine {
         self.chunks = chunks;
     }
 
-    /// A sequence has all its known tokens computed, hence one more token.
+    /// All known tokens are computed, so there is one more.
     fn end_prefill(&mut self, slot: u32, effects: &mut Effects) {
         let pass = self.pass;
         let sequence = &mut self.sequences[slot as usize];
@@ -82,7 +82,7 @@ impl Engine {
         self.may_admit |= self.unfinished > 0;
     }
 
-    /// Offers newly computed whole chunks to the offload mechanism.
+    /// Whole chunks only.
     pub(super) fn offer_chunks(&mut self, slot: u32) {
         let Some(offload) = &mut self.offload else { return };
         let sequence = &self.sequences[slot as usize];
@@ -95,21 +95,20 @@ impl Engine {
         let stores = offload.store(slot, &sequence.tokens, to);
         self.counters.refused_chunks = offload.refused_chunks();
         if !self.external_io {
-            // The bytes leave the GPU once, however many tiers they go to.
+            // The bytes leave the GPU once, for all tiers.
             let nearest = stores.iter().filter(|store| Some(store.tier) == offload.nearest());
             self.counters.stored_bytes += nearest.map(|store| store.bytes.0).sum::<u64>();
         }
         self.transfers.extend(stores);
     }
 
-    /// The offload mechanism hears of the end of a request.
     pub(super) fn release_tiers(&mut self, slot: u32) {
         if let Some(offload) = &mut self.offload {
             offload.finished(slot, self.sequences[slot as usize].tokens.pieces());
         }
     }
 
-    /// Fills in what the timing model may look at.
+    /// Fills in the timing model's input.
     pub(super) fn describe_pass(&mut self) {
         let shape = &mut self.shape;
         shape.prefill.clear();

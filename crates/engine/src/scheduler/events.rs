@@ -1,11 +1,9 @@
-//! KV events of the GPU's cache, for callers that want them.
-
 use weir_model::{KvChange, KvEvent, TierKind};
 
 use super::Engine;
 
 impl Engine {
-    /// Records that the blocks `from..to` of a sequence can be hit from now on.
+    /// Blocks `from..to` can be hit from now on.
     pub(super) fn note_stored(&mut self, slot: u32, from: u32, to: u32) {
         self.note_removed();
         let Some(events) = &mut self.events else { return };
@@ -21,7 +19,7 @@ impl Engine {
         });
     }
 
-    /// Records the evictions since the last call, so that they precede later events.
+    /// Evictions precede later events.
     fn note_removed(&mut self) {
         let Some(events) = &mut self.events else { return };
         let block = self.pool.block_tokens();
@@ -34,7 +32,7 @@ impl Engine {
         }));
     }
 
-    /// Events since the last call, in the order in which they happened.
+    /// In order, since the last call.
     pub fn take_events(&mut self, into: &mut Vec<KvEvent>) {
         self.note_removed();
         if let Some(events) = &mut self.events {

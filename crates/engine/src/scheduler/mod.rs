@@ -1,14 +1,13 @@
 //! The engine: vLLM's scheduler as a stepped machine (kv-cache facts of vLLM 0.32).
 //!
-//! Each pass: running sequences first (decodes, then unfinished prompts, in the order in which
-//! they started), then waiting ones while nothing was preempted, the token budget lasts and the
-//! sequence fits as a whole. A running sequence that finds no block preempts the one that started
-//! last, which is recomputed later. Loads from tiers run beside the passes and defer only their
-//! own request.
+//! A pass takes running sequences first (decodes, then unfinished prompts, in starting order). Then
+//! it takes waiting ones while nothing was preempted, tokens are left and the sequence fits as a
+//! whole. A running sequence without a free block preempts the last started one, which is
+//! recomputed later. Loads from tiers run beside passes and defer only their request.
 //!
-//! The caller calls `begin`, lets the pass take its time, calls `complete`, and so on; between
-//! them it reports arrivals, lookups and transfers. After each call it starts what
-//! [`Engine::take_transfers`] and [`Engine::take_lookups`] hand out.
+//! The caller alternates `begin` and `complete`, with the pass's duration between, and reports
+//! arrivals, lookups and transfers. After each call it starts what [`Engine::take_transfers`] and
+//! [`Engine::take_lookups`] return.
 
 mod abort;
 mod admission;
@@ -33,16 +32,16 @@ use crate::timing::PassShape;
 
 pub use abort::BlocksInUse;
 
-/// A request that this engine can never run.
+/// The engine can never run this request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
     #[error("{tokens} tokens of prompt and answer exceed the longest sequence, {limit}")]
     TooLong { tokens: u32, limit: u32 },
     #[error("{blocks} blocks are needed, and the pool has {limit}")]
     PoolTooSmall {
-        /// Blocks of prompt and answer.
+        /// Of prompt and answer.
         blocks: u32,
-        /// Blocks of the pool.
+        /// Of the pool.
         limit: u32,
     },
     #[error("the prompt is empty")]
@@ -57,41 +56,41 @@ pub struct Engine {
     sequences: Vec<Sequence>,
     vacant: Vec<u32>,
     waiting: VecDeque<u32>,
-    /// Sequences whose load has ended: they go before `waiting`.
+    /// Their load has ended; they precede `waiting`.
     resumed: VecDeque<u32>,
     running: RunningList,
-    /// Running sequences with uncomputed tokens, in running order.
+    /// Have uncomputed known tokens; in running order.
     prefilling: Vec<u32>,
-    /// Admitted sequences that load, or have loaded and wait for their first pass.
+    /// Admitted, in a load or waiting for their first pass after it.
     loading: Vec<u32>,
     decoding: u32,
-    /// Sum of the decoding sequences' known tokens before the next pass.
+    /// Known tokens of decoding sequences before the next pass.
     context_tokens: u64,
     wheel: Wheel,
     pass: u64,
     in_pass: bool,
     shape: PassShape,
-    /// Prompt chunks of the pass: slot and new tokens.
+    /// Slot and new tokens of the pass's prompt chunks.
     chunks: Vec<(u32, u32)>,
     ending: Vec<u32>,
-    /// Sequences that run for the first time in the pass.
+    /// Run for the first time in the pass.
     started: Vec<u32>,
-    /// Sequences that finished with the last pass.
+    /// Finished with the last pass.
     ended: Vec<u32>,
     awake: Vec<WakeUp>,
     transfers: Vec<Transfer>,
     lookups: Vec<Lookup>,
     events: Option<Vec<KvEvent>>,
     counters: Counters,
-    /// Something changed that may admit a waiting sequence.
+    /// Set by changes that may admit a waiting sequence.
     may_admit: bool,
-    /// The caller does the I/O; see [`Engine::use_external_io`].
+    /// See [`Engine::use_external_io`].
     external_io: bool,
     unfinished: u32,
 }
 
 impl Engine {
-    /// An idle engine. `events` keeps KV events for [`Engine::take_events`].
+    /// `events` keeps KV events for [`Engine::take_events`].
     pub fn new(config: EngineConfig, offload: Option<OffloadConfig>, events: bool) -> Self {
         let offload = offload.map(Offload::new);
         Self {
@@ -126,14 +125,13 @@ impl Engine {
         }
     }
 
-    /// Sets the time for the periodic tasks of a mechanism. It must not go back.
+    /// Time of a mechanism's periodic tasks. Must not decrease.
     pub fn advance(&mut self, now: Nanos) {
         if let Some(offload) = &mut self.offload {
             offload.advance(now);
         }
     }
 
-    /// Puts a request into the waiting queue.
     pub fn submit(&mut self, request: &Request) -> Result<Slot, SubmitError> {
         let tokens = request.prompt.tokens().0 + request.output_tokens.0;
         if request.prompt.tokens() == Tokens::ZERO {
@@ -161,7 +159,7 @@ impl Engine {
         Ok(Slot(slot))
     }
 
-    /// A remote lookup ended: the store has `chunks` consecutive chunks from `from_chunk` on.
+    /// The store has `chunks` consecutive chunks from `from_chunk` on.
     pub fn lookup_done(&mut self, slot: Slot, from_chunk: u32, chunks: u32) {
         let sequence = &mut self.sequences[slot.0 as usize];
         if sequence.phase == Phase::Aborted {
@@ -172,7 +170,7 @@ impl Engine {
         sequence.remote = Some((from_chunk, chunks));
         sequence.phase = Phase::Waiting;
         if !self.offload.as_ref().is_some_and(Offload::keeps_order) {
-            // It keeps its place before later arrivals.
+            // It precedes later arrivals.
             self.resumed.push_back(slot.0);
         }
         self.may_admit = true;
@@ -210,8 +208,7 @@ impl Engine {
         }
     }
 
-    /// Plans a pass and returns its shape, or nothing when no sequence can run now. The pass is
-    /// under way until [`Engine::complete`].
+    /// Plans a pass, which runs until [`Engine::complete`]. None if no sequence can run now.
     pub fn begin(&mut self) -> Option<&PassShape> {
         assert!(!self.in_pass, "a pass ends before the next begins");
         if self.running.len() == 0 && !self.may_admit {
@@ -224,8 +221,8 @@ impl Engine {
         self.ended.clear();
         self.pass += 1;
         let preempted = self.schedule_decodes() | self.schedule_prefills();
-        // A pass that preempted admits nobody. One that preempted everybody would be empty and take
-        // no time, so the next one's admissions are made at once.
+        // A pass with preemption admits nothing. If it preempted everything, it would be empty and
+        // take no time, so admission follows at once.
         if !preempted || self.running.len() == 0 {
             self.schedule_waiting();
         }
@@ -238,7 +235,7 @@ impl Engine {
         Some(&self.shape)
     }
 
-    /// Ends the pass that `begin` planned.
+    /// Ends the pass of [`Engine::begin`].
     pub fn complete(&mut self, effects: &mut Effects) {
         assert!(self.in_pass, "a pass begins before it ends");
         self.in_pass = false;
@@ -247,7 +244,7 @@ impl Engine {
         effects.finished.clear();
         effects.pass = self.pass;
         effects.decoding = self.decoding;
-        // What was computed, also for those that were aborted meanwhile.
+        // Includes tokens of sequences aborted meanwhile.
         effects.tokens = self.shape.tokens() as u32;
         self.context_tokens += u64::from(self.decoding);
         let ending = std::mem::take(&mut self.ending);
@@ -261,19 +258,17 @@ impl Engine {
         self.complete_prefills(effects);
     }
 
-    /// Transfers to start now.
     pub fn take_transfers(&mut self, into: &mut Vec<Transfer>) {
         into.append(&mut self.transfers);
     }
 
-    /// Remote lookups to start now.
     pub fn take_lookups(&mut self, into: &mut Vec<Lookup>) {
         into.append(&mut self.lookups);
     }
 
-    /// The caller does the I/O; must be called before the first request. The engine then keeps the
-    /// evictions of local tiers for [`Engine::take_evictions`], because the caller must remove the
-    /// same chunks. Hits and bytes count at the end of a load, because loads can fail.
+    /// The caller does the I/O. Must be called before the first request. Evictions of local tiers
+    /// are kept for [`Engine::take_evictions`], because the caller must remove the same chunks.
+    /// Hits and bytes count at the end of a load, which can fail.
     pub fn use_external_io(&mut self) {
         self.external_io = true;
         if let Some(offload) = &mut self.offload {
@@ -281,28 +276,27 @@ impl Engine {
         }
     }
 
-    /// What local tiers evicted since the last call.
     pub fn take_evictions(&mut self, into: &mut Vec<(TierKind, Eviction)>) {
         if let Some(offload) = &mut self.offload {
             offload.take_evictions(into);
         }
     }
 
-    /// Requests that run for the first time in the pass that [`Engine::begin`] planned.
+    /// Requests that first run in the pass of [`Engine::begin`].
     pub fn started_slots(&self) -> impl Iterator<Item = Slot> {
         self.started.iter().copied().map(Slot)
     }
 
-    /// After [`Engine::complete`], and before any other call: the requests that got a token in
-    /// that pass. Those that finished come last: a server has most work with them, and nobody waits
-    /// for their next token.
+    /// Requests with a token from the last pass; valid only directly after [`Engine::complete`].
+    /// Finished ones are last: they are the most work for a server, and no next token depends on
+    /// them.
     pub fn token_slots(&self) -> impl Iterator<Item = Slot> {
-        // A decoding sequence got a token in this pass, perhaps at the end of its prompt.
+        // Also true for a prompt that ended in this pass.
         let decodes = |slot: &u32| self.sequences[*slot as usize].phase == Phase::Decode;
         self.running.iter().filter(decodes).chain(self.ended.iter().copied()).map(Slot)
     }
 
-    /// Requests submitted and neither finished nor aborted.
+    /// Submitted, neither finished nor aborted.
     pub const fn unfinished(&self) -> u32 {
         self.unfinished
     }
@@ -311,7 +305,7 @@ impl Engine {
         self.running.len()
     }
 
-    /// Requests that wait, look up or load.
+    /// Waiting, in a lookup or in a load.
     pub const fn waiting(&self) -> u32 {
         self.unfinished - self.running.len()
     }
@@ -324,16 +318,15 @@ impl Engine {
         self.offload.as_ref()
     }
 
-    /// Counters since the engine was made.
+    /// Since the engine's start.
     pub const fn counters(&self) -> Counters {
         self.counters
     }
 
-    /// Tokens generated so far.
     pub fn generated_tokens(&self, slot: Slot) -> u32 {
         let sequence = &self.sequences[slot.0 as usize];
         if sequence.phase == Phase::Decode {
-            // The pass under way has not given its token yet.
+            // The current pass has not given its token yet.
             let next_pass = if self.in_pass { self.pass } else { self.pass + 1 };
             sequence.known_at(next_pass) - sequence.prompt_tokens
         } else {
@@ -341,14 +334,13 @@ impl Engine {
         }
     }
 
-    /// Prompt tokens served per tier, indexed by [`weir_model::TierKind::index`].
+    /// Prompt tokens per tier, indexed by [`weir_model::TierKind::index`].
     pub fn cached_tokens(&self, slot: Slot) -> [Tokens; 4] {
         self.sequences[slot.0 as usize].cached.map(Tokens)
     }
 
-    /// True when nothing can happen without a call: no pass is possible, and each unfinished
-    /// request waits for a lookup or a transfer of the caller. An engine that is stuck otherwise
-    /// has lost a wake-up, which is a defect.
+    /// True if only a call can change anything: no pass is possible, and each request waits for a
+    /// lookup or transfer. An engine stuck otherwise has lost a wake-up, which is a defect.
     pub fn is_quiescent(&self) -> bool {
         let under_way = self
             .sequences

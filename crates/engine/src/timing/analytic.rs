@@ -1,4 +1,4 @@
-//! The analytic timing model: a pass as the sum of its kernels, beside or behind the CPU's work.
+//! The analytic timing model: the sum of a pass's kernels, and the CPU's work.
 //!
 //! ```text
 //! pass = gpu + cpu            (the scheduler waits for the GPU)
@@ -7,10 +7,9 @@
 //! gpu  = layers * (products + elementwise + attention) + head + all-reduces
 //! ```
 //!
-//! All but attention depends on two counts alone, the tokens and the sequences of a pass, so those
-//! parts are computed once per count and kept; a pass then costs two look-ups and the attention
-//! terms. Left out: the up-projection of cached latents, sliding windows, pipeline and expert
-//! parallelism. Layers with states (linear attention) have the products of attention and no
+//! All but attention depends on the numbers of tokens and sequences alone, so these parts are
+//! memoised per count. Left out: the up-projection of cached latents, sliding windows, pipeline and
+//! expert parallelism. Layers with states (linear attention) have attention's products but no
 //! attention.
 
 use weir_model::shape::ModelShape;
@@ -23,30 +22,29 @@ use super::kernels::{
 use super::{PassShape, TimingModel};
 use crate::config::AnalyticConfig;
 
-/// Share of the memory bandwidth that norms, rotations, activations and copies reach.
+/// Bandwidth share of norms, rotations, activations and copies.
 const ELEMENTWISE_BANDWIDTH_SHARE: f64 = 0.75;
-/// Elementwise kernels per layer, and the time between two kernels of a captured graph.
+/// Elementwise kernels per layer, and the gap between kernels of a captured graph.
 const ELEMENTWISE_FIXED_S: f64 = 7.0 * 1.6e-6;
-/// Bytes that sampling moves per logit (bf16 to f32, softmax, reads) and its bandwidth share.
+/// Bytes moved per logit (bf16 to f32, softmax, reads), and the bandwidth share.
 const SAMPLER_BYTES_PER_LOGIT: f64 = 12.0;
 const SAMPLER_BANDWIDTH_SHARE: f64 = 0.8;
-/// All-reduces per layer: behind attention and behind the MLP.
+/// After attention and after the MLP.
 const ALL_REDUCES_PER_LAYER: f64 = 2.0;
-/// Counts above this are computed each time; 2 tables of 512 KiB at most.
+/// Larger counts are not memoised; 2 tables of 512 KiB at most.
 const KEPT_COUNTS: u64 = 1 << 16;
 
-/// Where the time of one pass goes, in seconds.
+/// In seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct PassParts {
-    /// Matrix products of all layers, experts included.
+    /// Of all layers, experts included.
     pub products: f64,
     /// Norms, rotations, activations, residuals.
     pub elementwise: f64,
-    /// All-reduces over the ranks.
     pub all_reduce: f64,
     pub head: f64,
     pub attention: f64,
-    /// Scheduler, input preparation and output handling.
+    /// Scheduler, input preparation, output handling.
     pub cpu: f64,
 }
 
@@ -56,37 +54,36 @@ enum Mlp {
     Sparse { experts: ExpertLayer, roofline: Roofline },
 }
 
-/// The analytic model for one model, accelerator and number of ranks.
 #[derive(Debug, Clone)]
 pub struct AnalyticTiming {
     layers: f64,
-    /// Layers that attend to tokens; the others keep a state.
+    /// The other layers keep a state.
     attending: f64,
     hidden: f64,
-    /// Products of one layer before the MLP.
+    /// Of one layer, before the MLP.
     projections: Vec<MatrixProduct>,
     mlp: Mlp,
     head: MatrixProduct,
     weights: Roofline,
-    /// Logits are computed in bf16 also where the layers are quantised.
+    /// Logits are in bf16 also with quantised layers.
     head_weights: Roofline,
     attention: Attention,
     all_reduce: Option<AllReduce>,
-    /// Seconds per token and layer of elementwise work.
+    /// Per token and layer.
     elementwise_s: f64,
-    /// Seconds per sequence of sampling.
+    /// Per sequence.
     sampling_s: f64,
     cpu_pass_s: f64,
     cpu_sequence_s: f64,
     async_scheduling: bool,
     front_end: Nanos,
-    /// Seconds by number of tokens and by number of sequences; NaN where not yet computed.
+    /// Seconds by number of tokens and of sequences; NaN if not computed.
     by_tokens: Vec<f64>,
     by_sequences: Vec<f64>,
 }
 
 impl AnalyticTiming {
-    /// Derives every constant of the model; an error names the figure that makes no sense.
+    /// An error names the invalid figure.
     pub fn new(config: &AnalyticConfig) -> Result<Self, TimingError> {
         check(config)?;
         let (model, accelerator) = (&config.model, &config.accelerator);
@@ -101,8 +98,8 @@ impl AnalyticTiming {
             };
         let projections = projections(model, config.tensor_parallel);
         let mlp = mlp(model, accelerator, ranks);
-        // Width that passes through the elementwise kernels: residual stream and norms, queries
-        // with keys and values, and the MLP's inner width (with experts, in their layer's time).
+        // Width of elementwise work: residual stream and norms, queries, keys and values, and the
+        // MLP's inner width (that of experts is in their layer's time).
         let inner = match mlp {
             Mlp::Dense { down, .. } => down.inputs,
             Mlp::Sparse { .. } => 0.0,
@@ -136,8 +133,8 @@ impl AnalyticTiming {
         })
     }
 
-    /// The parts of one pass, for explanations and calibration. Parts are not kept between
-    /// calls: [`TimingModel::pass`] is the fast way to the total.
+    /// For explanations and calibration. Not memoised; [`TimingModel::pass`] gives the total
+    /// faster.
     pub fn parts(&self, shape: &PassShape) -> PassParts {
         let (tokens, sequences) = (shape.tokens() as f64, shape.sequences() as f64);
         let cpu = self.cpu_pass_s + self.cpu_sequence_s * sequences;
@@ -180,7 +177,7 @@ impl AnalyticTiming {
         self.head.time(&self.head_weights, sequences) + sequences * self.sampling_s
     }
 
-    /// Everything that depends on the number of tokens alone.
+    /// What depends on the number of tokens alone.
     fn token_time(&mut self, tokens: u64) -> f64 {
         if let Some(kept) = kept(&self.by_tokens, tokens) {
             return kept;
@@ -191,7 +188,7 @@ impl AnalyticTiming {
         time
     }
 
-    /// Everything that depends on the number of sequences alone.
+    /// What depends on the number of sequences alone.
     fn sequence_time(&mut self, sequences: u64) -> f64 {
         if let Some(kept) = kept(&self.by_sequences, sequences) {
             return kept;
@@ -237,7 +234,7 @@ fn keep(table: &mut Vec<f64>, count: u64, time: f64) {
     table[index] = time;
 }
 
-/// Layers that attend to tokens. Where layers keep states, the others and those that do both.
+/// Without the layers that only keep states.
 fn attending(model: &ModelShape) -> u32 {
     let count = |wanted: fn(KvKind) -> bool| {
         model.kv_layers.iter().filter(|of| wanted(of.kind)).map(|of| of.count).sum::<u32>()
@@ -246,12 +243,12 @@ fn attending(model: &ModelShape) -> u32 {
     model.layers.saturating_sub(count(|kind| kind == KvKind::State)).max(both.min(model.layers))
 }
 
-/// Key and value heads on one rank: replicated once there are more ranks than heads.
+/// On one rank; replicated beyond one rank per head.
 fn kv_heads(model: &ModelShape, ranks: u32) -> f64 {
     f64::from(model.kv_heads.div_ceil(ranks))
 }
 
-/// Width of queries, keys and values of one token on one rank.
+/// Queries, keys and values of one token on one rank.
 fn attention_width(model: &ModelShape, ranks: u32) -> f64 {
     let heads = f64::from(model.heads / ranks);
     let dim = f64::from(model.head_dim);
@@ -261,11 +258,9 @@ fn attention_width(model: &ModelShape, ranks: u32) -> f64 {
     }
 }
 
-/// The products of one layer before the MLP.
-///
-/// With latent attention: down- and up-projection of queries, of keys and values, and the output.
-/// The shape does not hold the queries' rank; `DeepSeek` uses three times the keys'
-/// rank or, where that is cheaper, none.
+/// Before the MLP. With latent attention: down- and up-projection of queries, of keys and values,
+/// and the output. The shape lacks the queries' rank; `DeepSeek` uses three times the keys' or, if
+/// cheaper, none.
 fn projections(model: &ModelShape, ranks: u32) -> Vec<MatrixProduct> {
     let bytes_per_weight = model.bytes_per_weight;
     let product = |outputs, inputs| MatrixProduct { outputs, inputs, bytes_per_weight };
@@ -288,7 +283,7 @@ fn projections(model: &ModelShape, ranks: u32) -> Vec<MatrixProduct> {
     list
 }
 
-/// The MLP of one layer: sparse in every layer where the model has experts.
+/// With experts, every layer is sparse.
 fn mlp(model: &ModelShape, accelerator: &Accelerator, ranks: f64) -> Mlp {
     let bytes_per_weight = model.bytes_per_weight;
     let hidden = f64::from(model.hidden);
@@ -305,9 +300,8 @@ fn mlp(model: &ModelShape, accelerator: &Accelerator, ranks: f64) -> Mlp {
     }
 }
 
-/// Attention of one layer on one rank. Latent attention decodes on the compressed vectors (every
-/// head against the same ones, which can bind on operations) and prefills on expanded heads; vLLM
-/// has no cascade for it.
+/// Of one layer on one rank. Latent attention decodes on the compressed vectors (shared by all
+/// heads, so operations can bind) and prefills on expanded heads. vLLM has no cascade for it.
 fn attention(config: &AnalyticConfig) -> Attention {
     let model = &config.model;
     let heads = f64::from(model.heads / config.tensor_parallel);
@@ -333,7 +327,7 @@ fn attention(config: &AnalyticConfig) -> Attention {
     }
 }
 
-/// Refuses figures that would give a time of zero, infinity or not a number.
+/// Refuses figures that would give a time of zero, infinity or NaN.
 fn check(config: &AnalyticConfig) -> Result<(), TimingError> {
     let (model, accelerator) = (&config.model, &config.accelerator);
     let fit = &accelerator.fit;
@@ -353,7 +347,7 @@ fn check(config: &AnalyticConfig) -> Result<(), TimingError> {
         Some(experts) => vec![
             ("experts.active", f64::from(experts.active)),
             ("experts.intermediate", f64::from(experts.intermediate)),
-            // Spare experts may be none, but a token cannot be sent to more than there are.
+            // Zero spare experts are valid, but not more active experts than there are.
             ("experts.count - active + 1", {
                 f64::from(experts.count) - f64::from(experts.active) + 1.0
             }),

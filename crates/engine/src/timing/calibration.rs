@@ -1,8 +1,8 @@
 //! The model against published end-to-end tables, as far as timing alone can say.
 //!
-//! The tests print each row (`cargo test -p weir-engine calibration -- --nocapture`) and fail when
-//! the mean error leaves a loose bound. The engine's scheduler is deliberately not used: a few
-//! lines of closed loop stand in for it, so that an error here is an error of timing.
+//! The tests print each row (`cargo test -p weir-engine calibration -- --nocapture`) and fail if
+//! the mean error exceeds a loose bound. A small closed loop replaces the engine's scheduler, so
+//! that errors are those of timing.
 
 use std::collections::VecDeque;
 
@@ -14,31 +14,30 @@ use super::validation::{OFFLOAD_TTFT_H100, SHARED_PREFIX_L40S};
 use super::{AnalyticTiming, PassShape, PrefillChunk, TimingModel};
 use crate::config::AnalyticConfig;
 
-/// Prompt of the published runs: a prefix that is cached after the first request, and the rest.
+/// Prompt of the published runs: a cached prefix, and the rest.
 const PREFIX: u32 = 10_000;
 const REST: u32 = 141;
 const OUTPUT: u32 = 128;
 const BUDGET: u32 = 2_048;
 const SECONDS: u64 = 120;
 
-/// The first row of `OFFLOAD_HITS_H100` with offload off, tokens per second.
+/// Tokens per second, first row of `OFFLOAD_HITS_H100` with offload off.
 const PREFILL_WITHOUT_OFFLOAD_H100: f64 = 43_500.0;
 
-/// A layer of experts on one rank.
+/// Of experts, on one rank.
 struct MoeLayerRow {
-    /// Model's name as in the hub.
+    /// As in the hub.
     model: &'static str,
-    /// Short name of the accelerator.
     accelerator: &'static str,
-    /// Microseconds at 1, 8, 32, 128, 512, 2,048 and 8,192 tokens ([`MOE_LAYER_TOKENS`]).
+    /// Microseconds at the counts of [`MOE_LAYER_TOKENS`].
     layer_us: [f64; 7],
 }
 
-/// Tokens of the columns of [`MoeLayerRow::layer_us`].
+/// Columns of [`MoeLayerRow::layer_us`].
 const MOE_LAYER_TOKENS: [u32; 7] = [1, 8, 32, 128, 512, 2_048, 8_192];
 
-/// Kernel benchmarks of vLLM's expert layers (`AIConfigurator`'s data, Apache-2.0), tokens spread
-/// over experts by a power law of 1.01.
+/// Kernel benchmarks of vLLM's expert layers (`AIConfigurator`'s data, Apache-2.0). Tokens are
+/// spread over experts by a power law of 1.01.
 const MOE_LAYERS: [MoeLayerRow; 3] = [
     MoeLayerRow {
         model: "Qwen/Qwen3-30B-A3B",
@@ -58,7 +57,6 @@ const MOE_LAYERS: [MoeLayerRow; 3] = [
     },
 ];
 
-/// What a closed loop measures.
 #[derive(Debug)]
 struct Measured {
     output_tokens_per_s: f64,
@@ -72,12 +70,12 @@ struct Running {
     produced: u32,
 }
 
-/// `users` requests at once over one cached prefix for 120 s, the front end one at a time.
+/// `users` requests at once over one cached prefix for 120 s; the front end takes one at a time.
 fn closed_loop(timing: &mut AnalyticTiming, users: u32) -> Measured {
     let end = Nanos::from_secs(SECONDS);
     let mut now = Nanos::ZERO;
     let mut front_end_free = Nanos::ZERO;
-    // Arrival, entry into the scheduler, prompt tokens to compute.
+    // Arrival, entry into the scheduler, uncomputed prompt tokens.
     let mut waiting: VecDeque<(Nanos, Nanos, u32)> = VecDeque::new();
     let mut arrive = |waiting: &mut VecDeque<_>, at: Nanos, timing: &AnalyticTiming| {
         front_end_free = front_end_free.max(at) + timing.front_end();
@@ -153,7 +151,7 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().map(|value| value.abs()).sum::<f64>() / values.len() as f64
 }
 
-/// Mean errors of throughput, TTFT and time between tokens, per cent, over the control's rows.
+/// Mean errors of throughput, TTFT and time between tokens in per cent, over the control's rows.
 fn shared_prefix(what: &str, change: impl Fn(&mut AnalyticConfig)) -> [f64; 3] {
     println!("{what}");
     let mut errors = [const { Vec::new() }; 3];
@@ -183,8 +181,8 @@ fn shared_prefix(what: &str, change: impl Fn(&mut AnalyticConfig)) -> [f64; 3] {
 fn calibration_shared_prefix_on_l40s() {
     let chosen = shared_prefix("cascade attention, 140 us per sequence", |_| {});
     assert!(chosen[0] < 5.0 && chosen[1] < 30.0 && chosen[2] < 5.0, "{chosen:?}");
-    // The other explanation of the same rows: prefix read per sequence from L2, little CPU time.
-    // It would need an L2 more than twice as fast as measured.
+    // The alternative, L2 reads of the prefix per sequence and little CPU time, would need an L2
+    // more than twice as fast as measured.
     let from_l2 = shared_prefix("reads from L2, 40 us per sequence", |config| {
         config.cascade_attention = false;
         config.cpu_per_sequence = Nanos::from_micros(40);

@@ -1,6 +1,4 @@
-//! Why no timing model can be built.
-
-/// A figure that no duration can be computed from.
+/// A figure gives no duration.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum TimingError {
     #[error("{owner}: {figure} is {value}; a pass time needs a finite number above 0")]

@@ -1,4 +1,4 @@
-//! Shapes and accelerators for the tests of timing, as the catalogue describes them.
+//! Shapes and accelerators of the timing tests, as in the catalogue.
 
 use weir_model::shape::{Experts, ModelShape};
 use weir_model::{Accelerator, KernelFit, Nanos};
@@ -29,7 +29,6 @@ fn shape(name: &str, dimensions: Dimensions, bytes_per_weight: f64) -> ModelShap
     }
 }
 
-/// The shape of a model that a published table names.
 pub(super) fn model(name: &str) -> ModelShape {
     match name {
         "Qwen/Qwen3-0.6B" => shape(name, [28, 1024, 16, 8, 128, 3072, 151_936], 2.0),
@@ -49,7 +48,6 @@ pub(super) fn model(name: &str) -> ModelShape {
     }
 }
 
-/// NVIDIA L40S.
 pub(super) fn l40s() -> Accelerator {
     Accelerator {
         name: "l40s".to_owned(),

@@ -1,25 +1,25 @@
 //! Times of single kernels, in seconds: matrix products, experts, attention, all-reduce.
 //!
-//! Each formula holds few constants, all taken from published kernel measurements or from the
-//! accelerator's [`KernelFit`](weir_model::accelerator::KernelFit). None is fitted to an
-//! end-to-end result, so end-to-end results can test them.
+//! The constants come from published kernel measurements or the accelerator's
+//! [`KernelFit`](weir_model::accelerator::KernelFit). None is fitted to an end-to-end result, so
+//! these can test them.
 
 use weir_model::accelerator::Accelerator;
 use weir_model::shape::Experts;
 
 use super::{PassShape, PrefillChunk};
 
-/// Bytes of one activation (bf16), also under quantised weights.
+/// bf16, also under quantised weights.
 pub(super) const ACTIVATION_BYTES: f64 = 2.0;
 
-/// How the weights of a matrix product are stored, which selects the kernel.
+/// Selects the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WeightFormat {
-    /// Two bytes: the fit as it stands.
+    /// Two bytes: the fit unchanged.
     Bf16,
-    /// One byte, computed at twice the peak.
+    /// One byte, at twice the peak.
     Fp8,
-    /// About half a byte, unpacked to bf16 inside the kernel (Marlin).
+    /// About half a byte, unpacked to bf16 in the kernel (Marlin).
     Int4,
 }
 
@@ -35,7 +35,7 @@ impl WeightFormat {
     }
 }
 
-/// The two limits of a kernel and the exponent that blends them.
+/// Two limits of a kernel, and the exponent that blends them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Roofline {
     flops_per_s: f64,
@@ -45,12 +45,10 @@ pub(super) struct Roofline {
 }
 
 impl Roofline {
-    /// Limits of matrix products over weights of this size.
-    ///
     /// bf16 uses the fit. For fp8, fits on L40S, H100, H200 and B200 agree on: twice the peak, 0.7
     /// of the bf16 share of it (0.62 to 0.88), the same share of bandwidth, 3.6 us more, and no
-    /// overlap of the two limits (exponent 1). 4-bit weights reach 0.85 of the bf16 share of
-    /// the peak and 1.08 of its share of bandwidth (Marlin on L40S: 0.55 and 0.87).
+    /// overlap of the limits (exponent 1). 4-bit weights reach 0.85 of the bf16 share of the peak
+    /// and 1.08 of its share of bandwidth (Marlin on L40S: 0.55 and 0.87).
     pub(super) fn of_products(accelerator: &Accelerator, bytes_per_weight: f64) -> Self {
         let fit = &accelerator.fit;
         let peak = accelerator.bf16_tflops * 1e12;
@@ -77,9 +75,9 @@ impl Roofline {
         }
     }
 
-    /// Limits of grouped expert products: they add up rather than overlap, because most experts
-    /// get a handful of rows while a few get many. Shares of the peak fitted to published layer
-    /// times of Qwen3-30B-A3B (bf16: 0.53) and gpt-oss-120b (4 bits: 0.42).
+    /// The limits add up, because most experts get few rows and a few get many. Shares of the peak
+    /// are fitted to published layer times of Qwen3-30B-A3B (bf16: 0.53) and gpt-oss-120b (4 bits:
+    /// 0.42).
     pub(super) fn of_experts(accelerator: &Accelerator, bytes_per_weight: f64) -> Self {
         let peak = accelerator.bf16_tflops * 1e12;
         let (flops_per_s, fixed_s) = match WeightFormat::of(bytes_per_weight) {
@@ -91,8 +89,8 @@ impl Roofline {
         Self { flops_per_s, bytes_per_s, fixed_s, blend: 1.0 }
     }
 
-    /// `((flops / F)^p + (bytes / E)^p)^(1/p) + fixed`, scaled by the larger limit so that no
-    /// power can leave the range.
+    /// `((flops / F)^p + (bytes / E)^p)^(1/p) + fixed`, scaled by the larger limit against
+    /// overflow.
     pub(super) fn time(&self, flops: f64, bytes: f64) -> f64 {
         let compute = flops / self.flops_per_s;
         let memory = bytes / self.bytes_per_s;
@@ -105,7 +103,7 @@ impl Roofline {
     }
 }
 
-/// A matrix product of every token's row with an `outputs x inputs` weight matrix.
+/// Every token's row times an `outputs x inputs` weight matrix.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MatrixProduct {
     /// Columns of the result on this rank.
@@ -124,7 +122,7 @@ impl MatrixProduct {
     }
 }
 
-/// The experts of one layer on one rank: every rank holds a slice of each expert.
+/// Experts of one layer; every rank has a slice of each.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ExpertLayer {
     pub(super) experts: Experts,
@@ -135,15 +133,15 @@ pub(super) struct ExpertLayer {
 }
 
 impl ExpertLayer {
-    /// Experts that at least one of `tokens` tokens is sent to, if each token draws its experts
-    /// uniformly: `E (1 - (1 - k/E)^T)`. Real routers are skewed; then fewer are active.
+    /// Experts used by `tokens` tokens with uniform draws: `E (1 - (1 - k/E)^T)`. Real routers are
+    /// skewed and use fewer.
     fn active(&self, tokens: f64) -> f64 {
         let count = f64::from(self.experts.count);
         let missed = 1.0 - f64::from(self.experts.active) / count;
         count * (1.0 - libm::pow(missed, tokens))
     }
 
-    /// Time of routing, the three products of each active expert and the weighted sum.
+    /// Routing, three products per active expert, weighted sum.
     pub(super) fn time(&self, roofline: &Roofline, tokens: f64) -> f64 {
         let per_expert = 3.0 * self.hidden * f64::from(self.experts.intermediate) / self.ranks;
         let bytes = self.active(tokens) * per_expert * self.bytes_per_weight;
@@ -152,20 +150,20 @@ impl ExpertLayer {
     }
 }
 
-/// vLLM's own all-reduce kernel takes messages below this size; NCCL gets the others.
+/// vLLM's own kernel takes smaller messages; NCCL the others.
 const OWN_KERNEL_BYTES_MAX: f64 = 8.0 * 1024.0 * 1024.0;
-/// Two ranks that exchange less than this, in GB/s, are joined by `PCIe` and not by `NVLink`.
+/// Two ranks below this, in GB/s, use `PCIe` and not `NVLink`.
 const PCIE_GB_PER_S_MAX: f64 = 64.0;
-/// Bandwidth of NCCL between two `PCIe` peers, over that of vLLM's own kernel: 15 against 18.9
-/// GB/s. The published rows on 2x L40S fit 15 (throughput missed by 1.2 % on average; 2.6 % with
-/// 12 GB/s, 2.5 % without a fall). Over `NVLink` both are as fast.
+/// NCCL over vLLM's own kernel between two `PCIe` peers: 15 against 18.9 GB/s. The published rows
+/// on 2x L40S fit 15 (mean throughput error 1.2 %; 2.6 % with 12 GB/s, 2.5 % without a fall). Over
+/// `NVLink` both are as fast.
 const PCIE_LARGE_MESSAGE_SHARE: f64 = 0.8;
 
-/// All-reduce over the ranks of one replica: `fixed + bytes / bandwidth`.
+/// Over the ranks of one replica: `fixed + bytes / bandwidth`.
 ///
-/// Over `PCIe`, large messages go at no more than [`PCIE_LARGE_MESSAGE_SHARE`] of the two-rank
-/// bandwidth. A host whose peers cannot reach each other's memory falls to NCCL for all sizes:
-/// describe it by lower `all_reduce` figures of its accelerator (12 GB/s for two L40S).
+/// Over `PCIe`, large messages reach at most [`PCIE_LARGE_MESSAGE_SHARE`] of the two-rank
+/// bandwidth. A host without peer-to-peer access uses NCCL for all sizes: give its accelerator
+/// lower `all_reduce` figures (12 GB/s for two L40S).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AllReduce {
     fixed_s: f64,
@@ -174,8 +172,8 @@ pub(super) struct AllReduce {
 }
 
 impl AllReduce {
-    /// Figures for this many ranks; between two measured counts, linear in the logarithm of the
-    /// count; beyond the last one, the last one's. `None` where nothing was measured.
+    /// Linear in the logarithm of the ranks between measured counts; beyond the last, its figures.
+    /// None without measurements.
     pub(super) fn between(table: &[(u32, f64, f64)], ranks: u32) -> Option<Self> {
         let mut sorted = table.to_vec();
         sorted.sort_by_key(|row| row.0);
@@ -189,14 +187,13 @@ impl AllReduce {
         Some(Self { fixed_s, s_per_byte, large_s_per_byte })
     }
 
-    /// Time for a message of this size.
     pub(super) fn time(&self, bytes: f64) -> f64 {
         let large = bytes >= OWN_KERNEL_BYTES_MAX;
         self.fixed_s + bytes * if large { self.large_s_per_byte } else { self.s_per_byte }
     }
 }
 
-/// Fixed seconds and seconds per byte for this many ranks, from rows sorted by ranks.
+/// Fixed seconds and seconds per byte, from rows sorted by ranks.
 fn interpolate(sorted: &[(u32, f64, f64)], ranks: u32) -> (f64, f64) {
     let figures = |row: &(u32, f64, f64)| (row.1 * 1e-6, 1e-9 / row.2);
     let above = sorted.partition_point(|row| row.0 < ranks).min(sorted.len() - 1);
@@ -211,51 +208,50 @@ fn interpolate(sorted: &[(u32, f64, f64)], ranks: u32) -> (f64, f64) {
     (low.0 + share * (high.0 - low.0), low.1 + share * (high.1 - low.1))
 }
 
-/// Shortest shared prefix and fewest sequences for which vLLM considers cascade attention.
+/// vLLM's least shared prefix and sequences for cascade attention.
 const CASCADE_PREFIX_MIN: u32 = 256;
 const CASCADE_SEQUENCES_MIN: u64 = 8;
-/// Share of the L2 cache that one layer's keys and values can hold against everything else.
+/// L2 share that one layer's keys and values can hold.
 const L2_USABLE_SHARE: f64 = 0.8;
-/// Decode attention over keys that stay in L2 reads up to 1.95 TB/s on L40S: 2.25 times its memory
-/// bandwidth.
+/// Decode attention from L2 reads up to 1.95 TB/s on L40S: 2.25 times its memory bandwidth.
 const L2_BANDWIDTH_RATIO: f64 = 2.25;
-/// Accelerators with faster memory do not gain in proportion: their L2 gives about this much.
+/// L2 bandwidth of accelerators with faster memory, which does not grow in proportion.
 const L2_BYTES_PER_S_MAX: f64 = 5.5e12;
-/// Launch and reduction of decode attention in one layer: read from memory, from L2, and in two
-/// passes with a merge (cascade).
+/// Launch and reduction of decode attention per layer: from memory, from L2, and in two passes with
+/// a merge (cascade).
 const DECODE_FIXED_S: f64 = 10e-6;
 const DECODE_L2_FIXED_S: f64 = 8e-6;
 const CASCADE_FIXED_S: f64 = 25e-6;
-/// Tokens in a pass at which cascade attention over the prefix reaches half its peak share.
+/// Tokens at which cascade attention reaches half its peak share.
 const CASCADE_HALF_TOKENS: f64 = 64.0;
 
-/// Attention of one layer on one rank.
+/// Of one layer on one rank.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attention {
-    /// Bytes of keys and values per token.
+    /// Keys and values, per token.
     pub(super) kv_bytes: f64,
-    /// Operations per pair of query and key in prefill.
+    /// Per pair of query and key in prefill.
     pub(super) pair_flops: f64,
-    /// Operations per context token in decode where they may bind (latent attention), else 0.
+    /// Per context token in decode if they may bind (latent attention), else 0.
     pub(super) decode_flops: f64,
-    /// Peak of the accelerator, FLOP/s.
+    /// FLOP/s.
     pub(super) peak: f64,
-    /// Share of the peak that long prefill chunks reach.
+    /// Share of the peak for long prefill chunks.
     pub(super) prefill_share: f64,
-    /// Chunk length at which half of that is reached.
+    /// Chunk length at half of that share.
     pub(super) prefill_half_tokens: f64,
-    /// Memory bandwidth that decode attention reaches, bytes per second.
+    /// Of decode attention.
     pub(super) memory_bytes_per_s: f64,
-    /// Usable L2 cache, bytes.
+    /// Usable part.
     pub(super) l2_bytes: f64,
-    /// Bandwidth of reads that hit it, bytes per second.
+    /// Of L2 hits.
     pub(super) l2_bytes_per_s: f64,
-    /// Whether a prefix shared by all sequences may be read once per pass.
+    /// A prefix shared by all sequences may be read once per pass.
     pub(super) cascade: bool,
 }
 
 impl Attention {
-    /// Attention with the accelerator's rates and no work set yet.
+    /// With the accelerator's rates; the work is not set.
     pub(super) fn on(accelerator: &Accelerator, cascade: bool) -> Self {
         let memory = accelerator.memory_gb_per_s * 1e9;
         Self {
@@ -272,8 +268,8 @@ impl Attention {
         }
     }
 
-    /// Time of one layer. Where cascade attention is on and allowed, it is taken if it is faster,
-    /// as vLLM's own estimate of waves on the processors decides.
+    /// Time of one layer. Cascade attention, if allowed, is used where faster, as in vLLM's
+    /// estimate of waves on the multiprocessors.
     pub(super) fn time(&self, shape: &PassShape) -> f64 {
         let separate = self.decode(shape) + self.prefill(shape, 0);
         let prefix = shape.shared_prefix_tokens;
@@ -283,7 +279,7 @@ impl Attention {
         if allowed { separate.min(self.cascaded(shape)) } else { separate }
     }
 
-    /// One token per decoding sequence, each with all of its context.
+    /// One token per decoding sequence over all of its context.
     fn decode(&self, shape: &PassShape) -> f64 {
         if shape.decoding == 0 {
             return 0.0;
@@ -292,7 +288,7 @@ impl Attention {
         let compute =
             shape.context_tokens as f64 * self.decode_flops / (self.prefill_share * self.peak);
         let from_memory = (read / self.memory_bytes_per_s).max(compute) + DECODE_FIXED_S;
-        // Several sequences over the same keys: what fits in L2 is fetched from memory once.
+        // Sequences with shared keys: what fits in L2 is read from memory once.
         let unique = shape.unique_context_tokens.min(shape.context_tokens) as f64 * self.kv_bytes;
         let prefix = f64::from(shape.shared_prefix_tokens) * self.kv_bytes;
         let reused = if prefix > 0.0 { prefix.min(unique) } else { unique };
@@ -304,15 +300,15 @@ impl Attention {
         from_memory.min(from_l2)
     }
 
-    /// The prompt chunks, less the part of their context that is handled elsewhere.
+    /// Prompt chunks, without the context counted elsewhere.
     fn prefill(&self, shape: &PassShape, handled: u32) -> f64 {
         shape.prefill.iter().map(|chunk| self.chunk(*chunk, handled)).sum()
     }
 
     /// `4 heads d (n c + n^2 / 2)` operations at `F n / (n + n_half)` of the peak, or the reads of
-    /// its keys if they take longer. Behind cached context the kernel spreads the keys over more
-    /// processors, so short chunks do better: `n_half` falls to a quarter as context outweighs the
-    /// chunk, gradually, so that more context never makes a chunk cheaper.
+    /// its keys if longer. After cached context the kernel spreads keys over more multiprocessors,
+    /// so `n_half` falls to a quarter as context outweighs the chunk. It falls gradually, so that
+    /// more context never makes a chunk cheaper.
     fn chunk(&self, chunk: PrefillChunk, handled: u32) -> f64 {
         if chunk.new_tokens == 0 {
             return 0.0;
@@ -327,8 +323,8 @@ impl Attention {
         compute.max(read)
     }
 
-    /// All tokens of the pass against the shared prefix as one dense product, then each sequence
-    /// against its own rest.
+    /// All tokens against the shared prefix as one dense product, then each sequence against its
+    /// own rest.
     fn cascaded(&self, shape: &PassShape) -> f64 {
         let tokens = shape.tokens() as f64;
         let prefix = f64::from(shape.shared_prefix_tokens);

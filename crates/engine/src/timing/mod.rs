@@ -1,10 +1,8 @@
 //! How long a pass takes, from its shape.
 //!
-//! The engine describes each pass by a [`PassShape`] and asks a [`TimingModel`] for its duration;
-//! nothing else of the engine is visible here, and nothing here keeps state that changes an
-//! answer. So one model can be swapped for another, and the same shape always costs the same on
-//! every machine: only `libm` functions and IEEE operations are used, and the result is rounded
-//! to whole nanoseconds.
+//! A [`TimingModel`] gives the duration of a [`PassShape`] and depends on nothing else. Only `libm`
+//! functions and IEEE operations are used, rounded to whole nanoseconds, so the same shape costs
+//! the same on every machine.
 
 mod analytic;
 #[cfg(test)]
@@ -24,56 +22,53 @@ use crate::config::TimingConfig;
 pub use analytic::{AnalyticTiming, PassParts};
 pub use error::TimingError;
 
-/// A chunk of a prompt that is computed in a pass.
+/// Computed in one pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PrefillChunk {
     pub new_tokens: u32,
-    /// Tokens of the sequence that are in the cache already.
+    /// Already cached.
     pub context_tokens: u32,
 }
 
-/// What a pass computes: all that a timing model may look at.
+/// All inputs of a timing model.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PassShape {
     pub prefill: Vec<PrefillChunk>,
-    /// Sequences that get one token each.
+    /// They get one token each.
     pub decoding: u32,
-    /// Sum of the context lengths of the decoding sequences, tokens.
+    /// Sum over decoding sequences.
     pub context_tokens: u64,
-    /// Tokens of context that the decoding sequences hold, each shared block counted once.
+    /// Each shared block counted once.
     pub unique_context_tokens: u64,
-    /// Leading tokens that all running sequences share; 0 when there are none.
+    /// Shared by all running sequences; else 0.
     pub shared_prefix_tokens: u32,
 }
 
 impl PassShape {
-    /// Tokens that go through the model's layers in this pass.
     pub fn tokens(&self) -> u64 {
         let chunks: u64 = self.prefill.iter().map(|chunk| u64::from(chunk.new_tokens)).sum();
         chunks + u64::from(self.decoding)
     }
 
-    /// Sequences in this pass. Each one gets a row of logits, also where its prompt goes on in
-    /// the next pass: vLLM computes that row and drops the token.
+    /// Each gets a row of logits, even in the middle of its prompt: vLLM computes that row and
+    /// drops the token.
     pub fn sequences(&self) -> u64 {
         self.prefill.len() as u64 + u64::from(self.decoding)
     }
 }
 
-/// A pass's shape to its duration.
-///
-/// `&mut self` lets a model memoise; the answer depends on the shape alone.
+/// `&mut self` allows memoising; the duration depends on the shape alone.
 pub trait TimingModel {
     fn pass(&mut self, shape: &PassShape) -> Nanos;
 
-    /// Time from a request's arrival to the scheduler; no part of any pass.
+    /// From arrival to the scheduler; not part of a pass.
     fn front_end(&self) -> Nanos {
         Nanos::ZERO
     }
 
-    /// Time to compute `new_tokens` of one prompt behind `context_tokens` in the cache, alone on
-    /// the engine and cut into passes of at most `budget` tokens (a budget of 0 counts as 1).
-    /// Without the front end, and zero where nothing is to be computed.
+    /// Of one prompt's `new_tokens` after `context_tokens` in the cache, alone on the engine, in
+    /// passes of at most `budget` tokens (0 counts as 1). Without the front end; zero for zero
+    /// tokens.
     fn prefill_time(&mut self, new_tokens: u32, context_tokens: u32, budget: u32) -> Nanos {
         let budget = budget.max(1);
         let mut shape = PassShape::default();
@@ -93,12 +88,10 @@ pub trait TimingModel {
     }
 }
 
-/// `base + per_token * tokens`: for tests and peer benchmarks.
+/// `base + per_token * tokens`, for tests and peer benchmarks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FixedTiming {
-    /// Time of an empty pass.
     pub base: Nanos,
-    /// Added per token in the pass.
     pub per_token: Nanos,
 }
 
@@ -108,17 +101,16 @@ impl TimingModel for FixedTiming {
     }
 }
 
-/// The timing model that a [`TimingConfig`] names, dispatched without a vtable: it is asked once
-/// per pass, millions of times per simulated cell.
+/// The model of a [`TimingConfig`]. An enum without a vtable, because it is called millions of
+/// times per simulated cell.
 #[derive(Debug, Clone)]
 pub enum Timing {
-    /// `base + per_token * tokens`.
     Fixed(FixedTiming),
     Analytic(Box<AnalyticTiming>),
 }
 
 impl Timing {
-    /// Builds the model; an error names the figure that no duration can be computed from.
+    /// An error names the figure that gives no duration.
     pub fn new(config: &TimingConfig) -> Result<Self, TimingError> {
         Ok(match config {
             TimingConfig::Fixed { base, per_token } => {

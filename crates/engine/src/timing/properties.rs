@@ -1,4 +1,4 @@
-//! What must hold for every shape: more work never takes less time, memory changes no answer.
+//! Properties of every shape: more work never takes less time, memoising changes nothing.
 
 use proptest::prelude::*;
 use weir_model::Nanos;
@@ -8,7 +8,7 @@ use super::fixtures::{l40s, model, on_h100, on_l40s};
 use super::{AnalyticTiming, PassShape, PrefillChunk, Timing, TimingModel};
 use crate::config::{AnalyticConfig, TimingConfig};
 
-/// `decoding` sequences behind one prefix, each with a context of its own.
+/// Over one prefix, each with a context of its own.
 fn decode_only(decoding: u32, prefix: u32, own: u32) -> PassShape {
     let own_tokens = u64::from(decoding) * u64::from(own);
     PassShape {
@@ -24,7 +24,7 @@ fn timing(config: &AnalyticConfig) -> AnalyticTiming {
     AnalyticTiming::new(config).unwrap()
 }
 
-/// Index of the configuration with asynchronous scheduling in [`configs`].
+/// The configuration with asynchronous scheduling in [`configs`].
 const OVERLAPPED: usize = 3;
 
 fn configs() -> Vec<AnalyticConfig> {
@@ -83,7 +83,7 @@ proptest! {
 
         let mut longer = larger.clone();
         longer.prefill.last_mut().unwrap().new_tokens += more;
-        // A pass that the CPU bounds hides what the GPU does.
+        // In a pass that the CPU bounds, GPU work is hidden.
         let hidden = which == OVERLAPPED && timing.pass(&longer) == with_chunk;
         prop_assert!(hidden || timing.pass(&longer) > with_chunk, "a longer chunk");
 

@@ -1,32 +1,28 @@
-//! Published measurements that predictions are compared with, as data.
+//! Published measurements to compare predictions with. No timing model reads them.
 //!
-//! Each row says whether a constant of this model was chosen with the row in sight (`fitted`):
-//! errors on such rows show that one mechanism explains several rows at once, errors on the others
-//! are predictions. Nothing here is read by a timing model.
+//! `fitted` rows were used to choose a constant: their errors show that one mechanism explains
+//! several rows. Errors on the others are predictions.
 //!
-//! What was fitted: the CPU time per sequence of vLLM 0.11.2 on its host (140 us) and the bandwidth
-//! of large all-reduces over `PCIe`, one value each for all `no-offload` rows of
-//! [`SHARED_PREFIX_L40S`]; what storing a block costs a pass there (190 us), on its
-//! `native-offload` rows; and the shares and fixed times of expert layers, on `calibration.rs`. All
-//! other kernel constants come from kernel benchmarks and not from any row below.
+//! Fitted were: the CPU time per sequence of vLLM 0.11.2 on its host (140 us) and the bandwidth of
+//! large `PCIe` all-reduces, on the `no-offload` rows of [`SHARED_PREFIX_L40S`]; the pass time of
+//! storing a block there (190 us), on its `native-offload` rows; and shares and fixed times of
+//! expert layers, on `calibration.rs`. All other kernel constants come from kernel benchmarks.
 
-/// A cell of a published closed-loop benchmark.
+/// One cell of a published closed-loop benchmark.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ServingRow {
-    /// Model's name as in the hub.
+    /// As in the hub.
     pub model: &'static str,
     pub tensor_parallel: u32,
-    /// Name of the arm's preset.
+    /// Preset name.
     pub arm: &'static str,
     pub users: u32,
-    /// Output tokens per second.
     pub output_tokens_per_s: f64,
-    /// Mean time to the first token, milliseconds, where published.
+    /// Mean time to first token, if published.
     pub ttft_ms: Option<f64>,
-    /// Mean time between tokens without the first, milliseconds. Published is latency over output
-    /// tokens, first one included; this is `(128 * published - ttft) / 127`.
+    /// Mean time between tokens without the first: `(128 * published - ttft) / 127`, as the
+    /// published value is latency over all output tokens.
     pub itl_ms: Option<f64>,
-    /// Whether a constant was chosen with this row in sight.
     pub fitted: bool,
 }
 
@@ -58,10 +54,10 @@ const QWEN3_8B: &str = "Qwen/Qwen3-8B";
 const QWEN3_14B: &str = "Qwen/Qwen3-14B";
 const QWEN3_32B_AWQ: &str = "Qwen/Qwen3-32B-AWQ";
 
-/// Llm-d KV-offload evaluation on 2x L40S (vLLM 0.11.2): one 10,000-token prefix for all, 141 more
-/// prompt tokens, 128 output tokens, single turn, closed loop, 120 s per level; the row of each
-/// arm's peak. Nothing evicted was asked for again, so offload arms show their cost alone; the
-/// `llm-d` arms changed a key that is ignored and are repetitions of the control.
+/// llm-d KV-offload evaluation on 2x L40S (vLLM 0.11.2): one 10,000-token prefix, 141 more prompt
+/// tokens, 128 output tokens, single turn, closed loop, 120 s per level; each arm's peak row.
+/// Nothing evicted was requested again, so offload arms show their cost alone. The `llm-d` arms
+/// changed an ignored key and repeat the control.
 pub const SHARED_PREFIX_L40S: [ServingRow; 17] = [
     serving(QWEN3_06B, (2, 500), "no-offload", 4889.0, Some((827.0, 102.2))),
     serving(QWEN3_06B, (2, 650), "llm-d-redis", 4868.0, None),
@@ -84,15 +80,14 @@ pub const SHARED_PREFIX_L40S: [ServingRow; 17] = [
     serving(QWEN3_06B, (2, 400), "native-offload", 4268.0, None),
 ];
 
-/// One request on vLLM's `OffloadingConnector` (blog of the vLLM project, H100, Llama-3.1-8B).
+/// One request on vLLM's `OffloadingConnector` (vLLM blog, H100, Llama-3.1-8B).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OffloadTtftRow {
     pub prompt_tokens: u32,
-    /// Time to the first token when the prompt is computed, milliseconds.
+    /// Time to first token with a computed prompt.
     pub computed_ms: f64,
-    /// Time to the first token when it is loaded from host memory, milliseconds.
+    /// Time to first token with a prompt from host memory.
     pub loaded_ms: f64,
-    /// Whether a constant was chosen with this row in sight.
     pub fitted: bool,
 }
 
@@ -100,8 +95,8 @@ const fn ttft(prompt_tokens: u32, computed_ms: f64, loaded_ms: f64) -> OffloadTt
     OffloadTtftRow { prompt_tokens, computed_ms, loaded_ms, fitted: false }
 }
 
-/// Time to the first token, computed against loaded. The kernel constants of the H100 come from
-/// kernel benchmarks and those of the copies from a table of single copies.
+/// The H100's kernel constants come from kernel benchmarks, those of copies from a table of single
+/// copies.
 pub const OFFLOAD_TTFT_H100: [OffloadTtftRow; 10] = [
     ttft(10_000, 262.0, 38.0),
     ttft(20_000, 640.0, 67.0),
@@ -115,14 +110,12 @@ pub const OFFLOAD_TTFT_H100: [OffloadTtftRow; 10] = [
     ttft(100_000, 6855.0, 308.0),
 ];
 
-/// Prefill throughput of the same blog: many 512-token prompts, of which a share is in host memory.
+/// Prefill throughput of the same blog: many 512-token prompts, a share of them in host memory.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HitShareRow {
-    /// Prompt tokens found in host memory, percent.
+    /// Of prompt tokens, in host memory.
     pub hit_percent: u32,
-    /// Prompt tokens per second, computed or loaded.
     pub prompt_tokens_per_s: f64,
-    /// Whether a constant was chosen with this row in sight.
     pub fitted: bool,
 }
 
@@ -130,7 +123,7 @@ const fn hits(hit_percent: u32, prompt_tokens_per_s: f64) -> HitShareRow {
     HitShareRow { hit_percent, prompt_tokens_per_s, fitted: false }
 }
 
-/// Prefill throughput by hit share on H100, Llama-3.1-8B, 512-token prompts.
+/// H100, Llama-3.1-8B, 512-token prompts.
 pub const OFFLOAD_HITS_H100: [HitShareRow; 11] = [
     hits(0, 42_000.0),
     hits(10, 46_000.0),
@@ -145,36 +138,34 @@ pub const OFFLOAD_HITS_H100: [HitShareRow; 11] = [
     hits(100, 389_000.0),
 ];
 
-/// Peak output tokens per second of a run whose prefixes do not fit the GPU.
+/// Peak of a run whose prefixes exceed the GPU.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CapacityRow {
-    /// vLLM's version.
     pub vllm: &'static str,
-    /// `gpu_memory_utilization` for the four models, in the order of [`CAPACITY_MODELS`].
+    /// In the order of [`CAPACITY_MODELS`].
     pub gpu_memory_utilization: [f64; 4],
-    /// Name of the arm's preset.
+    /// Preset name.
     pub arm: &'static str,
-    /// Blocks of 16 tokens that the host tier holds, per model; 0 where the arm has none.
+    /// Blocks of 16 tokens in the host tier, per model; 0 without one.
     pub host_blocks: [u32; 4],
-    /// Peak output tokens per second, per model.
+    /// Peak, per model.
     pub output_tokens_per_s: [f64; 4],
-    /// Whether a constant was chosen with this row in sight.
     pub fitted: bool,
 }
 
-/// Models of the columns of [`CapacityRow`].
+/// Columns of [`CapacityRow`].
 pub const CAPACITY_MODELS: [&str; 4] = [QWEN3_06B, QWEN3_8B, QWEN3_14B, QWEN3_32B_AWQ];
-/// KV tokens of the pool at a utilisation of 0.9, as the engine reported them.
+/// KV tokens at a utilisation of 0.9, as reported by the engine.
 pub const CAPACITY_POOL_TOKENS: [u32; 4] = [635_200, 390_704, 269_712, 208_080];
-/// KV tokens of the pool under memory pressure, rounded by their source.
+/// KV tokens under memory pressure, rounded by the source.
 pub const CAPACITY_POOL_TOKENS_PRESSURE: [u32; 4] = [335_000, 215_000, 142_000, 116_000];
 
 const ROOMY: [f64; 4] = [0.9; 4];
 const PRESSURE: [f64; 4] = [0.55, 0.65, 0.70, 0.65];
 const POOL_BLOCKS: [u32; 4] = [39_696, 24_421, 16_859, 13_005];
-/// LMCache's host memory in blocks of 16 tokens: 4, 9, 29 and 10 GiB on each of the two ranks.
+/// Host memory of 4, 9, 29 and 10 GiB on each of two ranks, in blocks of 16 tokens.
 const LMCACHE_BLOCKS: [u32; 4] = [4_681, 8_192, 23_756, 5_120];
-/// The same of the arms with a store, which did not set it: LMCache's default of 5 GiB per rank.
+/// For arms with a store: LMCache's default of 5 GiB per rank.
 const LMCACHE_DEFAULT_BLOCKS: [u32; 4] = [5_851, 4_551, 4_096, 2_560];
 
 const fn capacity(
@@ -195,10 +186,10 @@ const fn capacity(
 }
 
 /// Later runs by the same author on 2x L40S, two ranks: twice as many 10,000-token prefixes as
-/// users, one drawn uniformly per request, 128 tokens more in and 128 out, 120 s. Rows whose
-/// author declared them invalid are left out. The native rows of the 8B model lie below what the
-/// hardware allows in every version: a known defect of the connector (vllm-project/vllm#44294).
-/// The remote stores held 512 MB. The `llm-d` arms changed a key that is ignored.
+/// users, one drawn uniformly per request, 128 tokens more in and 128 out, 120 s. Without rows that
+/// the author declared invalid. Native rows of the 8B model are below what the hardware allows in
+/// every version: a known defect of the connector (vllm-project/vllm#44294). Remote stores held 512
+/// MB. The `llm-d` arms changed an ignored key.
 pub const CAPACITY_L40S: [CapacityRow; 17] = [
     capacity("0.11.2", ROOMY, "no-offload", [0; 4], [602.0, 113.0, 58.7, 49.2]),
     capacity("0.11.2", ROOMY, "native-offload", [10_000; 4], [426.8, 71.8, 59.0, 48.7]),

@@ -1,4 +1,4 @@
-//! Requests that are given up in each phase, and the cache that is emptied.
+//! Aborts in each phase, and resets of the cache.
 
 use weir_engine::{
     ChunkBytes, Engine, LoadMode, OffloadConfig, Slot, TransferKind, TransferOutcome,
@@ -8,14 +8,14 @@ use weir_tier::StoreConfig;
 
 use crate::fixture::{Bench, config, evicted, link, native, request};
 
-/// Slots that got a token with the last pass, in order.
+/// Slots with a token from the last pass, in order.
 fn tokens(engine: &Engine) -> Vec<u32> {
     let mut slots: Vec<u32> = engine.token_slots().map(|slot| slot.0).collect();
     slots.sort_unstable();
     slots
 }
 
-/// Nothing runs, nothing is held, nothing can happen.
+/// The engine is empty and quiescent.
 fn assert_empty(bench: &mut Bench) {
     assert_eq!(bench.pass(), None);
     let engine = &bench.engine;
@@ -49,10 +49,9 @@ fn a_prompt_in_the_pass_under_way_gets_nothing_and_its_blocks_are_free_at_once()
     assert_eq!(bench.engine.pool().used_blocks(), 2);
     bench.complete();
     assert_eq!(bench.effects.first_tokens, [Slot(1)]);
-    // The GPU computed both.
     assert_eq!(bench.effects.tokens, 60);
     assert_eq!(bench.drain(), [1]);
-    // The two blocks that the pass filled can be hit.
+    // The pass's two filled blocks can be hit.
     bench.submit(&request(2, &[(1, 40)], 1));
     assert_eq!(bench.pass(), Some((vec![(8, 32)], 0)));
     assert_empty(&mut bench);
@@ -76,7 +75,7 @@ fn a_decoding_sequence_is_not_counted_from_its_abort_on() {
         }
         assert_eq!(bench.effects.decoding, 1);
         assert_eq!(tokens(&bench.engine), [1]);
-        // One sequence of 20 + 2 tokens is left: its context is what the next pass reads.
+        // One sequence of 20 + 2 tokens remains, the next pass's context.
         let shape = bench.engine.begin().expect("it has a token to come");
         assert_eq!((shape.decoding, shape.context_tokens), (1, 22));
         bench.complete();
@@ -97,7 +96,7 @@ fn a_slot_given_up_is_used_again_without_a_trace() {
     assert_eq!(bench.submit(&request(1, &[(2, 31)], 40)), first);
     assert_eq!(bench.drain(), [1]);
     assert_eq!(bench.effects.finished[0].output_tokens, Tokens(40));
-    // Whoever is gone already is left alone.
+    // Repeated aborts are ignored.
     bench.engine.abort(first);
     bench.engine.abort(Slot(17));
     assert_empty(&mut bench);
@@ -112,7 +111,7 @@ fn blocks_that_are_loaded_are_freed_when_the_load_has_ended() {
         assert_eq!(bench.engine.pool().used_blocks(), 6);
         bench.engine.abort(slot);
         assert_eq!((bench.engine.unfinished(), bench.engine.pool().used_blocks()), (0, 6));
-        // The slot is still named by the load.
+        // The load still names the slot.
         let other = bench.submit(&request(3, &[(4, 10)], 1));
         assert_ne!(other, slot);
         assert_eq!(bench.engine.reset().unwrap_err().used_blocks, 6);
@@ -120,7 +119,7 @@ fn blocks_that_are_loaded_are_freed_when_the_load_has_ended() {
         assert_eq!(bench.engine.pool().used_blocks(), 0);
         assert_eq!(bench.drain(), [3]);
         assert_empty(&mut bench);
-        // The tier has the chunks still, unless they turned out to be gone; nothing holds them.
+        // The tier still has the chunks, unpinned, unless they turned out to be missing.
         bench.submit(&request(4, &[(1, 97)], 1));
         let loads = bench.pass().is_none();
         assert_eq!(loads, outcome == TransferOutcome::Ok);
@@ -139,7 +138,7 @@ fn who_was_loaded_and_waits_for_its_pass_gives_its_blocks_back() {
     bench.engine.abort(slot);
     assert_eq!(bench.engine.pool().used_blocks(), 0);
     assert_empty(&mut bench);
-    // What was loaded is in the cache.
+    // The loaded chunks are cached.
     bench.submit(&request(3, &[(1, 97)], 1));
     assert_eq!(bench.pass(), Some((vec![(1, 96)], 0)));
 }
@@ -249,6 +248,6 @@ fn a_request_is_started_once_however_often_it_is_preempted() {
     }
     assert!(bench.engine.counters().preemptions > 0);
     assert_eq!(started, [Slot(0), Slot(1)]);
-    // A preempted sequence is recomputed, what it had generated included, and goes on behind it.
+    // A preempted sequence recomputes its generated tokens and continues after them.
     assert_eq!(counts, [60, 60]);
 }

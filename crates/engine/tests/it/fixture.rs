@@ -1,5 +1,3 @@
-//! Engines small enough to follow by hand.
-
 use weir_engine::timing::PrefillChunk;
 use weir_engine::{
     ChunkBytes, Effects, Engine, EngineConfig, LoadMode, Lookup, OffloadConfig, Slot, Transfer,
@@ -63,7 +61,7 @@ pub(crate) fn request(id: u64, pieces: &[(u64, u32)], output_tokens: u32) -> Req
     }
 }
 
-/// An engine with the transfers and lookups that it handed out and that are still under way.
+/// An engine with its transfers and lookups in flight.
 pub(crate) struct Bench {
     pub(crate) engine: Engine,
     pub(crate) effects: Effects,
@@ -71,7 +69,7 @@ pub(crate) struct Bench {
     pub(crate) lookups: Vec<Lookup>,
 }
 
-/// What a pass computed: (new, context) of its prompt chunks, and its decoding sequences.
+/// (new, context) of the prompt chunks, and the number of decoding sequences.
 pub(crate) type Shape = (Vec<(u32, u32)>, u32);
 
 impl Bench {
@@ -110,7 +108,7 @@ impl Bench {
         self.engine.take_lookups(&mut self.lookups);
     }
 
-    /// All transfers of a kind arrive (or fail).
+    /// Ends all transfers of a kind.
     pub(crate) fn end(&mut self, kind: TransferKind, outcome: TransferOutcome) -> usize {
         let (ended, rest): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.transfers).into_iter().partition(|t| t.kind == kind);
@@ -121,7 +119,7 @@ impl Bench {
         ended.len()
     }
 
-    /// Runs to the end of everything; returns what finished, in order.
+    /// Runs until idle; returns what finished, in order.
     pub(crate) fn drain(&mut self) -> Vec<u64> {
         let mut finished = Vec::new();
         while self.engine.unfinished() > 0 {
@@ -137,7 +135,7 @@ impl Bench {
     }
 }
 
-/// Prompt 1 was stored in the tier and has left the GPU, whose pool prompt 2 filled.
+/// Prompt 1 is in the tier but not on the GPU, whose pool prompt 2 filled.
 pub(crate) fn evicted() -> Bench {
     let mut bench = Bench::new(config(8), Some(native(1000)));
     bench.submit(&request(0, &[(1, 97)], 1));

@@ -1,5 +1,5 @@
-//! What the offload mechanisms do one request after another: vLLM's offloading and its tiering, and
-//! LMCache's server.
+//! The offload mechanisms over several requests: vLLM's offloading and tiering, and LMCache's
+//! server.
 
 use weir_engine::{ChunkBytes, OffloadConfig, TransferKind, TransferOutcome};
 use weir_model::{Bytes, Mechanism, Nanos, TierKind, Tokens};
@@ -7,7 +7,7 @@ use weir_tier::{EvictionPolicy, TierConfig};
 
 use crate::fixture::{Bench, config, link, native, request};
 
-/// Tokens that GPU, host and disk serve of a prompt, which runs to its end, stores included.
+/// Runs a prompt with its stores; returns its tokens from GPU, host and disk.
 fn served(bench: &mut Bench, pieces: &[(u64, u32)]) -> [u32; 3] {
     let id = bench.engine.counters().passes;
     bench.submit(&request(id, pieces, 1));
@@ -23,7 +23,7 @@ fn served(bench: &mut Bench, pieces: &[(u64, u32)]) -> [u32; 3] {
     [TierKind::Gpu, TierKind::Host, TierKind::Disk].map(|tier| cached[tier.index()].0)
 }
 
-/// The same on an empty GPU.
+/// On an empty GPU.
 fn served_by_tiers(bench: &mut Bench, pieces: &[(u64, u32)]) -> [u32; 2] {
     bench.engine.reset().expect("nothing runs");
     let [gpu, host, disk] = served(bench, pieces);
@@ -40,7 +40,7 @@ fn tier(kind: TierKind, chunks: u64, chunk_tokens: u32) -> TierConfig {
     }
 }
 
-/// Host memory for so many chunks of 16 tokens, and a disk behind it.
+/// Host memory of `host` chunks of 16 tokens, and a disk.
 fn tiered(mechanism: Mechanism, host: u64) -> OffloadConfig {
     let tiers = vec![tier(TierKind::Host, host, 16), tier(TierKind::Disk, 1000, 16)];
     OffloadConfig { mechanism, tiers, ..native(0) }
@@ -60,7 +60,7 @@ fn what_a_request_loaded_is_recent_when_it_ends() {
     served(&mut bench, &[(1, 49)]);
     served(&mut bench, &[(2, 49)]);
     assert_eq!(served_by_tiers(&mut bench, &[(1, 49)]), [48, 0]);
-    // Two chunks more: the other's go, its last ones first.
+    // Two chunks more evict the other prompt's, last ones first.
     served(&mut bench, &[(3, 33)]);
     assert_eq!(served_by_tiers(&mut bench, &[(2, 17)]), [16, 0]);
     assert_eq!(served_by_tiers(&mut bench, &[(1, 49)]), [48, 0]);
@@ -71,21 +71,21 @@ fn what_the_gpu_served_is_stored_again_where_nothing_was_loaded() {
     let mut bench = Bench::new(config(100), Some(native(96)));
     served(&mut bench, &[(1, 49)]);
     served(&mut bench, &[(2, 97)]);
-    // The tier has the second prompt alone, the GPU both.
+    // The tier has only the second prompt, the GPU both.
     assert_eq!(served(&mut bench, &[(1, 49), (3, 16)]), [48, 0, 0]);
     assert_eq!(served_by_tiers(&mut bench, &[(1, 49), (3, 16)]), [64, 0]);
 }
 
 #[test]
 fn an_offer_without_room_is_refused_whole_and_made_again() {
-    // A prompt of six chunks in passes of four, and a tier of three.
+    // A prompt of six chunks in passes of four; a tier of three.
     let mut bench = Bench::new(config(100), Some(native(48)));
     served(&mut bench, &[(1, 97)]);
     assert_eq!(bench.engine.counters().stored_bytes, 0);
     assert!(bench.engine.counters().refused_chunks >= 6);
     assert_eq!(served_by_tiers(&mut bench, &[(1, 97)]), [0, 0]);
-    // A tier of five: the first four chunks are stored, and give way to what comes behind them,
-    // oldest first.
+    // In a tier of five, the first four chunks are stored, then evicted by later ones, oldest
+    // first.
     let mut bench = Bench::new(config(100), Some(native(80)));
     served(&mut bench, &[(1, 97)]);
     let cache = bench.engine.offload().and_then(|offload| offload.cache(TierKind::Host)).unwrap();
@@ -97,7 +97,7 @@ fn an_offer_without_room_is_refused_whole_and_made_again() {
 
 #[test]
 fn a_store_moves_what_is_kept_and_a_load_what_it_needs() {
-    // Six chunks with windows of which a load needs those where it ends.
+    // Six chunks with windows; a load needs those at its end.
     let bytes = ChunkBytes { kept: 1000, loaded: 160, loaded_once: 700 };
     let offload = OffloadConfig { chunk_bytes: bytes, ..native(1000) };
     assert_eq!(offload.tokens(Bytes(10_000)), 160);
@@ -120,7 +120,7 @@ fn less_than_a_chunk_more_than_the_gpu_has_is_not_loaded() {
     let mut bench = Bench::new(config(100), Some(offload));
     served(&mut bench, &[(1, 97)]);
     bench.engine.reset().expect("nothing runs");
-    // The GPU gets five blocks of it: two chunks and a half.
+    // The GPU has five blocks of it: two chunks and a half.
     assert_eq!(served(&mut bench, &[(1, 81)]), [0, 64, 0]);
     assert_eq!(served(&mut bench, &[(1, 97)]), [80, 0, 0]);
 }
@@ -131,14 +131,14 @@ fn tiering_brings_chunks_back_through_the_nearest_tier() {
     served(&mut bench, &[(1, 49)]);
     served(&mut bench, &[(2, 49)]);
     served(&mut bench, &[(3, 33)]);
-    // The first prompt's last two chunks have left host memory. Bringing them back drives out its
-    // first one, the oldest of all, which is brought back too.
+    // The first prompt's last two chunks left host memory. Their load evicts its first, the oldest,
+    // which is loaded too.
     assert_eq!(served_by_tiers(&mut bench, &[(1, 49)]), [0, 48]);
     assert_eq!(served_by_tiers(&mut bench, &[(1, 49)]), [48, 0]);
     let cache = bench.engine.offload().and_then(|offload| offload.cache(TierKind::Host)).unwrap();
     assert_eq!(cache.used(), 6);
-    // Host memory smaller than the prompt: bringing its front and its end back drives out its
-    // middle, for which there is no room then.
+    // Host memory is smaller than the prompt: loading its front and end evicts its middle, which
+    // then has no room.
     let mut bench = Bench::new(config(100), Some(tiered(Mechanism::Native, 4)));
     served(&mut bench, &[(1, 97)]);
     assert_eq!(served_by_tiers(&mut bench, &[(1, 97)]), [0, 32]);
@@ -170,7 +170,7 @@ fn lmcaches_server_looks_from_the_first_token_on() {
     served(&mut bench, &[(1, 97)]);
     bench.engine.reset().expect("nothing runs");
     assert_eq!(served(&mut bench, &[(1, 49)]), [0, 48, 0]);
-    // The GPU's three chunks are found as well, and only what lies behind them is loaded.
+    // The GPU's three chunks are found too; only later ones are loaded.
     assert_eq!(served(&mut bench, &[(1, 97), (2, 8)]), [48, 48, 0]);
     let found = bench.engine.counters().lookup_hit_tokens;
     assert_eq!(found[TierKind::Host.index()], 48 + 96);
@@ -182,14 +182,15 @@ fn lmcaches_server_evicts_by_the_clock_alone() {
     let mut bench = Bench::new(config(100), Some(server(10)));
     served(&mut bench, &[(1, 97)]);
     served(&mut bench, &[(2, 49)]);
-    // Nine of ten chunks are taken. Two more find no room, and none of them is stored.
+    // Nine of ten chunks are used. Two more do not fit, so neither is stored.
     served(&mut bench, &[(3, 33)]);
     let used = |bench: &Bench| {
         let offload = bench.engine.offload().unwrap();
         offload.cache(TierKind::Host).unwrap().used()
     };
     assert_eq!((used(&bench), bench.engine.counters().refused_chunks), (9, 2));
-    // One round evicts a fifth of the nine, the oldest prompt's end; below the mark none goes.
+    // One round evicts a fifth of the nine, the oldest prompt's end; below the mark none is
+    // evicted.
     bench.engine.advance(second(1));
     assert_eq!(used(&bench), 8);
     bench.engine.advance(second(2));
@@ -197,7 +198,7 @@ fn lmcaches_server_evicts_by_the_clock_alone() {
     bench.engine.advance(second(9));
     assert_eq!(used(&bench), 7);
     assert_eq!(served_by_tiers(&mut bench, &[(1, 97)]), [64, 0]);
-    // A prompt is recent when it has ended: the other one is the oldest now.
+    // A prompt is recent when it has ended, so the other one is the oldest.
     bench.engine.advance(second(10));
     assert_eq!(served_by_tiers(&mut bench, &[(2, 49)]), [32, 0]);
 }
@@ -208,7 +209,7 @@ fn the_servers_second_level_passes_through_the_first() {
     served(&mut bench, &[(1, 97)]);
     bench.engine.advance(Nanos::from_millis(500));
     served(&mut bench, &[(2, 33)]);
-    // Eight of ten: one chunk goes, and the disk has it.
+    // At eight of ten one chunk is evicted; the disk has it.
     bench.engine.advance(Nanos::from_millis(1000));
     assert_eq!(served_by_tiers(&mut bench, &[(1, 97)]), [80, 16]);
     let used = |bench: &Bench| {
@@ -216,7 +217,7 @@ fn the_servers_second_level_passes_through_the_first() {
         offload.cache(TierKind::Host).unwrap().used()
     };
     assert_eq!(used(&bench), 7);
-    // Without room for it on its way only the front is found.
+    // Without room for it only the front is found.
     served(&mut bench, &[(3, 49)]);
     assert_eq!(used(&bench), 10);
     assert_eq!(served_by_tiers(&mut bench, &[(1, 97)]), [80, 0]);
@@ -232,7 +233,7 @@ fn who_asks_for_what_another_request_is_loading_waits_for_it() {
     bench.submit(&request(9, &[(1, 97), (2, 5)], 1));
     assert_eq!(bench.begin(), None);
     assert_eq!(bench.transfers.len(), 1);
-    // It has arrived: the second finds it on the GPU.
+    // The load has ended, so the second finds it on the GPU.
     bench.end(TransferKind::Load, TransferOutcome::Ok);
     bench.pass().expect("both run");
     let served = |tier: TierKind| {

@@ -1,8 +1,8 @@
-//! vLLM's block pool, block by block: the reference that the pool by extents must equal.
+//! vLLM's block pool, block by block: reference of the pool by extents.
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// A block's content: the hash chain is replaced by the whole token sequence up to its end.
+/// The whole token sequence to the block's end, in place of the hash chain.
 pub(crate) type Key = Vec<u32>;
 
 #[derive(Debug, Clone, Default)]
@@ -11,7 +11,7 @@ struct Block {
     key: Option<Key>,
 }
 
-/// What one request holds: block ids in order, and how many of them are cached.
+/// Block ids in order, and how many are cached.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PlainHolding {
     pub(crate) blocks: Vec<usize>,
@@ -41,7 +41,7 @@ impl PlainPool {
         self.free.len()
     }
 
-    /// The cached prefix: block ids, and how many of them nobody holds.
+    /// Block ids of the cached prefix, and how many are not held.
     pub(crate) fn lookup(&self, tokens: &[u32], limit: usize) -> (Vec<usize>, usize) {
         let mut hit = Vec::new();
         let mut free = 0;
@@ -106,7 +106,7 @@ impl PlainPool {
         }
     }
 
-    /// Leading blocks that are referenced by `holders` requests.
+    /// Leading blocks with `holders` references.
     pub(crate) fn common_blocks(&self, holding: &PlainHolding, holders: u32) -> usize {
         holding.blocks.iter().take_while(|id| self.blocks[**id].refs >= holders).count()
     }

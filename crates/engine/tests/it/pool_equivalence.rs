@@ -1,4 +1,4 @@
-//! The pool by extents against vLLM's rules block by block, operation by operation.
+//! The pool by extents against vLLM's rules, operation by operation.
 
 use proptest::prelude::*;
 use weir_engine::pool::{BlockPool, Holding};
@@ -10,13 +10,12 @@ const UNIT: u32 = 4;
 
 #[derive(Debug, Clone)]
 enum Action {
-    /// A request with these (content, tokens) pieces tries to get in.
+    /// A request with these (content, tokens) pieces.
     Submit(Vec<(u64, u32)>),
-    /// The n-th live request computes up to so many more blocks.
+    /// The n-th live request computes up to this many more blocks.
     Compute(usize, u32),
-    /// The n-th live request is given up to so many more blocks, but computes nothing yet.
+    /// The n-th live request allocates up to this many more blocks.
     Allocate(usize, u32),
-    /// The n-th live request ends.
     Release(usize),
 }
 
@@ -37,7 +36,7 @@ struct Live {
     plain: PlainHolding,
 }
 
-/// Token ids that are equal exactly when the symbolic tokens are.
+/// Token ids equal exactly where the symbolic tokens are.
 fn spell(prompt: &Prompt) -> Vec<u32> {
     prompt
         .pieces()
@@ -70,7 +69,7 @@ impl Pair {
         self.live.push(Live { prompt, tokens, ours, plain });
     }
 
-    /// True when the request was given its blocks.
+    /// True if the blocks were allocated.
     fn allocate(&mut self, which: usize, blocks: u32) -> bool {
         let count = self.live.len();
         let Some(live) = self.live.get_mut(which % count.max(1)) else { return false };

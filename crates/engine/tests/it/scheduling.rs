@@ -1,4 +1,4 @@
-//! The scheduler's rules, one by one, on engines small enough to follow by hand.
+//! The scheduler's rules, one by one, on small engines.
 
 use weir_engine::{
     ChunkBytes, Engine, LoadMode, OffloadConfig, SubmitError, TransferKind, TransferOutcome,
@@ -31,7 +31,7 @@ fn decodes_take_their_share_of_the_budget_first() {
     bench.submit(&request(1, &[(2, 20)], 50));
     bench.pass();
     bench.submit(&request(2, &[(3, 100)], 5));
-    // Two tokens of the 64 go to the decoding sequences.
+    // Decoding sequences take two of the 64 tokens.
     assert_eq!(bench.pass(), Some((vec![(62, 0)], 2)));
     assert_eq!(bench.pass(), Some((vec![(38, 62)], 2)));
     assert_eq!(bench.pass(), Some((vec![], 3)));
@@ -42,7 +42,7 @@ fn a_sequence_that_does_not_fit_whole_is_not_overtaken() {
     let mut bench = Bench::new(config(10), None);
     bench.submit(&request(0, &[(1, 60)], 40));
     bench.pass();
-    // 7 blocks of 16 tokens do not fit beside the first 4; the small one behind would.
+    // 7 blocks of 16 tokens do not fit beside the first 4; the small sequence after it would.
     bench.submit(&request(1, &[(2, 110)], 1));
     bench.submit(&request(2, &[(3, 10)], 1));
     bench.pass();
@@ -77,7 +77,7 @@ fn a_load_defers_only_its_own_request() {
     let mut bench = evicted();
     bench.submit(&request(2, &[(1, 97)], 1));
     bench.submit(&request(3, &[(4, 10)], 3));
-    // The first waits for its six chunks; the second runs at once.
+    // The first waits for six chunks; the second runs at once.
     assert_eq!(bench.pass(), Some((vec![(10, 0)], 0)));
     assert_eq!(bench.pass(), Some((vec![], 1)));
     assert_eq!(bench.end(TransferKind::Load, TransferOutcome::Ok), 1);
@@ -109,7 +109,6 @@ fn a_chunk_that_is_being_stored_defers_who_wants_it_and_nobody_else() {
     while bench.engine.unfinished() > 0 {
         bench.pass();
     }
-    // The stores of both prompts are still under way.
     bench.submit(&request(2, &[(1, 97)], 1));
     bench.submit(&request(3, &[(4, 10)], 1));
     assert_eq!(bench.pass(), Some((vec![(10, 0)], 0)));
@@ -141,7 +140,7 @@ fn an_in_pass_load_holds_its_pass_and_a_failed_one_is_recomputed() {
     bench.end(TransferKind::Load, TransferOutcome::Failed);
     bench.complete();
     assert!(bench.effects.finished.is_empty());
-    // The tier lost them: the next attempt computes all.
+    // The tier lost them, so the next attempt computes all.
     assert_eq!(bench.begin(), Some((vec![(64, 0)], 0)));
     assert!(bench.transfers.iter().all(|transfer| transfer.kind == TransferKind::Store));
     bench.complete();
@@ -160,8 +159,8 @@ fn kv_events_are_told_in_the_order_in_which_they_happened() {
     bench.drain();
     bench.end(TransferKind::Store, TransferOutcome::Ok);
     bench.engine.reset().expect("nothing runs");
-    // Loaded blocks are cached when their pass ends, which is this request's end too. The next
-    // pass takes their place before anybody has asked for events.
+    // Loaded blocks are cached at the end of their pass, which also ends this request. The next
+    // pass evicts them before any call takes the events.
     bench.submit(&request(1, &[(1, 48), (2, 8)], 1));
     assert_eq!(bench.begin(), Some((vec![(8, 48)], 0)));
     bench.engine.take_events(&mut Vec::new());
@@ -194,7 +193,7 @@ fn a_remote_store_is_asked_once_and_its_answer_is_loaded() {
     let mut bench = Bench::new(config(8), Some(offload));
     let slot = bench.submit(&request(0, &[(1, 97)], 1));
     bench.submit(&request(1, &[(2, 10)], 1));
-    // Prompt 0 asks for its six chunks; prompt 1 has none to ask for, and does not overtake.
+    // Prompt 0 looks up six chunks; prompt 1 has none and does not overtake.
     assert_eq!(bench.begin(), None);
     assert_eq!(bench.lookups.len(), 1);
     assert_eq!((bench.lookups[0].from_chunk, bench.lookups[0].to_chunk), (0, 6));
@@ -226,7 +225,7 @@ fn who_was_loaded_goes_before_who_was_answered_and_needs_its_blocks() {
     assert_eq!(bench.begin(), None);
     bench.engine.lookup_done(first, 0, 4);
     assert_eq!(bench.begin(), None);
-    // The first holds four blocks and needs seven of eight: the second does not fit beside it.
+    // The first holds four blocks and needs seven of eight, so the second does not fit.
     bench.engine.lookup_done(second, 0, 4);
     assert_eq!(bench.begin(), None);
     assert_eq!(bench.end(TransferKind::Load, TransferOutcome::Ok), 1);

@@ -1,4 +1,4 @@
-//! What can go wrong with a fetch, with the address and the remedy.
+//! Errors of a fetch, with address and remedy.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::request::RequestError;
 use crate::response::HttpError;
 use crate::tls::TlsError;
 
-/// Why there is no response. `what` is the method and the URL, e.g. `GET http://h:8000/metrics`.
+/// `what` is method and URL, e.g. `GET http://h:8000/metrics`.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FetchError {
     #[error("{what}: {error}")]
@@ -23,12 +23,7 @@ pub enum FetchError {
     )]
     NameNotFound { what: String, host: String, why: String },
     #[error("{what}: cannot connect: {attempts}; {remedy}")]
-    Connect {
-        what: String,
-        /// Each address tried, with its error.
-        attempts: String,
-        remedy: &'static str,
-    },
+    Connect { what: String, attempts: String, remedy: &'static str },
     #[error("{what}: no complete answer within {}, while {doing}", seconds(*after))]
     TimedOut { what: String, after: Duration, doing: String },
     #[error("{what}: the connection broke while {doing}: {why}")]
@@ -51,7 +46,7 @@ pub enum FetchError {
     Status { what: String, status: u16, hint: String, body: Quoted },
 }
 
-/// A duration in seconds for messages: `2 s`, `0.25 s`.
+/// For messages: `2 s`, `0.25 s`.
 pub(super) fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_millis() as f64 / 1e3)
 }

@@ -1,5 +1,5 @@
-//! One blocking request with bounds on everything: for scrapes, health checks and commands, never
-//! for measured requests.
+//! One blocking, bounded request for scrapes, health checks and commands; never for measured
+//! requests.
 
 mod error;
 mod wire;
@@ -19,7 +19,7 @@ use crate::url::Url;
 pub use error::FetchError;
 use wire::{Bounds, Wire};
 
-/// How often a wait checks whether it is aborted.
+/// Interval of abort checks.
 const LOOK: Duration = Duration::from_millis(20);
 
 const YEAR: Duration = Duration::from_hours(365 * 24);
@@ -28,23 +28,22 @@ const YEAR: Duration = Duration::from_hours(365 * 24);
 pub struct Fetch {
     pub method: Method,
     pub url: Url,
-    /// Path, beginning with a slash: see [`Url::target`].
+    /// Begins with a slash: see [`Url::target`].
     pub target: String,
-    /// Headers besides those that [`request::head`] adds.
+    /// Besides those of [`request::head`].
     pub headers: Vec<(String, String)>,
     pub body: Option<Vec<u8>>,
-    /// Trusted certificates for `https`, shared by several requests. `None`: the system's.
+    /// For `https`. None: the system's certificates.
     pub tls: Option<TlsClient>,
-    /// The most time to connect to one address; a name may have several.
+    /// Per address; a name may have several.
     pub connect_timeout: Duration,
-    /// The most time for everything together, the name lookup included.
+    /// For everything, name lookup included.
     pub timeout: Duration,
-    /// The most bytes of a body.
     pub max_body_bytes: usize,
 }
 
 impl Fetch {
-    /// A GET of `path` below `url`, with 2 s to connect, 10 s in all and 64 MiB of body.
+    /// `path` is below `url`. Limits: 2 s to connect, 10 s in all, 64 MiB of body.
     pub fn get(url: &Url, path: &str) -> Self {
         Self {
             method: Method::Get,
@@ -59,7 +58,7 @@ impl Fetch {
         }
     }
 
-    /// A POST of `body` to `path` below `url`, with the same bounds.
+    /// With the limits of [`Fetch::get`].
     pub fn post(url: &Url, path: &str, content_type: &str, body: Vec<u8>) -> Self {
         let headers = vec![("Content-Type".to_owned(), content_type.to_owned())];
         Self { method: Method::Post, headers, body: Some(body), ..Self::get(url, path) }
@@ -68,7 +67,7 @@ impl Fetch {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
-    /// Its head. Any status is a response: see [`Fetched::success`].
+    /// Any status is a response: see [`Fetched::success`].
     pub head: Head,
     pub body: Vec<u8>,
     pub peer: SocketAddr,
@@ -76,7 +75,7 @@ pub struct Fetched {
 }
 
 impl Fetched {
-    /// The response itself if its status is one of success (2xx).
+    /// Fails unless the status is 2xx.
     pub fn success(self) -> Result<Self, FetchError> {
         let status = self.head.status;
         let hint = match status {
@@ -93,16 +92,14 @@ impl Fetched {
         Err(FetchError::Status { what: self.what, status, hint, body })
     }
 
-    /// The body as text; bytes that are no UTF-8 are replaced.
+    /// Invalid UTF-8 is replaced.
     pub fn text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.body)
     }
 }
 
-/// Sends a request on a connection of its own and waits for the whole response.
-///
-/// Blocks for at most the request's time-out. Redirects are not followed, nothing is retried, and
-/// proxies of the environment are not used.
+/// One request on its own connection, for at most the request's time-out. No redirects, retries or
+/// environment proxies.
 pub fn fetch(request: &Fetch) -> Result<Fetched, FetchError> {
     let what = what(request);
     let mut headers: Vec<(&str, &str)> =
@@ -121,8 +118,7 @@ pub fn fetch(request: &Fetch) -> Result<Fetched, FetchError> {
     let deadline = now.checked_add(request.timeout).unwrap_or(now + YEAR);
     let bounds = Bounds { what, timeout: request.timeout, deadline };
     let mut wire = Wire::open(request, &bounds)?;
-    // A server may refuse a request before it has read it all: its answer explains more than the
-    // broken pipe.
+    // A server may refuse a request before it has read it; its answer says more than a broken pipe.
     let sent = wire.send(&bytes);
     if !matches!(sent, Ok(()) | Err(FetchError::Broken { .. })) {
         sent.clone()?;
@@ -135,8 +131,7 @@ pub fn fetch(request: &Fetch) -> Result<Fetched, FetchError> {
     }
 }
 
-/// The same; `None` once `stopped` returns true. The request is not revoked, and its connection
-/// ends with the request's own time-out.
+/// None once `stopped` returns true. The connection ends with the request's time-out.
 pub fn fetch_unless(
     request: &Fetch,
     stopped: &dyn Fn() -> bool,
@@ -144,7 +139,6 @@ pub fn fetch_unless(
     let (sender, receiver) = mpsc::sync_channel(1);
     let own = request.clone();
     let spawned = std::thread::Builder::new().name("fetch".to_owned()).spawn(move || {
-        // The receiver is gone if the user has stopped.
         let _ = sender.send(fetch(&own));
     });
     if spawned.is_err() {
@@ -155,13 +149,12 @@ pub fn fetch_unless(
             Ok(result) => return Some(result),
             Err(mpsc::RecvTimeoutError::Timeout) if stopped() => return None,
             Err(mpsc::RecvTimeoutError::Timeout) => {}
-            // The thread panicked, which is a defect: once more, here.
+            // The thread panicked, a defect; repeat it here.
             Err(mpsc::RecvTimeoutError::Disconnected) => return Some(fetch(request)),
         }
     }
 }
 
-/// Reads until the response is complete.
 fn read_response(
     request: &Fetch,
     wire: &mut Wire<'_>,
@@ -193,7 +186,7 @@ fn read_response(
         });
         let mut progress = fed.map_err(failed)?;
         let more = match (more, progress) {
-            // After a complete response the end of the connection does not matter.
+            // After a complete response the connection's end is irrelevant.
             (_, Progress::Complete { .. }) => true,
             (more, _) => more?,
         };
@@ -216,8 +209,8 @@ fn read_response(
     }
 }
 
-/// Decodes a body that was compressed without request. An error response whose body cannot be
-/// decoded keeps its status.
+/// Decodes a body compressed without request. An error response with an invalid body keeps its
+/// status.
 fn plain(head: &Head, body: Vec<u8>, most: usize) -> Result<Vec<u8>, HttpError> {
     let Some(coding) = head.coding() else { return Ok(body) };
     match coding::decoded(coding, &body, most) {

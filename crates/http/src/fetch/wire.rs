@@ -1,4 +1,4 @@
-//! The connection of one fetch: plain or TLS, every wait bounded by the one deadline.
+//! Connection of one fetch, plain or TLS, with one deadline.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -18,7 +18,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// Never zero, which sockets take for "for ever".
+    /// Never zero, which sockets take as no time-out.
     fn left(&self, doing: &str) -> Result<Duration, FetchError> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() { Err(self.timed_out(doing)) } else { Ok(left) }
@@ -55,7 +55,7 @@ pub(super) struct Wire<'a> {
 }
 
 impl<'a> Wire<'a> {
-    /// Connects to the first address of the host that takes it.
+    /// Uses the host's first address that accepts.
     pub(super) fn open(fetch: &Fetch, bounds: &'a Bounds) -> Result<Self, FetchError> {
         // Before connecting, so that a missing CA file is found without a server.
         let tls = match (fetch.url.scheme_is_tls, &fetch.tls) {
@@ -68,18 +68,16 @@ impl<'a> Wire<'a> {
         };
         let tls = tls.transpose().map_err(|error| bounds.tls(error))?;
         let (stream, peer) = connect(fetch, bounds)?;
-        // Latency of small requests; a stream without it works as well.
+        // Reduces latency; not essential.
         let _ = stream.set_nodelay(true);
         Ok(Self { bounds, stream, tls, out: Vec::new(), buffer: vec![0; READ_BYTES], peer })
     }
 
-    /// Whether TLS is still being set up.
     pub(super) fn is_handshaking(&self) -> bool {
         self.tls.as_ref().is_some_and(TlsSession::is_handshaking)
     }
 
-    /// Sends a request. TLS keeps it back until the handshake is over, in
-    /// [`receive`](Self::receive).
+    /// TLS holds it until the handshake ends in [`receive`](Self::receive).
     pub(super) fn send(&mut self, bytes: &[u8]) -> Result<(), FetchError> {
         match &mut self.tls {
             None => write(&mut self.stream, bytes, self.bounds),
@@ -90,7 +88,7 @@ impl<'a> Wire<'a> {
         }
     }
 
-    /// Waits for bytes and hands them to `plain`; whether more may come.
+    /// Waits for bytes. True if more may come.
     pub(super) fn receive(
         &mut self,
         doing: &str,
@@ -120,7 +118,7 @@ impl<'a> Wire<'a> {
             return Ok(false);
         }
         let progress = session.read_tls(bytes, plain);
-        // On an error too: the alert tells the server what was wrong. It may be gone already.
+        // After an error too, as the alert gives the server the reason.
         let flushed = self.flush_tls();
         let progress = progress.map_err(|error| self.bounds.tls(error))?;
         if !progress.peer_has_closed {
@@ -182,8 +180,7 @@ fn connect(fetch: &Fetch, bounds: &Bounds) -> Result<(TcpStream, SocketAddr), Fe
     Err(FetchError::Connect { what, attempts, remedy })
 }
 
-/// Looks up a host on its own thread, because the system's resolver has no deadline. A late result
-/// is dropped.
+/// On its own thread, because the system's resolver has no deadline. Late results are dropped.
 fn resolve(host: &str, port: u16, bounds: &Bounds) -> Result<Vec<SocketAddr>, FetchError> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);

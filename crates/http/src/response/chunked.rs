@@ -1,41 +1,39 @@
-//! The chunked transfer coding (RFC 9112, section 7.1), split anywhere.
-//!
-//! Strict about line ends: a lenient reader can disagree with a proxy about where a chunk ends.
+//! The chunked transfer coding (RFC 9112, section 7.1), split anywhere. Strict about line ends,
+//! because a lenient reader can disagree with a proxy about the end of a chunk.
 
 use super::HttpError;
 use crate::quote::Quoted;
 
-/// Bytes that the size line of one chunk may have, extensions included. No server in this field
-/// sends extensions at all.
+/// Of one chunk's size line, extensions included, which no server in this field sends.
 const SIZE_LINE_BYTES: usize = 4096;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Size,
-    /// Between the size and the line end.
+    /// Between size and line end.
     Extension,
-    /// Behind the CR of the size line.
+    /// After the CR of the size line.
     SizeLf,
     Data,
-    /// Behind the last byte of the data.
+    /// After the last data byte.
     DataCr,
     DataLf,
-    /// At the first byte of a trailer line, or of the empty line that ends the body.
+    /// At the start of a trailer line or of the final empty line.
     TrailerStart,
     TrailerName,
     TrailerValue,
-    /// Behind the CR of the last line.
+    /// After the CR of the last line.
     EndLf,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct ChunkDecoder {
     state: State,
-    /// The size as far as it is read, then the bytes of data still to come.
+    /// The size as far as read, then the remaining data bytes.
     left: u64,
     /// Bytes of the size line.
     line: usize,
-    /// Bytes that trailers may still have.
+    /// Remaining bytes for trailers.
     trailer_budget: usize,
 }
 
@@ -44,8 +42,7 @@ impl ChunkDecoder {
         Self { state: State::Size, left: 0, line: 0, trailer_budget: trailer_bytes }
     }
 
-    /// Hands the data among `bytes` to `body`; how many bytes belong to the body's coding if it
-    /// ends in them.
+    /// `body` gets the data. Returns the bytes of the coding if it ends in `bytes`.
     pub(super) fn decode(
         &mut self,
         bytes: &[u8],
@@ -84,9 +81,8 @@ impl ChunkDecoder {
         Ok(None)
     }
 
-    /// Takes the byte at `at` as one of a size line.
     fn size_line(&mut self, bytes: &[u8], at: usize) -> Result<(), HttpError> {
-        // Quoted from the start of the line, as far as it is here.
+        // Quoted from the start of the line, as far as it is in `bytes`.
         let line = &bytes[at.saturating_sub(self.line)..];
         let refuse = |why| Err(HttpError::ChunkSize { seen: Quoted::new(line), why });
         let byte = bytes[at];
@@ -117,8 +113,8 @@ impl ChunkDecoder {
         Ok(())
     }
 
-    /// Takes the first byte of `rest` as one of the trailers. They are passed over; only their form
-    /// is checked, so that a response that follows at once is not taken for one.
+    /// Trailers are skipped. Their form is checked, so that a following response is not taken for
+    /// one.
     fn trailer(&mut self, rest: &[u8]) -> Result<(), HttpError> {
         let refuse = |why| Err(HttpError::Trailer { seen: Quoted::new(rest), why });
         if self.trailer_budget == 0 {
@@ -137,7 +133,6 @@ impl ChunkDecoder {
         Ok(())
     }
 
-    /// Takes the first byte of `rest` as one of a line end.
     fn expect(&mut self, rest: &[u8], wanted: u8, next: State) -> Result<(), HttpError> {
         if rest[0] != wanted {
             return Err(HttpError::ChunkEnd { seen: Quoted::new(rest) });

@@ -1,4 +1,4 @@
-//! Faults of a response, each with a short quotation of the bytes.
+//! Faults of a response, with a quotation of the bytes.
 
 use thiserror::Error;
 
@@ -18,30 +18,29 @@ pub enum HttpError {
     HeadTooLarge { limit: usize },
     #[error("the response has more than {limit} header lines: this is not an inference server")]
     TooManyHeaders { limit: usize },
-    /// A header that decides about the body has a value that cannot be followed.
+    /// A header that decides the body's framing is invalid.
     #[error("the header {name} has the value {value}: {why}")]
     Header { name: &'static str, value: Quoted, why: &'static str },
     #[error("the server answered 101 (switching protocols), which was not requested")]
     Upgrade,
     #[error("malformed chunk size at {seen}: {why}")]
     ChunkSize {
-        /// The bytes from the fault on.
+        /// From the fault on.
         seen: Quoted,
         why: &'static str,
     },
     #[error("a chunk is longer than its size says: found {seen} in place of its line end")]
     ChunkEnd {
-        /// The bytes from the fault on.
+        /// From the fault on.
         seen: Quoted,
     },
     #[error("malformed trailer after the last chunk at {seen}: {why}")]
     Trailer {
-        /// The bytes from the fault on.
+        /// From the fault on.
         seen: Quoted,
         why: &'static str,
     },
-    /// Closed before the first byte of a response; on a reused connection the server may simply
-    /// have ended its patience.
+    /// On a reused connection this may be the server's idle time-out.
     #[error("the server closed the connection without an answer")]
     NoResponse,
     #[error("the server closed the connection inside the head of its answer, after {seen}")]

@@ -1,4 +1,4 @@
-//! The head of a response: status line, the headers that matter here, and where the body ends.
+//! Response heads: status line, relevant headers, framing.
 
 use httparse::{EMPTY_HEADER, Header, Status};
 
@@ -6,48 +6,43 @@ use super::{HttpError, Limits};
 use crate::quote::Quoted;
 use crate::request::Method;
 
-/// How the end of the body is known (RFC 9112, section 6.3).
+/// RFC 9112, section 6.3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// There is no body: an answer to HEAD, 204 or 304.
+    /// To HEAD, or status 204 or 304.
     None,
-    /// So many bytes.
     Length(u64),
     Chunked,
-    /// When the server closes the connection.
+    /// Until the server closes the connection.
     UntilClose,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    /// The status code, 200 to 999.
+    /// 200 to 999.
     pub status: u16,
     pub content_type: Option<String>,
-    /// The `Content-Encoding`, as sent. None is requested; a value other than `identity` means that
-    /// the body is compressed all the same.
+    /// As sent. None is requested; other values than `identity` mean a compressed body.
     pub content_encoding: Option<String>,
-    /// The `Location` of a redirect, as sent.
+    /// As sent.
     pub location: Option<String>,
-    /// Whether the connection may be used again once the response is complete.
+    /// The connection may be reused after the response.
     pub keep_alive: bool,
-    /// How the end of the body is known.
     pub framing: Framing,
 }
 
-/// The bytes that every response begins with.
 const START: &[u8] = b"HTTP/1.";
 
-/// Refuses what cannot become a response by its first bytes, so that a peer that speaks something
-/// else is named at once and not at a time-out.
+/// Detects other protocols at the first bytes instead of at a time-out.
 pub(super) fn check_start(bytes: &[u8]) -> Result<(), HttpError> {
     let compared = bytes.len().min(START.len());
     if bytes[..compared] == START[..compared] {
         return Ok(());
     }
     let hint = match bytes {
-        // A TLS record: an alert or a handshake message, version 3.x.
+        // TLS record: alert or handshake, version 3.x.
         [0x15 | 0x16, 0x03, ..] => ", which is TLS: write https:// in the URL",
-        // A SETTINGS frame of HTTP/2: its length is a small multiple of six.
+        // HTTP/2 SETTINGS frame: its length is a small multiple of six.
         [0, 0, _, 4, ..] => ", which is HTTP/2: only HTTP/1.1 is supported",
         [b'H', b'T', b'T', b'P', b'/', ..] => ": only HTTP/1.0 and HTTP/1.1 are supported",
         _ => "",
@@ -55,8 +50,7 @@ pub(super) fn check_start(bytes: &[u8]) -> Result<(), HttpError> {
     Err(HttpError::NotHttp { seen: Quoted::new(bytes), hint })
 }
 
-/// The length of the head with its empty line, if that is there; line ends before `from` are known
-/// not to begin it.
+/// Length including the empty line, if complete. Line ends before `from` are known not to begin it.
 pub(super) fn end(bytes: &[u8], from: usize) -> Option<usize> {
     memchr::memchr_iter(b'\n', &bytes[from..]).find_map(|at| {
         let at = from + at;
@@ -69,14 +63,13 @@ pub(super) fn end(bytes: &[u8], from: usize) -> Option<usize> {
 }
 
 impl Head {
-    /// How the body is compressed, where it is.
+    /// None if the body is not compressed.
     pub fn coding(&self) -> Option<&str> {
         let coding = self.content_encoding.as_deref()?.trim();
         (!coding.is_empty() && !coding.eq_ignore_ascii_case("identity")).then_some(coding)
     }
 
-    /// Where a redirect leads, for people: without user information and query, which can hold
-    /// secrets.
+    /// For messages, without user information and query, which may be secret.
     pub fn redirect(&self) -> Option<String> {
         let location = self.location.as_deref().filter(|_| (300..400).contains(&self.status))?;
         let place = location.split(['?', '#']).next().unwrap_or_default();
@@ -90,7 +83,7 @@ impl Head {
         })
     }
 
-    /// Parses a whole head; none if it is that of an interim response.
+    /// None for an interim response.
     pub(super) fn read(
         bytes: &[u8],
         method: Method,
@@ -140,7 +133,7 @@ fn values<'a>(headers: &'a [Header<'a>], name: &'a str) -> impl Iterator<Item = 
         .map(|header| header.value)
 }
 
-/// The items of a comma-separated header, over all its lines.
+/// Items of a comma-separated header, over all its lines.
 fn items<'a>(headers: &'a [Header<'a>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     values(headers, name)
         .flat_map(|value| value.split(|byte| *byte == b','))
@@ -180,7 +173,7 @@ fn framing(headers: &[Header<'_>], is_http_1_1: bool) -> Result<Framing, HttpErr
     Ok(length.map_or(Framing::UntilClose, Framing::Length))
 }
 
-/// A decimal number of digits alone that fits 64 bits.
+/// Digits only, within 64 bits.
 fn decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
@@ -202,7 +195,7 @@ fn status_line(bytes: &[u8], why: String) -> HttpError {
     HttpError::StatusLine { line: Quoted::new(line.trim_ascii_end()), why }
 }
 
-/// Names the line that the parser stumbled over, which it does not tell itself.
+/// Finds the invalid line, which `httparse` does not report.
 fn malformed(bytes: &[u8], error: httparse::Error) -> HttpError {
     let is_status = matches!(
         error,

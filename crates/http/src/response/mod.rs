@@ -1,9 +1,7 @@
-//! One response at a time, from bytes as they come: a head, then the body in slices of what was
-//! fed.
+//! One response at a time, from bytes as they come: a head, then the body in slices of the input.
 //!
-//! The parser holds bytes only while a head is split between reads; bodies pass through. Framing
-//! errors are errors here even where browsers guess: a stream that was cut or mixed up must not be
-//! measured as an answer.
+//! Only a split head is held. Framing errors are errors even where browsers guess, because a cut or
+//! mixed stream must not be measured as an answer.
 
 mod chunked;
 mod error;
@@ -16,23 +14,21 @@ use chunked::ChunkDecoder;
 pub use error::HttpError;
 pub use head::{Framing, Head};
 
-/// What a response may take before it is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of the head, status line and interim (1xx) responses included; the same again for the
-    /// trailers behind a chunked body.
+    /// Of the head, with status line and interim (1xx) responses; as many again for trailers.
     pub head_bytes: usize,
-    /// Header lines of the head, at most [`Limits::MOST_HEADERS`].
+    /// At most [`Limits::MOST_HEADERS`].
     pub headers: usize,
 }
 
 impl Limits {
-    /// The most header lines that can be allowed: they are parsed into a table of this length.
+    /// Length of the parser's table.
     pub const MOST_HEADERS: usize = 128;
 }
 
 impl Default for Limits {
-    /// 64 KiB and 128 lines: gateways that add headers stay far below.
+    /// 64 KiB and 128 lines, far more than gateways add.
     fn default() -> Self {
         Self { head_bytes: 64 * 1024, headers: Self::MOST_HEADERS }
     }
@@ -41,11 +37,11 @@ impl Default for Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     Head,
-    /// The head is known, and the body is not complete.
+    /// The head is known, the body incomplete.
     Body,
     Complete {
-        /// Bytes of the last feed that lie behind it. As nothing was asked yet, they are an error
-        /// of the server, and the connection must not be used again, unless this is 0.
+        /// Bytes of the last feed after the response. Unless 0, they are a server error, and the
+        /// connection must not be reused.
         unread: usize,
     },
 }
@@ -53,7 +49,7 @@ pub enum Progress {
 #[derive(Debug, Clone)]
 enum Stage {
     Head,
-    /// Bytes of the body that are still to come.
+    /// Remaining bytes.
     Length(u64),
     Chunked(ChunkDecoder),
     UntilClose,
@@ -61,22 +57,22 @@ enum Stage {
     Failed(HttpError),
 }
 
-/// Reads the responses of one connection, one after the other.
+/// Responses of one connection, one after the other.
 #[derive(Debug)]
 pub struct ResponseParser {
     limits: Limits,
     method: Method,
     stage: Stage,
-    /// The part of a head that came in earlier feeds.
+    /// From earlier feeds.
     partial: Vec<u8>,
-    /// Bytes that heads may still have: interim responses use it up too.
+    /// Remaining bytes for heads, interim ones included.
     budget: usize,
     head: Option<Head>,
     body_bytes: u64,
 }
 
 impl ResponseParser {
-    /// A parser for the response to a GET or POST.
+    /// For a response to GET or POST.
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -89,12 +85,12 @@ impl ResponseParser {
         }
     }
 
-    /// Prepares for the next response, to a GET or POST.
+    /// For a response to GET or POST.
     pub fn reset(&mut self) {
         self.reset_for(Method::Get);
     }
 
-    /// Prepares for the response to a request with this method: one to HEAD has no body.
+    /// A response to HEAD has no body.
     pub fn reset_for(&mut self, method: Method) {
         self.method = method;
         self.stage = Stage::Head;
@@ -104,13 +100,13 @@ impl ResponseParser {
         self.body_bytes = 0;
     }
 
-    /// The head, once it is complete. Interim (1xx) responses are passed over.
+    /// Once complete. Interim (1xx) responses are skipped.
     pub fn head(&self) -> Option<&Head> {
         self.head.as_ref()
     }
 
-    /// Takes what was received; `body` gets the bytes of the body among it, in order, as slices of
-    /// `bytes` that are never empty. After an error every feed gives the same error until a reset.
+    /// `body` gets the body's bytes in order, as slices of `bytes` that are never empty. After an
+    /// error every feed gives the same error until a reset.
     pub fn feed(
         &mut self,
         bytes: &[u8],
@@ -123,8 +119,7 @@ impl ResponseParser {
         progress
     }
 
-    /// Tells that the peer closed its side: complete only if the response was, or if its end was to
-    /// be told by the close.
+    /// The peer closed its side. Complete if the response was, or if the close ends it.
     pub fn end_of_input(&mut self) -> Result<Progress, HttpError> {
         let got = self.body_bytes;
         let error = match &self.stage {
@@ -195,15 +190,15 @@ impl ResponseParser {
         }
     }
 
-    /// Takes a head, or as much of it as there is, off the front of `rest`; whether the final
-    /// (not interim) one is complete.
+    /// Consumes a head from the front of `rest`. True when the final (not interim) head is
+    /// complete.
     fn read_head(&mut self, rest: &mut &[u8]) -> Result<bool, HttpError> {
         loop {
             if rest.is_empty() {
                 return Ok(false);
             }
             let held = self.partial.len();
-            // Within the budget, so that a peer without line ends cannot make the parser grow.
+            // Within the budget, so that input without line ends does not grow the buffer.
             let visible = &rest[..rest.len().min(self.budget - held)];
             let found = if held == 0 {
                 head::check_start(visible)?;

@@ -1,5 +1,3 @@
-//! TLS errors with their remedies.
-
 use std::path::PathBuf;
 
 use rustls::{CertificateError, Error, InvalidMessage};

@@ -1,6 +1,5 @@
-//! TLS for a client without any input or output: bytes from the socket go in, bytes for it come
-//! out. One provider of cryptography (`ring`), given explicitly, because two of them in one process
-//! make rustls panic when it has to choose.
+//! TLS for a client, without I/O. The cryptography provider (`ring`) is given explicitly, because
+//! rustls panics when it must choose between two in one process.
 
 mod error;
 mod roots;
@@ -19,26 +18,26 @@ pub use session::{TlsProgress, TlsSession};
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TlsConfig {
-    /// PEM file with the certificates to trust instead of the system's.
+    /// PEM, instead of the system's certificates.
     pub ca_file: Option<PathBuf>,
     /// Accept any certificate, as `curl --insecure` does.
     pub insecure: bool,
 }
 
-/// The trusted certificates, loaded: makes sessions. Clones share them.
+/// Loaded certificates; clones share them.
 #[derive(Debug, Clone)]
 pub struct TlsClient {
     config: Arc<ClientConfig>,
 }
 
 impl TlsClient {
-    /// Loads the certificates to trust. Reads files: not for the timed path.
+    /// Reads files, so not for the timed path.
     pub fn new(config: &TlsConfig) -> Result<Self, TlsError> {
-        // A server that also speaks HTTP/2 must not choose it.
+        // The server must not choose HTTP/2.
         Self::with_alpn(config, vec![b"http/1.1".to_vec()])
     }
 
-    /// Without ALPN, for protocols such as that of Redis.
+    /// For protocols such as Redis.
     pub fn without_alpn(config: &TlsConfig) -> Result<Self, TlsError> {
         Self::with_alpn(config, Vec::new())
     }
@@ -67,7 +66,7 @@ impl TlsClient {
         Ok(Self { config: Arc::new(client) })
     }
 
-    /// A session with the server of this name or IP address (without brackets).
+    /// `host` is a name or an IP address without brackets.
     pub fn session(&self, host: &str) -> Result<TlsSession, TlsError> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| TlsError::ServerName { host: host.to_owned() })?;

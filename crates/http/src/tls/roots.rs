@@ -1,5 +1,3 @@
-//! Certificates to trust: of a file, or of the system.
-
 use std::path::Path;
 
 use rustls::RootCertStore;
@@ -8,8 +6,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::TlsError;
 
-/// The certificates of a PEM file, every one of which must be usable: as authorities, and as they
-/// are.
+/// Every certificate must be usable. Returns authorities and raw certificates.
 pub(super) fn from_file(
     path: &Path,
 ) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
@@ -29,7 +26,7 @@ pub(super) fn from_file(
     Ok((roots, named))
 }
 
-/// The system's certificates; those that cannot be used are passed over, as every client does.
+/// Unusable certificates are skipped.
 pub(super) fn of_the_system() -> Result<RootCertStore, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();

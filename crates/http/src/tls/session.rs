@@ -1,5 +1,3 @@
-//! One TLS session between the bytes of a socket and plain bytes.
-
 use std::fmt;
 use std::io::{BufRead, Write};
 use std::sync::Arc;
@@ -9,20 +7,19 @@ use rustls::{ClientConfig, ClientConnection};
 
 use super::TlsError;
 
-/// State of a session after a read.
+/// After a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TlsProgress {
-    /// Plain bytes written during the handshake are sent after it.
+    /// Plain bytes are sent after the handshake.
     pub is_handshaking: bool,
-    /// [`TlsSession::take_tls`] has bytes to send.
+    /// [`TlsSession::take_tls`] has bytes.
     pub wants_write: bool,
     /// The server sent `close_notify`.
     pub peer_has_closed: bool,
 }
 
-/// A client's session. A loop feeds what it received with [`read_tls`](Self::read_tls), writes with
-/// [`write_plain`](Self::write_plain), and after either one sends what
-/// [`take_tls`](Self::take_tls) gives.
+/// Input goes to [`read_tls`](Self::read_tls), output to [`write_plain`](Self::write_plain). After
+/// either, send the bytes of [`take_tls`](Self::take_tls).
 pub struct TlsSession {
     connection: ClientConnection,
     host: String,
@@ -46,13 +43,13 @@ impl TlsSession {
     ) -> Result<Self, TlsError> {
         let mut connection = ClientConnection::new(config, name)
             .map_err(|error| TlsError::of_session(host, true, &error))?;
-        // A request is handed over whole; the caller bounds it.
+        // A request is written whole; the caller bounds it.
         connection.set_buffer_limit(None);
         Ok(Self { connection, host: host.to_owned(), peer_has_closed: false })
     }
 
-    /// Takes all of `bytes`, received from the socket; `plain` gets the decrypted bytes in order.
-    /// After an error, [`take_tls`](Self::take_tls) may still have an alert for the server.
+    /// Takes all of `bytes`; `plain` gets the decrypted bytes in order. After an error,
+    /// [`take_tls`](Self::take_tls) may still have an alert.
     pub fn read_tls(
         &mut self,
         mut bytes: &[u8],
@@ -60,7 +57,7 @@ impl TlsSession {
     ) -> Result<TlsProgress, TlsError> {
         while !bytes.is_empty() && !self.peer_has_closed {
             let handshaking = self.connection.is_handshaking();
-            // Its buffers are drained below each time, so that an error cannot mean "full".
+            // The buffers are drained below, so an error is never "full".
             self.connection.read_tls(&mut bytes).map_err(|error| TlsError::Protocol {
                 host: self.host.clone(),
                 why: error.to_string(),
@@ -71,7 +68,7 @@ impl TlsSession {
                 .map_err(|error| TlsError::of_session(&self.host, handshaking, &error))?;
             self.peer_has_closed = state.peer_has_closed();
             let mut reader = self.connection.reader();
-            // An error means that nothing is there yet; an empty buffer, that nothing will come.
+            // An error means no data yet; an empty buffer, the end.
             while let Ok(span) = reader.fill_buf() {
                 let length = span.len();
                 if length == 0 {
@@ -84,8 +81,8 @@ impl TlsSession {
         Ok(self.progress())
     }
 
-    /// The socket reached its end: an error without a `close_notify` of the server, because anybody
-    /// on the path can cut a connection.
+    /// The socket ended. An error without `close_notify`, because anyone on the path can cut a
+    /// connection.
     pub fn end_of_input(&self) -> Result<(), TlsError> {
         if self.peer_has_closed {
             return Ok(());
@@ -94,7 +91,6 @@ impl TlsSession {
         Err(TlsError::CutOff { host: self.host.clone(), handshaking })
     }
 
-    /// Encrypts bytes to send.
     pub fn write_plain(&mut self, bytes: &[u8]) -> Result<(), TlsError> {
         self.connection
             .writer()
@@ -102,7 +98,7 @@ impl TlsSession {
             .map_err(|error| TlsError::Protocol { host: self.host.clone(), why: error.to_string() })
     }
 
-    /// Appends the bytes to send to `out`; returns their number.
+    /// Appends to `out`; returns the number of bytes.
     pub fn take_tls(&mut self, out: &mut Vec<u8>) -> usize {
         let before = out.len();
         while self.connection.wants_write() {
@@ -114,7 +110,7 @@ impl TlsSession {
         out.len() - before
     }
 
-    /// Adds a `close_notify` to [`take_tls`](Self::take_tls).
+    /// [`take_tls`](Self::take_tls) then includes a `close_notify`.
     pub fn close(&mut self) {
         self.connection.send_close_notify();
     }
@@ -127,12 +123,10 @@ impl TlsSession {
         }
     }
 
-    /// Whether the handshake is not complete.
     pub fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()
     }
 
-    /// Whether there are bytes for [`take_tls`](Self::take_tls).
     pub fn wants_write(&self) -> bool {
         self.connection.wants_write()
     }

@@ -1,4 +1,4 @@
-//! Trust in self-signed certificates: in any certificate, or in exactly those of a file.
+//! Trust in self-signed certificates: any, or those of a file.
 
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, Sign
 
 use super::TlsError;
 
-/// Accepts what the certificates of a file have issued, and these certificates themselves.
+/// Accepts certificates issued by those of a file, and these themselves.
 ///
-/// A certificate as `openssl req -x509` makes it is an authority's and the server's at once, which
-/// the usual rules refuse. OpenSSL's clients (`curl --cacert`, `redis-cli --cacert`) take a server
-/// whose very certificate is in the file; name and validity are checked all the same.
+/// `openssl req -x509` makes one certificate for authority and server, which the usual rules
+/// refuse. OpenSSL's clients (`curl --cacert`, `redis-cli --cacert`) accept it from the file; name
+/// and validity are still checked.
 #[derive(Debug)]
 pub(super) struct NamedCertificates {
     issued: Arc<WebPkiServerVerifier>,
@@ -37,8 +37,8 @@ impl NamedCertificates {
     }
 }
 
-/// Whether all that is wrong with a certificate is who issued it and for what. The time of
-/// validity is looked at before both, so that an expired certificate says so here.
+/// Only issuer and purpose are wrong. Validity is checked before both, so an expired certificate is
+/// reported as such.
 fn is_of_its_issuer(error: &Error) -> bool {
     let Error::InvalidCertificate(why) = error else { return false };
     matches!(
@@ -93,8 +93,7 @@ impl ServerCertVerifier for NamedCertificates {
     }
 }
 
-/// Accepts any certificate. The handshake's signature is still checked: it says that the server
-/// holds the key of the certificate it showed, and costs no configuration.
+/// Still checks the handshake's signature: the server must have the certificate's key.
 #[derive(Debug)]
 pub(super) struct AnyCertificate {
     algorithms: WebPkiSupportedAlgorithms,

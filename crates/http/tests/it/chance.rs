@@ -1,4 +1,4 @@
-//! Seeded randomness of the tests: pieces, mutations, bytes that matter to a grammar.
+//! Seeded randomness: pieces, mutations, grammar bytes.
 
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -10,12 +10,11 @@ impl Chance {
         Self(Xoshiro256PlusPlus::seed_from_u64(seed))
     }
 
-    /// A number below `bound`, which is small against 2^64.
+    /// `bound` is small against 2^64.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.0.next_u64() % bound as u64) as usize
     }
 
-    /// True once in `n` times.
     pub(crate) fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
@@ -24,7 +23,7 @@ impl Chance {
         &from[self.below(from.len())]
     }
 
-    /// Cuts `bytes` into pieces, of one byte here and of many there, some empty.
+    /// Some of one byte, some long, some empty.
     pub(crate) fn pieces<'a>(&mut self, bytes: &'a [u8]) -> Vec<&'a [u8]> {
         let longest = *self.pick(&[1, 2, 3, 7, 40, 400]);
         let mut rest = bytes;
@@ -42,7 +41,7 @@ impl Chance {
         (0..count).flat_map(|_| self.pick(tokens).to_vec()).collect()
     }
 
-    /// Changes a few bytes: overwritten, removed, doubled, or the end cut off.
+    /// Overwrites, removes or doubles bytes, or cuts the end off.
     pub(crate) fn mutate(&mut self, bytes: &mut Vec<u8>, alphabet: &[u8]) {
         for _ in 0..=self.below(4) {
             if bytes.is_empty() {
@@ -69,7 +68,7 @@ impl Chance {
     }
 }
 
-/// How many inputs the fuzz tests try: `WEIR_FUZZ_CASES`, or few enough for every test run.
+/// Inputs per fuzz test: `WEIR_FUZZ_CASES`, or a number suitable for every run.
 pub(crate) fn cases() -> usize {
     match std::env::var("WEIR_FUZZ_CASES") {
         Ok(text) => text.parse().expect("WEIR_FUZZ_CASES is a number"),

@@ -1,5 +1,4 @@
-//! The event splitter against the naive reading, and against another library where both follow the
-//! same rules.
+//! The event splitter against the naive reader, and against another library where the rules agree.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -14,7 +13,6 @@ use crate::plain_events::{self, PlainEvents};
 
 const NO_LIMIT: usize = 1 << 20;
 
-/// What the splitter makes of pieces.
 pub(crate) fn split<'a>(
     splitter: &mut EventSplitter,
     pieces: impl IntoIterator<Item = &'a [u8]>,
@@ -44,7 +42,7 @@ fn texts(stream: &[u8]) -> Vec<String> {
 
 #[test]
 fn reads_what_the_standard_shows() {
-    // The examples of section 9.2.6, and the forms that servers send.
+    // Examples of section 9.2.6, and servers' forms.
     for (stream, events) in [
         ("data: YHOO\ndata: +2\ndata: 10\n\n", vec!["YHOO\n+2\n10"]),
         (
@@ -133,15 +131,14 @@ fn a_gigabyte_line_ends_at_the_limit() {
             assert_eq!(split(&mut splitter, [&b"data: a\n\n"[..]]).events, [b"a"]);
         }
     }
-    // Many data lines make one event.
     let mut splitter = EventSplitter::new(limit);
     let error = (0..1 << 20).find_map(|_| splitter.feed(b"data: 0123456789\n", &mut |_| {}).err());
     assert_eq!(error, Some(EventError::TooLong { limit }));
     assert!(splitter.held_bytes() <= 2 * limit);
 }
 
-/// What the other library makes of it. It takes text only, panics on a byte order mark (it cuts the
-/// first byte of three off), and waits for what follows a carriage return at the end.
+/// By the other library. It takes text only, panics on a byte order mark (it removes one byte of
+/// three), and waits after a final carriage return.
 fn oracle(stream: &[u8]) -> Vec<Vec<u8>> {
     let pieces: Vec<Result<Vec<u8>, std::io::Error>> = vec![Ok(stream.to_vec())];
     let mut events = pin!(futures_util::stream::iter(pieces).eventsource());

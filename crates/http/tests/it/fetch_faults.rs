@@ -1,4 +1,4 @@
-//! `fetch` against servers that behave, and servers that do not.
+//! `fetch` against servers with and without faults.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use weir_http::{Fetch, FetchError, Fetched, Method, Url, fetch};
 
 use crate::tls_session::{Identity, insecure, serve_one};
 
-/// A server for one connection, which `script` answers; gives the URL.
+/// Serves one connection; returns the URL.
 fn server(script: impl FnOnce(TcpStream) + Send + 'static) -> Url {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -16,7 +16,6 @@ fn server(script: impl FnOnce(TcpStream) + Send + 'static) -> Url {
     Url::parse(&format!("http://127.0.0.1:{port}")).unwrap()
 }
 
-/// Reads a request up to the end of its head and the body that it announces.
 fn request(stream: &mut TcpStream) -> String {
     let mut text = String::new();
     let mut buffer = [0; 4096];
@@ -33,12 +32,11 @@ fn request(stream: &mut TcpStream) -> String {
     }
 }
 
-/// Reads the request, writes `answer` and closes.
 fn answering(answer: impl Into<Vec<u8>>) -> Url {
     let answer = answer.into();
     server(move |mut stream| {
         request(&mut stream);
-        // The client may have seen enough before all of it is out.
+        // The client may close before all is sent.
         let _ = stream.write_all(&answer);
     })
 }
@@ -47,7 +45,7 @@ fn quick(url: &Url) -> Fetch {
     Fetch { timeout: Duration::from_secs(5), ..Fetch::get(url, "/metrics") }
 }
 
-/// Waits until the client closes, so that no end of ours decides anything.
+/// Waits for the client's close, so that ours has no effect.
 fn until_closed(mut stream: TcpStream) {
     let _ = stream.read_to_end(&mut Vec::new());
 }
@@ -72,7 +70,7 @@ fn gets_and_posts() {
     assert_eq!(fetched.head.content_type.as_deref(), Some("text/plain"));
     assert_eq!(fetched.peer.port(), url.port);
 
-    // By name, with a body, an interim response, chunks, and a server that keeps the connection.
+    // By name, with a body, an interim response, chunks, and a kept connection.
     let url = server(|mut stream| {
         let text = request(&mut stream);
         assert!(text.starts_with("POST /v1/completions HTTP/1.1\r\n"), "{text}");
@@ -125,7 +123,7 @@ fn says_what_a_status_asks_for() {
 
 #[test]
 fn nothing_listens() {
-    // Bound and closed again: nobody else gets this port so soon.
+    // Bound and closed: the port is not reused so soon.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = Url::parse(&format!("http://127.0.0.1:{port}")).unwrap();
     let result = fetch(&quick(&url));
@@ -140,14 +138,14 @@ fn the_name_is_unknown() {
     let url = Url::parse("http://no-such-host.invalid:8000").unwrap();
     let result = fetch(&quick(&url));
     let error = message(result);
-    // A resolver without network may also never answer.
+    // A resolver without network may never answer.
     assert!(error.contains("\"no-such-host.invalid\""), "{error}");
     assert!(error.contains("check its spelling") || error.contains("looking up"), "{error}");
 }
 
 #[test]
 fn a_connection_that_never_comes_up() {
-    // A backlog that is full: connections beyond it are not answered.
+    // Connections beyond a full backlog are not answered.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut held = Vec::new();
@@ -187,7 +185,7 @@ fn drops_beyond_the_deadline_do_not_extend_it() {
     let url = server(|mut stream| {
         request(&mut stream);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n");
-        // Each drop comes well before any time-out per read would.
+        // Each byte comes well before any time-out per read.
         for _ in 0..500 {
             if stream.write_all(b"x").is_err() {
                 break;
@@ -205,7 +203,7 @@ fn drops_beyond_the_deadline_do_not_extend_it() {
 fn a_request_that_nobody_reads_ends_at_the_deadline() {
     let (done, wait) = std::sync::mpsc::channel::<()>();
     let url = server(move |stream| {
-        // Held open, and never read, until the client is done.
+        // Held open without reads until the client is done.
         let _ = wait.recv();
         drop(stream);
     });
@@ -224,7 +222,7 @@ fn an_early_refusal_says_more_than_the_broken_pipe() {
         stream.read_exact(&mut some).unwrap();
         stream.write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n").unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
-        // What is still coming is read, or its reset would overtake the answer.
+        // Unread bytes would make a reset that overtakes the answer.
         until_closed(stream);
     });
     let post = Fetch::post(&url, "/", "text/plain", vec![b'x'; 8 << 20]);
@@ -267,7 +265,7 @@ fn bodies_stop_at_the_limit() {
     let answer = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(1000));
     let fetched = fetch(&Fetch { max_body_bytes: 1000, ..quick(&answering(answer)) }).unwrap();
     assert_eq!(fetched.body.len(), 1000);
-    // A length that lies about terabytes is refused before anything of it is read.
+    // A false length of terabytes is refused before the body is read.
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551615\r\n\r\n";
     assert!(message(fetch(&quick(&answering(answer)))).contains("longer than the 67108864"));
 }
@@ -290,7 +288,7 @@ fn over_tls() {
     let request = Fetch { tls: Some(identity.client()), ..quick(&url(port)) };
     assert_eq!(fetch(&request).unwrap().body.len(), 300_000);
 
-    // Without a length, the farewell tells the end, and its absence that somebody cut it.
+    // Without a length, `close_notify` marks the end; without it the answer was cut.
     let open = b"HTTP/1.1 200 OK\r\n\r\nall of it".to_vec();
     let port = serve_one(&identity, open.clone(), true);
     let request = Fetch { tls: Some(insecure()), ..quick(&url(port)) };
@@ -313,7 +311,7 @@ fn tls_that_fails() {
     );
     assert!(error.contains("name the CA file"), "{error}");
 
-    // https to a server without TLS, and http to one with it.
+    // https to a plain server, and http to a TLS server.
     let plain = server(|mut stream| {
         let mut some = [0; 10];
         stream.read_exact(&mut some).unwrap();

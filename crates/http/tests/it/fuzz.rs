@@ -1,5 +1,5 @@
-//! Random and mutated bytes: no panic, and the same reading as the references'. `WEIR_FUZZ_CASES`
-//! says how many.
+//! Random and mutated bytes: no panic, and results equal to the references'. `WEIR_FUZZ_CASES` sets
+//! their number.
 
 use weir_http::{EventSplitter, Limits, ResponseParser};
 
@@ -9,7 +9,7 @@ use crate::plain_chunks::{self, PlainChunks};
 use crate::plain_events::{self, PlainEvents};
 use crate::response_equivalence::{Outcome, message, read};
 
-/// More than any stream made here has.
+/// Longer than any stream of these tests.
 const LIMIT: usize = 1 << 16;
 
 #[test]
@@ -48,7 +48,7 @@ fn event_streams() {
         let expected = plain_events::read(&stream, limit);
         let is_mid_event = expected.is_mid_event && !expected.too_long;
         let expected = PlainEvents { is_mid_event, ..expected };
-        // Used again where the limit is the same, as a connection does.
+        // Reused for equal limits, as on a connection.
         if limit == LIMIT {
             splitter.reset();
         } else {

@@ -1,21 +1,20 @@
-//! The chunked coding, read naively over a whole body: the reference.
+//! Naive reference reader of the chunked coding.
 
-/// What a body in chunks comes to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum PlainChunks {
-    /// It ends; so many bytes follow it.
+    /// Ends, followed by this many bytes.
     Complete {
         data: Vec<u8>,
         unread: usize,
     },
-    /// It goes on behind the input.
+    /// Continues after the input.
     Unfinished {
         data: Vec<u8>,
     },
     Malformed,
 }
 
-/// Reads a body whose size lines are shorter than any limit.
+/// Size lines must be shorter than any limit.
 pub(crate) fn read(input: &[u8], trailer_limit: usize) -> PlainChunks {
     let mut data = Vec::new();
     let mut rest = input;
@@ -63,7 +62,7 @@ fn size_of(line: &[u8]) -> Option<u128> {
     }
 }
 
-/// A size line without its end: fine if some end would make it one.
+/// Valid if some continuation would complete the size line.
 fn unfinished_size(rest: &[u8], data: Vec<u8>) -> PlainChunks {
     let line = rest.strip_suffix(b"\r").unwrap_or(rest);
     if rest.is_empty() || size_of(line).is_some() {

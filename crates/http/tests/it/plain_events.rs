@@ -1,6 +1,5 @@
-//! The grammar of event streams, read naively over the whole input: the reference.
+//! Naive reference reader of event streams.
 
-/// What a whole stream says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct PlainEvents {
     pub(crate) events: Vec<Vec<u8>>,
@@ -8,7 +7,7 @@ pub(crate) struct PlainEvents {
     pub(crate) too_long: bool,
 }
 
-/// Reads `input` with line ends made alike first, then line by line.
+/// Normalizes line ends, then reads line by line.
 pub(crate) fn read(input: &[u8], limit: usize) -> PlainEvents {
     let mut alike = Vec::new();
     for (at, byte) in input.iter().enumerate() {
@@ -46,7 +45,7 @@ pub(crate) fn read(input: &[u8], limit: usize) -> PlainEvents {
             data.get_or_insert_default().push(value.to_vec());
         }
     }
-    // What may become a byte order mark is no line yet.
+    // A possible start of a byte order mark is no line yet.
     let is_half_bom = bom.starts_with(input) && input.len() < bom.len();
     found.too_long = !is_half_bom && held(&data) + unfinished.len() > limit;
     found.is_mid_event = data.is_some() || !unfinished.is_empty();

@@ -1,4 +1,4 @@
-//! The response parser on messages whose truth is known, however they are split.
+//! The response parser on known messages, however split.
 
 use std::mem::discriminant;
 
@@ -7,7 +7,7 @@ use weir_http::{HttpError, Limits, Method, Progress, ResponseParser};
 
 use crate::chance::Chance;
 
-/// What a parser makes of an input, the connection staying open.
+/// With the connection open.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Complete { status: u16, body: Vec<u8>, unread: usize },
@@ -15,7 +15,7 @@ pub(crate) enum Outcome {
     Failed { error: HttpError, body: Vec<u8> },
 }
 
-/// Quotations depend on how the input was split; nothing else does.
+/// Only quotations depend on how the input was split.
 impl PartialEq for Outcome {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -69,7 +69,7 @@ pub(crate) fn read<'a>(
     }
 }
 
-/// A message and what is true of it.
+/// With its expected result.
 pub(crate) struct Message {
     pub(crate) bytes: Vec<u8>,
     status: u16,
@@ -79,7 +79,7 @@ pub(crate) struct Message {
     unread: usize,
 }
 
-/// A random valid message, at times with bytes behind it.
+/// Valid, at times with bytes after it.
 pub(crate) fn message(chance: &mut Chance) -> Message {
     let status = *chance.pick(&[200u16, 200, 200, 204, 304, 404, 429, 500, 999]);
     let minor = usize::from(!chance.one_in(4));
@@ -185,7 +185,7 @@ fn reads_valid_messages_however_they_are_split() {
     }
 }
 
-/// The outcome of a whole input, checked to be that of every split into two and of single bytes.
+/// Checks all splits into two and single bytes against the whole input.
 fn outcome(bytes: &[u8]) -> Outcome {
     let mut parser = ResponseParser::new(Limits::default());
     let whole = read(&mut parser, [bytes]);
@@ -251,7 +251,7 @@ fn names_what_is_wrong() {
         (&format!("{chunked}0\r\n: x\r\n"), "it has no name"),
         (&format!("{chunked}0\r\nx: {}\r\n", "y".repeat(65_536)), "the trailers are too long"),
     ] {
-        // Long inputs are read whole: their splits are many and alike.
+        // Long inputs have too many splits.
         let found = if bytes.len() > 3000 {
             let mut parser = ResponseParser::new(Limits::default());
             match read(&mut parser, [bytes.as_bytes()]) {
@@ -279,7 +279,7 @@ fn bounds_the_head() {
         assert!(matches!(outcome(&head(longest)), Outcome::Unfinished { in_head: false, .. }));
         let Outcome::Failed { error, .. } = outcome(&head(longest + 1)) else { panic!("taken") };
         assert_eq!(error, HttpError::HeadTooLarge { limit: 100 });
-        // Interim responses use the same budget up.
+        // Interim responses use the same budget.
         let Outcome::Failed { error, .. } = outcome(&"HTTP/1.1 100 C\r\n\r\n".repeat(99)) else {
             panic!("taken")
         };
@@ -300,7 +300,6 @@ fn bodies_that_are_not_there() {
     parser.reset_for(Method::Head);
     assert_eq!(parser.feed(bytes, &mut |_| {}), Ok(Progress::Complete { unread: 0 }));
     assert!(parser.head().unwrap().keep_alive);
-    // The next one is an answer to GET again.
     parser.reset();
     assert_eq!(parser.feed(bytes, &mut |_| {}), Ok(Progress::Body));
     for head in ["HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]

@@ -1,4 +1,4 @@
-//! TLS sessions against a rustls server in memory and in a thread, with certificates made here.
+//! TLS sessions against a rustls server in memory and in a thread.
 
 use std::io::{BufRead, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use weir_http::{TlsClient, TlsConfig, TlsError, TlsSession};
 
 use crate::chance::Chance;
 
-/// A certificate of its own issue, as a server shows it.
+/// A self-signed certificate.
 pub(crate) struct Identity {
     pub(crate) pem: String,
     certificate: CertificateDer<'static>,
@@ -23,7 +23,7 @@ impl Identity {
         Self::with(names, expired, rcgen::IsCa::NoCa)
     }
 
-    /// A certificate as `openssl req -x509` makes it: an authority's and the server's at once.
+    /// As from `openssl req -x509`: authority and server in one certificate.
     fn authority(names: &[&str], expired: bool) -> Self {
         Self::with(names, expired, rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained))
     }
@@ -58,7 +58,7 @@ impl Identity {
         Arc::new(config)
     }
 
-    /// A client that trusts this certificate through a file.
+    /// Trusts this certificate through a file.
     pub(crate) fn client(&self) -> TlsClient {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &self.pem).unwrap();
@@ -71,7 +71,7 @@ pub(crate) fn insecure() -> TlsClient {
     TlsClient::new(&TlsConfig { ca_file: None, insecure: true }).unwrap()
 }
 
-/// The server's end of a session without a socket.
+/// Server side of a session without a socket.
 struct Peer {
     connection: ServerConnection,
     said: Vec<u8>,
@@ -110,8 +110,7 @@ impl Peer {
     }
 }
 
-/// Carries bytes to and fro until neither side has any, in pieces as sockets cut them; what the
-/// client heard.
+/// Exchanges bytes in pieces until neither side has any; returns what the client received.
 fn carry(
     session: &mut TlsSession,
     peer: &mut Peer,
@@ -144,7 +143,7 @@ fn carries_bytes_both_ways_however_they_are_cut() {
         let mut session = client.session("weir.test").unwrap();
         let mut peer = Peer::new(&identity);
         assert!(session.is_handshaking() && session.wants_write());
-        // Written before the handshake: kept until it is over.
+        // Written before the handshake, sent after it.
         let request: Vec<u8> = (0..100_000).map(|i| (i * 7) as u8).collect();
         session.write_plain(&request).unwrap();
         assert!(carry(&mut session, &mut peer, &mut chance).unwrap().is_empty());
@@ -173,7 +172,7 @@ fn refusal(client: &TlsClient, identity: &Identity, host: &str) -> String {
     let mut session = client.session(host).unwrap();
     let mut peer = Peer::new(identity);
     let error = carry(&mut session, &mut peer, &mut Chance::new(1)).unwrap_err();
-    // The alert that tells the server why is there to be sent.
+    // The alert for the server.
     assert!(session.wants_write(), "no alert");
     error.to_string()
 }
@@ -194,7 +193,7 @@ fn refuses_whom_it_does_not_trust() {
     let expired = Identity::new(&["weir.test"], true);
     let message = refusal(&expired.client(), &expired, "weir.test");
     assert!(message.contains("renew it"), "{message}");
-    // An address that the certificate holds, and anybody at all when told so.
+    // An IP address of the certificate, and any server if `insecure`.
     for (client, identity, host) in [
         (identity.client(), &identity, "127.0.0.1"),
         (insecure(), &expired, "other.test"),
@@ -208,8 +207,7 @@ fn refuses_whom_it_does_not_trust() {
     }
 }
 
-/// What `openssl req -x509` makes is taken where the file names exactly this certificate, and
-/// nothing else about it is waived.
+/// A self-signed authority is accepted only if the file names exactly it, with all other checks.
 #[test]
 fn an_authority_of_its_own_is_the_server_that_the_file_names() {
     let own = Identity::authority(&["weir.test", "127.0.0.1"], false);
@@ -225,7 +223,7 @@ fn an_authority_of_its_own_is_the_server_that_the_file_names() {
     let expired = Identity::authority(&["weir.test"], true);
     let message = refusal(&expired.client(), &expired, "weir.test");
     assert!(message.contains("renew it"), "{message}");
-    // Another one of the same name and kind is not the one that the file names.
+    // Another certificate of the same name and kind.
     let other = Identity::authority(&["weir.test"], false);
     let message = refusal(&other.client(), &own, "weir.test");
     assert!(message.contains("weir.test is not trusted"), "{message}");
@@ -276,7 +274,7 @@ fn notices_servers_without_tls_and_broken_records() {
     }
 }
 
-/// Serves one connection: reads a request's head, answers, says farewell if told to.
+/// One connection: reads a request's head and answers; sends `close_notify` if `farewell`.
 pub(crate) fn serve_one(identity: &Identity, answer: Vec<u8>, farewell: bool) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -290,7 +288,7 @@ pub(crate) fn serve_one(identity: &Identity, answer: Vec<u8>, farewell: bool) ->
         while !request.ends_with(b"\r\n\r\n") {
             match stream.read(&mut buffer) {
                 Ok(count) if count > 0 => request.extend_from_slice(&buffer[..count]),
-                // The client did not like the certificate.
+                // The client refused the certificate.
                 _ => return,
             }
         }

@@ -1,46 +1,43 @@
-//! Hits that nobody can have: more than the prompts of the cell had in common with earlier ones.
+//! Impossible hits: more than the prompts of the cell share with its earlier ones.
 //!
-//! The generator knows what it asked before. A cache that serves more holds what an earlier load or
-//! somebody else left there, and the cell shows that, not its arm. A chunk per request is allowed
-//! for what the generator does not know: the tokens that a server puts around a prompt, and chunks
-//! that are longer than its blocks.
+//! A cache that serves more holds prompts of an earlier load or another client. The cell then does
+//! not show its arm. Each request is allowed one chunk: the server adds tokens to a prompt, and
+//! chunks can be longer than its blocks.
 
 use weir_model::{ServedTokens, SignalKind, Signals, Window};
 use weir_observe::signals::{AskedLoad, PromptTotals};
 use weir_spec::plan::{Arm, LevelLoad};
 use weir_workload::client::{Api, ClientOptions};
 
-/// Tokens that a chat template puts before the first message, at most: they are in every prompt.
+/// At most, before the first message of every prompt.
 const TEMPLATE: u64 = 256;
 
-/// Tokens that a server puts around each prompt of a client, at most.
+/// At most, for each prompt.
 pub(crate) fn template_tokens(client: &ClientOptions) -> u64 {
     if client.api == Api::Chat { TEMPLATE } else { 0 }
 }
 
-/// What a comparison of hits has to allow for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Allowance {
     pub(crate) per_request: u64,
-    /// Of those, what a server puts around each prompt.
+    /// The part of them that a server adds to each prompt.
     pub(crate) template: u64,
-    /// Requests whose hits the engines may have counted in the window, and the generator not.
+    /// Requests whose hits only the engines may have counted in the window.
     pub(crate) uncounted: u64,
 }
 
-/// What came of the load, as far as the comparison depends on it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct InWindow {
-    /// The measured window, since the start of the load.
+    /// Since the start of the load.
     pub(crate) window: Window,
-    /// Sum of the residence times of the requests that ended in it, in nanoseconds.
+    /// Sum over the requests that ended in the window, nanoseconds.
     pub(crate) residence: u128,
     /// Requests without an answer.
     pub(crate) lost: u64,
 }
 
 impl Allowance {
-    /// Of an arm at a level, on engines with blocks of so many tokens.
+    /// `block`: tokens of a block of the engine.
     pub(crate) fn of(
         arm: &Arm,
         client: &ClientOptions,
@@ -54,17 +51,16 @@ impl Allowance {
             LevelLoad::Users(users) => u64::from(*users),
             _ => (came.residence / span) as u64 + 1,
         };
-        // At either edge of the window.
+        // Both edges of the window.
         let uncounted = 2 * in_flight + came.lost;
         let template = template_tokens(client);
         Self { per_request: u64::from(chunk) + template, template, uncounted }
     }
 }
 
-/// What was served, and what can have been there. What the answers say of their own requests is
-/// compared exactly, in sum and each with what was asked before it: of requests in flight together
-/// the later one may be served first. Engines' counters have the requests at the edges of the
-/// window besides.
+/// Served tokens, and the most that can have been cached. Answers report their own requests: these
+/// are compared exactly, in sum and each with earlier prompts. Requests in flight together may be
+/// served in either order. Engines' counters also have the requests at the window's edges.
 pub(crate) fn hits(
     load: &AskedLoad,
     signals: &Signals,
@@ -98,7 +94,7 @@ mod tests {
 
     const ALLOWANCE: Allowance = Allowance { per_request: 16, template: 0, uncounted: 4 };
 
-    /// Ten requests of 1,000 tokens, of which 2,000 were asked before.
+    /// Ten requests of 1,000 tokens, 2,000 of them sent before.
     fn asked(cached_tokens: u64) -> AskedLoad {
         let asked = PromptTotals {
             requests: 10,
@@ -118,7 +114,7 @@ mod tests {
         signals
     }
 
-    /// What was served and allowed, and whether that is too much.
+    /// Tokens served and allowed, and whether they are too many.
     fn judged(load: &AskedLoad, signals: &Signals) -> Option<(u64, u64, bool)> {
         let seen = hits(load, signals, ALLOWANCE)?;
         Some((seen.served, seen.allowed, seen.are_beyond()))
@@ -138,7 +134,7 @@ mod tests {
             let asked = PromptTotals { unseen_tokens, servable_tokens, ..asked(8_000).measured };
             AskedLoad { measured: asked, looked_up: asked }
         };
-        // Four prompts of 1,016 may have been served before those that were sent earlier.
+        // Four prompts of 1,016 may have been served before earlier ones.
         assert_eq!(judged(&with(4_064, 9_000), &none), Some((8_000, 8_000, false)));
         assert_eq!(judged(&with(4_065, 9_000), &none), Some((8_000, 7_999, true)));
     }

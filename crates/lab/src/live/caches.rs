@@ -1,10 +1,9 @@
-//! The caches of an arm before the load: warmed for their code's sake, emptied, and asked whether
-//! they are.
+//! An arm's caches before the load: warm-up, emptying, and a test that they are empty.
 //!
-//! That a server says it emptied its caches is no evidence: it may keep what lies behind the GPU.
-//! So a prompt that the caches hold is asked again after it, and must miss. The prompt is the same
-//! in every run, so that it also finds what an earlier run left. Only where hits are told at all,
-//! which asking it twice in a row shows, does a miss count for anything.
+//! A server's word is no evidence: it may keep what lies behind the GPU. So a cached prompt is
+//! sent again after emptying, and must miss. The prompt is the same in every run, so it also finds
+//! remains of an earlier run. A miss counts only where hits are reported; the prompt sent twice in
+//! a row shows that.
 
 use std::time::{Duration, Instant};
 
@@ -17,28 +16,25 @@ use weir_spec::plan::{Deployment, Level};
 use crate::live::error::LiveError;
 use crate::live::first::{FirstRequests, Form, SHORT};
 
-/// Longest wait for one scrape outside of the measurement.
+/// Per scrape outside of the measurement.
 const SCRAPE_BUDGET: Duration = Duration::from_secs(5);
 const RUNNING: &str = "vllm:num_requests_running";
 const WAITING: &str = "vllm:num_requests_waiting";
-/// Counters of prompt tokens that came from a cache: the GPU's, and those behind it.
+/// The GPU's cache, and those behind it.
 const HITS: [&str; 2] = ["vllm:prefix_cache_hits_total", "vllm:external_prefix_cache_hits_total"];
-/// Longest wait for an engine to become idle before its caches are emptied.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
-/// Time for counters to follow an answer, and for what is stored to arrive in its tier.
+/// Counters follow an answer with a delay, and stored blocks reach their tier with one.
 const SETTLE: Duration = Duration::from_millis(200);
-/// Tokens of a first prompt on engines of our own: some chunks of every mechanism.
+/// Tokens of a first prompt on engines started by Weir: some chunks of every mechanism.
 const LONG: u32 = 1024;
 
-/// What was done with the caches of an arm.
 #[derive(Debug, Default)]
 pub(crate) struct Caches {
     pub(crate) emptied: Vec<Emptied>,
-    /// What could not be done, one sentence each.
+    /// One sentence each.
     pub(crate) notes: Vec<Note>,
 }
 
-/// Tokens of the prompts asked before the load.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FirstPrompts {
     warm: u32,
@@ -46,7 +42,7 @@ pub(crate) struct FirstPrompts {
 }
 
 impl FirstPrompts {
-    /// Those that the engine and its context take: no longer than what the load will ask.
+    /// No longer than the load's prompts, and within the engine's context.
     pub(crate) fn of(deployment: &Deployment, level: &Level, site: &Site) -> Self {
         let longest = deployment.engine.max_model_len / 2;
         let asked = level.workload.longest_request();
@@ -58,9 +54,8 @@ impl FirstPrompts {
     }
 }
 
-/// First requests, not measured. On engines that were brought up for the cell they fill some
-/// chunks, drop them from the GPU alone, and ask for them again: the way back from the tiers is
-/// warm too.
+/// Unmeasured requests. Engines started for the cell fill some chunks, drop them from the GPU
+/// alone, and request them again. This warms the loads from the tiers too.
 pub(crate) fn warm_up(
     prompts: FirstPrompts,
     first: &mut FirstRequests<'_>,
@@ -76,8 +71,8 @@ pub(crate) fn warm_up(
     Ok(())
 }
 
-/// What a store behind endpoints holds, which nobody empties. Ask before the first request: what
-/// that leaves there serves no other.
+/// Keys in a store behind endpoints, which Weir does not empty. Call before the first request: its
+/// own keys serve no other.
 pub(crate) fn found_in_store(site: &Site) -> Option<Emptied> {
     let store = site.store().filter(|_| site.processes().is_none())?;
     let known = match store.counts(Instant::now() + SCRAPE_BUDGET) {
@@ -87,7 +82,7 @@ pub(crate) fn found_in_store(site: &Site) -> Option<Emptied> {
     Some(Emptied { place: store.product().to_owned(), known, before: None })
 }
 
-/// Keys that were in a store before the load, where there were any.
+/// Keys in a store before the load; None without any.
 pub(crate) fn warm_keys(emptied: &[Emptied]) -> Option<u64> {
     let keys = emptied.iter().filter_map(|of| match of.known {
         Emptiness::Counted(EmptiedCount::Keys(keys)) => Some(keys),
@@ -96,8 +91,8 @@ pub(crate) fn warm_keys(emptied: &[Emptied]) -> Option<u64> {
     keys.max().filter(|keys| *keys > 0)
 }
 
-/// Empties every cache of the arm that can be emptied, and finds out whether they are. `store` is
-/// what [`found_in_store`] found.
+/// Empties every cache of the arm where possible, and tests it. `store` comes from
+/// [`found_in_store`].
 pub(crate) fn empty(
     prompts: FirstPrompts,
     first: &mut FirstRequests<'_>,
@@ -123,7 +118,6 @@ pub(crate) fn empty(
     Ok(caches)
 }
 
-/// What a reader must know of an endpoint that is not known to be empty.
 fn note(place: &str, known: Emptiness) -> Option<Note> {
     let place = place.to_owned();
     let note = match known {
@@ -137,7 +131,6 @@ fn note(place: &str, known: Emptiness) -> Option<Note> {
     Some(note.into())
 }
 
-/// What a reader must know of a store behind an endpoint, which nobody empties.
 fn of_store(place: &str, known: Emptiness) -> Option<Note> {
     let keys = match known {
         Emptiness::Counted(EmptiedCount::Keys(0)) => return None,
@@ -147,7 +140,7 @@ fn of_store(place: &str, known: Emptiness) -> Option<Note> {
     Some(CacheNote::StoreHeld { place: place.to_owned(), keys }.into())
 }
 
-/// Empties an endpoint, and asks it for what it held.
+/// Empties an endpoint, and sends a prompt that it held.
 fn emptied(
     prompts: FirstPrompts,
     first: &mut FirstRequests<'_>,
@@ -159,7 +152,7 @@ fn emptied(
     let left_by_others = served(prompts.blocks, first, endpoint)?;
     let again = served(prompts.blocks, first, endpoint)?;
     if again.is_none_or(|served| served == 0) {
-        // Nothing is told of hits: the block is longer than the prompt, or nobody counts.
+        // Hits are not reported: the block is longer than the prompt, or nothing counts them.
         wait_flushed(endpoint, true, first.stopped)?;
         return Ok(Emptiness::Answered);
     }
@@ -172,8 +165,7 @@ fn emptied(
     Ok(Emptiness::Counted(EmptiedCount::Served { asked, served }))
 }
 
-/// Asks a prompt, and finds out how much of it came from a cache: from the answer, or else from the
-/// engines' counters.
+/// Cached tokens of a prompt, by the answer or else by the engines' counters.
 fn served(
     prompt_tokens: u32,
     first: &mut FirstRequests<'_>,
@@ -189,7 +181,7 @@ fn served(
     Ok(grown)
 }
 
-/// Prompt tokens that engines say came from a cache, since their start.
+/// Cached prompt tokens since the engines' start.
 fn hits(site: &Site) -> Option<f64> {
     let clock = UtcClock::anchored();
     let mut sum = None;
@@ -204,7 +196,7 @@ fn hits(site: &Site) -> Option<f64> {
     sum
 }
 
-/// Empties an endpoint's cache as soon as it is idle; `Unknown` where it cannot.
+/// Waits for an idle endpoint; `Unknown` where its cache cannot be emptied.
 fn wait_flushed(
     endpoint: &EngineEndpoint,
     external: bool,
@@ -213,7 +205,7 @@ fn wait_flushed(
     let begin = Instant::now();
     loop {
         match endpoint.flush(external, stopped)? {
-            // Requests of somebody else, or of a cell before that is not quite over.
+            // Requests of another client, or of an earlier cell that is not quite over.
             Flush::Refused if begin.elapsed() < IDLE_TIMEOUT => {
                 std::thread::sleep(Duration::from_millis(100));
             }
@@ -230,7 +222,7 @@ fn wait_flushed(
     }
 }
 
-/// What engines serve besides, as far as they say.
+/// Other traffic on the engines.
 fn others(site: &Site) -> Vec<Note> {
     let clock = UtcClock::anchored();
     let busy = site.metrics().iter().filter(|url| {

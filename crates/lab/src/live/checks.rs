@@ -1,35 +1,32 @@
-//! What is compared to find out whether a cell shows its own arm, and what it says.
+//! Comparisons that test whether a cell shows its own arm.
 
 use serde::{Deserialize, Serialize};
 use weir_model::{CountedTokens, LostKeys, Note, ServedTokens, Stalled, TierNote, Unfit};
 use weir_spec::plan::ArmRole;
 
-/// What was compared. A comparison that could not be made is absent.
+/// A comparison that could not be made is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Checks {
-    /// Prompt tokens that caches served, and what can have been in them.
+    /// Prompt tokens that caches served, and the most that they can have held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served: Option<ServedTokens>,
-    /// Prompt tokens that engines counted, and what the load sent.
+    /// Prompt tokens that engines counted, and those sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<CountedTokens>,
-    /// Keys that a store held before the load, where prompts are asked again that earlier loads
-    /// asked.
+    /// Keys in a store before the load, where prompts repeat those of earlier loads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm_keys: Option<u64>,
-    /// What the arm's store lost in the window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<LostKeys>,
-    /// Time of the window in which nothing came.
+    /// Time of the window without a token.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stalls: Vec<Stalled>,
 }
 
 impl Checks {
-    /// Why a cell of an arm has no result. Of an arm as it is deployed nothing is claimed that
-    /// other clients could spoil, and where the same prompts were wanted, so was what it held
-    /// before.
+    /// Why a cell of an arm has no result. An arm as it is deployed makes no claim that other
+    /// clients could spoil. Where the same prompts were planned, earlier contents are too.
     pub fn unfit(&self, role: ArmRole, same_prompts: bool) -> Option<Unfit> {
         let is_claimed = role != ArmRole::AsDeployed;
         let foreign = self.foreign().filter(|_| is_claimed);
@@ -40,7 +37,6 @@ impl Checks {
         foreign.or(beyond).or(warm).or(lost).or_else(|| stalled().cloned().map(Unfit::Stalled))
     }
 
-    /// What a reader must know besides.
     pub(crate) fn notes(&self, role: ArmRole, same_prompts: bool) -> Vec<Note> {
         let reason = self.unfit(role, same_prompts);
         let others = [self.foreign(), self.beyond(), self.lost()].into_iter().flatten();
@@ -99,7 +95,7 @@ mod tests {
         let checks = Checks { served: Some(BEYOND), counted: Some(FOREIGN), ..Checks::default() };
         assert_eq!(checks.unfit(ArmRole::AsDeployed, true), None);
         assert_eq!(checks.notes(ArmRole::AsDeployed, true).len(), 2);
-        // What nobody wanted it to hold makes its figures those of another load.
+        // Unplanned contents make its figures those of another load.
         let unfit = checks.unfit(ArmRole::AsDeployed, false);
         assert_eq!(unfit, Some(Unfit::HitsBeyondAsked(BEYOND)));
         assert_eq!(checks.notes(ArmRole::AsDeployed, false).len(), 1);

@@ -1,5 +1,4 @@
-//! First requests, not measured: they warm the code, and show in one answer what the server does
-//! not take, instead of in a row per request.
+//! Unmeasured first requests: they warm the code, and one answer shows what the server refuses.
 
 use std::time::Duration;
 
@@ -10,34 +9,33 @@ use weir_model::{LoadNote, Note};
 
 use crate::live::error::LiveError;
 
-/// Tokens of a first prompt that leaves nothing in a cache: less than any block.
+/// Less than any block, so nothing stays in a cache.
 pub(crate) const SHORT: u32 = 8;
-/// Tokens of a first answer.
 const ANSWER: u32 = 2;
-/// Token ids that every vocabulary has.
+/// Ids below this are in every vocabulary.
 const EVERYWHERE: u32 = 1000;
 
-/// Where the ids of prompts come from.
+/// Source of the number of token ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Vocabulary {
-    /// The user or the model says how many there are.
+    /// From the user or the model.
     Known,
-    /// It was guessed: a server that refuses the highest id is asked lower ones.
+    /// A server that refuses the highest id gets lower ones.
     Guessed,
 }
 
-/// How a first request is to be answered.
+/// Form of the answer to a first request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     Measured,
-    /// In one piece, whose usage says what came from a cache.
+    /// Not streamed; the usage has the cached tokens.
     Whole,
 }
 
-/// Asks a cell's endpoints what is not measured, in the words of the measured requests.
+/// Sends unmeasured requests in the form of the measured ones.
 pub(crate) struct FirstRequests<'a> {
     pub(crate) site: &'a Site,
-    /// Ends what is waited for.
+    /// True ends a wait.
     pub(crate) stopped: &'a dyn Fn() -> bool,
     config: LoadConfig,
     vocabulary: Vocabulary,
@@ -54,13 +52,11 @@ impl<'a> FirstRequests<'a> {
         Self { site, stopped, config, vocabulary, notes: Vec::new() }
     }
 
-    /// How the measured requests are to be made, and what is asked otherwise than planned, one
-    /// sentence each.
+    /// How the measured requests are to be made, and a sentence for each change to the plan.
     pub(crate) fn into_config(self) -> (LoadConfig, Vec<Note>) {
         (self.config, self.notes)
     }
 
-    /// Asks every endpoint once, in the form of the measured requests.
     pub(crate) fn ask_all(&mut self) -> Result<(), LiveError> {
         for endpoint in self.site.endpoints() {
             self.ask(endpoint, SHORT, Form::Measured)?;
@@ -68,9 +64,9 @@ impl<'a> FirstRequests<'a> {
         Ok(())
     }
 
-    /// Asks once; again with the other field for the length of an answer, where the server names
-    /// it, and with lower ids, where it refuses those that were guessed. Gives the prompt tokens
-    /// that came from a cache, where the answer says.
+    /// Repeats a refused request: with the other field for the answer's length where the server
+    /// names it, with lower ids where they were guessed. Returns the cached prompt tokens where
+    /// the answer has them.
     pub(crate) fn ask(
         &mut self,
         endpoint: &EngineEndpoint,
@@ -110,7 +106,7 @@ impl<'a> FirstRequests<'a> {
         }
     }
 
-    /// How many ids prompts are drawn from, where that was guessed and they can be fewer.
+    /// None where the number is known or cannot be lowered.
     fn guessed_ids(&self) -> Option<u32> {
         match self.config.prompts {
             PromptForm::TokenIds { vocabulary }
@@ -133,8 +129,7 @@ impl<'a> FirstRequests<'a> {
         Ok(body)
     }
 
-    /// Whether a refusal asks for `max_completion_tokens` in place of the `max_tokens` that was
-    /// sent.
+    /// Whether a refusal names `max_completion_tokens` in place of the sent `max_tokens`.
     fn wants_other(&self, said: &str) -> bool {
         let config = &self.config;
         config.limit_field == LimitField::MaxTokens
@@ -143,8 +138,8 @@ impl<'a> FirstRequests<'a> {
     }
 }
 
-/// A body whose prompt ends with the highest id that the load may send: a server that does not have
-/// it says so here, and not in some of the measured requests.
+/// The prompt ends with the highest id of the load: a server without it refuses here, and not some
+/// measured requests.
 fn with_highest_id(config: &LoadConfig, body: Vec<u8>) -> Vec<u8> {
     let PromptForm::TokenIds { vocabulary } = config.prompts else { return body };
     let Ok(mut sent) = serde_json::from_slice::<Value>(&body) else { return body };
@@ -154,7 +149,7 @@ fn with_highest_id(config: &LoadConfig, body: Vec<u8>) -> Vec<u8> {
     sent.to_string().into_bytes()
 }
 
-/// The same for an answer in one piece, of which servers refuse options of streams.
+/// The same without streaming, where servers refuse options of streams.
 fn whole(config: &LoadConfig) -> LoadConfig {
     let mut whole = config.clone();
     whole.client.stream = false;
@@ -162,7 +157,6 @@ fn whole(config: &LoadConfig) -> LoadConfig {
     whole
 }
 
-/// How the fields that a refusal names are left out.
 fn remedy(said: &str, body: &[u8]) -> String {
     let sent: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
     let needed = ["model", "prompt", "messages", "stream", "max_tokens"];
@@ -190,7 +184,7 @@ fn remedy(said: &str, body: &[u8]) -> String {
     format!("leave out what it refuses: {}", flags.join(" and "))
 }
 
-/// Whether a text has a field's name as a word of its own.
+/// As a word of its own.
 fn names(text: &str, field: &str) -> bool {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == field)
 }

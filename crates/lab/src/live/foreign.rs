@@ -1,11 +1,10 @@
-//! Prompt tokens that engines counted and the cell did not send: somebody else's traffic. And
-//! those that it sent and they did not count: something else answered.
+//! Prompt tokens that engines counted and the cell did not send (other clients), or the reverse
+//! (something else answered).
 //!
-//! Engines count a prompt when its prefill ends, the generator where the first token came, a moment
-//! later. What both count over the window can differ by the requests at its edges, and the scrapes
-//! there take some time. Those requests are known one by one, so nothing is guessed: a surplus
-//! beyond them is of other clients, whose load and whose hits are in every figure of the cell.
-//! Where a twentieth and more is missing, a cache or other engines answered, of which no metric
+//! Engines count a prompt at the end of prefill, the generator a moment later at the first token.
+//! Both counts may differ by the requests at the window's edges, which are known one by one. A
+//! larger surplus comes from other clients, whose load is in every figure of the cell. Where a
+//! twentieth is missing, a cache or engines without metrics answered.
 //! speaks.
 
 use weir_model::{CountedTokens, Nanos, RequestRow, Window};
@@ -14,16 +13,15 @@ use weir_workload::ClientOptions;
 
 use crate::live::beyond::template_tokens;
 
-/// Requests are kept that were answered so long before or after the window: a scrape takes less.
+/// Requests this near to the window are kept: a scrape takes less.
 const REACH: Nanos = Nanos::from_secs(30);
-/// A counter may follow the answer so late: vLLM records what it did in the same turn of its loop.
+/// Delay of a counter after the answer: vLLM records both in one turn of its loop.
 const SLACK: Nanos = Nanos::from_millis(250);
-/// Share of the tokens that may be missing in an engine's count.
+/// Share of the tokens that may be missing in the engines' count.
 const UNCOUNTED_SHARE: f64 = 0.05;
-/// Share that counts may differ by where answers do not say how long prompts were.
+/// Allowed difference where answers do not say how long prompts were.
 const UNKNOWN_SHARE: f64 = 0.1;
 
-/// A request outside of the window.
 #[derive(Debug, Clone, Copy)]
 struct Outside {
     sent: Nanos,
@@ -31,17 +29,15 @@ struct Outside {
     tokens: u64,
 }
 
-/// Requests around the edges of the window.
 #[derive(Debug, Default)]
 pub(crate) struct EdgeRequests {
     outside: Vec<Outside>,
-    /// First tokens in the window and near its edges, and the prompt tokens of their requests.
+    /// Time and prompt tokens of first tokens in the window and near its edges.
     inside: Vec<(Nanos, u64)>,
 }
 
 impl EdgeRequests {
-    /// Adds a request, where its first token did not come in the window and yet may have been
-    /// counted there, or the other way round.
+    /// Adds a request that the engines may have counted on the other side of an edge.
     pub(crate) fn add(&mut self, row: &RequestRow, window: Window) {
         let tokens = u64::from(row.prompt_tokens.0);
         self.put(Outside { sent: row.start, first: row.first_token, tokens }, window);
@@ -63,21 +59,19 @@ impl EdgeRequests {
         }
     }
 
-    /// Tokens that engines may have counted in the window besides, if the scrapes at its edges were
-    /// so late.
+    /// Most tokens that late scrapes may add to the window.
     fn most(&self, ScrapedWindow { window, late }: ScrapedWindow) -> u64 {
         let slack = after(late, SLACK);
         let may_count = |of: &&Outside| match of.first {
             Some(first) if first < window.start => after(first, slack) >= window.start,
-            // Sent before the end was scraped, and not answered by then.
+            // Sent before the scrape at the end, and not answered by then.
             Some(_) => of.sent < after(window.end, slack),
             None => true,
         };
         self.outside.iter().filter(may_count).map(|of| of.tokens).sum()
     }
 
-    /// Tokens of the window that engines may have counted before it, if the scrape at its start was
-    /// so late, or after it.
+    /// Tokens of the window that late scrapes may have missed.
     fn counted_outside(&self, ScrapedWindow { window, late }: ScrapedWindow) -> u64 {
         let scraped = after(window.start, after(late, SLACK));
         let may_not_count = |first: Nanos| first < scraped || after(first, SLACK) >= window.end;
@@ -89,7 +83,7 @@ impl EdgeRequests {
     }
 }
 
-/// A window may have no end.
+/// `Nanos::MAX` stands for no end.
 const fn after(moment: Nanos, by: Nanos) -> Nanos {
     Nanos(moment.0.saturating_add(by.0))
 }
@@ -97,10 +91,9 @@ const fn after(moment: Nanos, by: Nanos) -> Nanos {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PromptCount {
     pub(crate) counted: f64,
-    /// Requests whose first token came in the window, and their tokens.
+    /// With a first token in the window.
     pub(crate) requests: u64,
     pub(crate) sent: u64,
-    /// Whether answers said how long their prompts were.
     pub(crate) has_usage: bool,
 }
 
@@ -110,14 +103,13 @@ impl PromptCount {
     }
 }
 
-/// The measured window, and how long after its edges the counters were scraped at most.
+/// The measured window, and the longest delay of a scrape at its edges.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ScrapedWindow {
     pub(crate) window: Window,
     pub(crate) late: Nanos,
 }
 
-/// What engines counted, and what the cell sent.
 pub(crate) fn tokens(
     count: PromptCount,
     edges: &EdgeRequests,
@@ -204,11 +196,10 @@ mod tests {
         };
         assert!(judged(&edges, 3_799.0, Nanos::ZERO).are_missing());
         assert!(!judged(&edges, 3_800.0, Nanos::ZERO).are_missing());
-        // A first token just after the start, and one just before the end.
         edges.put(request(35, Some(41), 1_000), WINDOW);
         edges.put(request(80, Some(119), 1_000), WINDOW);
         assert_eq!(judged(&edges, 0.0, Nanos::ZERO).least, 1_800);
-        // That of the sixth second was counted before, if the scrape came in the seventh.
+        // A scrape in the seventh second counts the token of the sixth before.
         assert_eq!(judged(&edges, 0.0, Nanos::from_secs(3)).least, 760);
     }
 

@@ -1,4 +1,4 @@
-//! `trial.json`: what was done in a live cell besides asking, beside its tables.
+//! `trial.json`: what a live cell did besides its load.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,9 @@ use weir_model::{Nanos, Note};
 
 use crate::live::checks::Checks;
 
-/// The file's name in a cell's folder.
+/// In a cell's folder.
 const FILE: &str = "trial.json";
 
-/// A journal that cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {problem}; the cell has to be run again", path.display())]
 pub struct JournalError {
@@ -20,28 +19,24 @@ pub struct JournalError {
     problem: String,
 }
 
-/// What was done in a live cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Journal {
-    /// When the load began, Unix time: the rows' times count from here.
+    /// Start of the load, Unix time: the rows' times count from it.
     pub started_unix_ns: u64,
     pub endpoints: Vec<String>,
-    /// What makes the prompts of this run its own; nothing where it asks the same as others.
+    /// Makes the prompts of this run unique. None where they repeat those of other runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub salt: Option<u64>,
-    /// What is known of each cache at the start: counted, answered or unknown.
     pub caches: Vec<Emptied>,
-    /// From when on the load was steady, since its start; nothing where it never was.
+    /// Since the start of the load; None where it was never steady.
     #[serde(default)]
     pub steady_from: Option<Nanos>,
-    /// What was started for the cell, with what it said of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Started>,
-    /// What was compared to find out whether the cell shows its own arm.
     #[serde(default)]
     pub checks: Checks,
-    /// What could not be done or seen.
+    /// What could not be done or observed.
     pub notes: Vec<Note>,
 }
 

@@ -1,4 +1,4 @@
-//! From a plan's cell to what the load generator is told.
+//! From a plan's cell to the load generator's configuration.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ pub(crate) fn config(
         client: ClientOptions { body: body(client, access), ..client.clone() },
         min_tokens: client.ignore_eos,
         limit_field: LimitField::default(),
-        // Answers tell whether a cache gave back what was put in, where arms are compared.
+        // Compared arms must give the same answers: the digest shows a wrong cached block.
         digest_output: deployment.arms[cell.arm].role != ArmRole::AsDeployed,
         bearer: access.bearer.clone(),
         headers: access.headers.clone(),
@@ -51,7 +51,7 @@ pub(crate) fn config(
     })
 }
 
-/// What bodies carry besides: what the user wants, and the run's salt.
+/// Additional fields of a body: the user's, and the run's salt.
 fn body(client: &ClientOptions, access: &Access) -> Map<String, Value> {
     let mut body = client.body.clone();
     if let Some(salt) = &access.cache_salt {

@@ -1,13 +1,13 @@
-//! What a store lost in the window by nobody of the arm: it was emptied or started again, or its
-//! keys have a life that ended.
+//! Keys that a store lost in the window without the arm: it was emptied or restarted, or keys
+//! expired.
 
 use weir_model::LostKeys;
 use weir_observe::signals::StoreCounts;
 
-/// What it lost between two looks; nothing where it lost nothing.
+/// None where it lost nothing.
 pub(crate) fn between(before: &StoreCounts, after: &StoreCounts) -> Option<LostKeys> {
     let restarted = before.runs != after.runs;
-    // The counters of one that was started again begin anew.
+    // A restart resets the counters.
     let since = |before: u64, after: u64| if restarted { 0 } else { after.saturating_sub(before) };
     let flushes = before.flushes.zip(after.flushes);
     let lost = LostKeys {
@@ -36,7 +36,7 @@ mod tests {
         let expired = between(&before, &counts("a", Some(3), 15)).unwrap();
         assert!(!expired.is_all());
         assert_eq!(expired.expired, 5);
-        // Where commands are not counted, nothing is said of them.
+        // Without a count of commands nothing follows.
         assert_eq!(between(&counts("a", None, 10), &before), None);
     }
 

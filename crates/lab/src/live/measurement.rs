@@ -1,4 +1,4 @@
-//! The measured part of a live cell: the load, and what is watched and counted beside it.
+//! The measured part of a live cell: the load, and what is sampled beside it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,30 +33,27 @@ pub(crate) struct Measurement<'a> {
     pub(crate) deployment: &'a Deployment,
     pub(crate) site: &'a Site,
     pub(crate) events: Option<KvEventWatch>,
-    /// Who reads the blocks of the farthest tier.
+    /// Processes that read the blocks of the farthest tier.
     pub(crate) readers: Option<TierReaders>,
-    /// Keys that the store held before.
+    /// Keys in the store before.
     pub(crate) warm_keys: Option<u64>,
-    /// Says how far the load is, and takes the wish to stop.
     pub(crate) live: &'a Live,
     pub(crate) progress: &'a dyn Progress,
 }
 
-/// The outcome, with what only the cell's journal has.
 pub(crate) struct Measured {
     pub(crate) outcome: CellOutcome,
     pub(crate) checks: Checks,
-    /// Time of day of the start of the load, nanoseconds since 1970.
+    /// Start of the load, nanoseconds since 1970.
     pub(crate) started_unix_ns: u64,
-    /// From when on the load was steady, since its start; nothing where it never was.
+    /// Since the start of the load; None where it was never steady.
     pub(crate) steady_from: Option<Nanos>,
 }
 
-/// What an offered load left.
 struct Offered {
     report: LoadReport,
     counters: WindowCounters,
-    /// Runs of Weir beside this one.
+    /// Other runs of Weir.
     others: Vec<Note>,
 }
 
@@ -135,14 +132,13 @@ impl Measurement<'_> {
         Ok(Measured { outcome, checks, started_unix_ns: report.started_unix_ns, steady_from })
     }
 
-    /// Without the store's samples: one that is slow to say what it counts may serve all the while.
+    /// Without the store's samples: a store that reports slowly may still serve.
     fn without_store(&self, observations: Vec<SamplerEvent>) -> Vec<SamplerEvent> {
         let store = self.site.store().map(RemoteStore::source);
         let is_store = |seen: &SamplerEvent| store.as_deref() == Some(seen.source());
         observations.into_iter().filter(|seen| !is_store(seen)).collect()
     }
 
-    /// What is sampled beside a cell: the engines' metrics, the store's counters and this machine.
     fn sources(&self, scrapers: &[Scraper]) -> Result<Vec<Box<dyn SampleSource>>, LiveError> {
         let engines =
             scrapers.iter().map(|scraper| Box::new(scraper.clone()) as Box<dyn SampleSource>);
@@ -154,7 +150,6 @@ impl Measurement<'_> {
         Ok(sources)
     }
 
-    /// What was seen besides while the load ran.
     fn remarks(
         &self,
         others: Vec<Note>,
@@ -172,14 +167,12 @@ impl Measurement<'_> {
         others.into_iter().chain(of_load).chain(of_store.into_iter().flatten()).collect()
     }
 
-    /// The window of the plan; a level without a duration ends it itself.
+    /// A level without a duration ends the window itself.
     fn window(&self) -> Window {
         let level = self.level();
         Window { start: level.warmup, end: level.duration.unwrap_or(Nanos(u64::MAX)) }
     }
 
-    /// Offers the load, while the counters at the ends of its window, the parts and the machine are
-    /// watched.
     fn offer(
         &self,
         config: &LoadConfig,
@@ -226,7 +219,7 @@ impl Measurement<'_> {
         }
     }
 
-    /// For a window whose requests stayed so long in sum, in nanoseconds.
+    /// `residence` is the sum of the requests' times in the window, nanoseconds.
     fn allowance(&self, window: Window, residence: u128) -> Allowance {
         let at_end = self.live.snapshot();
         let in_window = InWindow { window, residence, lost: at_end.failed + at_end.unfinished };
@@ -239,7 +232,7 @@ impl Measurement<'_> {
     }
 }
 
-/// Samples as rows of `series.parquet`; those before the load began are left out.
+/// Samples as rows of `series.parquet`, from the start of the load on.
 fn record_series(
     writer: &mut CellWriter,
     observations: &[SamplerEvent],

@@ -1,8 +1,8 @@
 //! One live cell, from bring-up to its outcome.
 //!
-//! The protocol is the same for every live target: bring up, warm up the engine, empty its caches
-//! and look whether they are, offer the load, measure a window of it, drain, collect. What a target
-//! cannot do (an endpoint may refuse to empty its cache) is noted in the cell, never passed over.
+//! The protocol is the same for every live target: start, warm up the engine, empty and test its
+//! caches, offer the load, measure a window of it, drain, collect. Where a target cannot do a
+//! step, the cell has a note.
 
 mod beyond;
 mod caches;
@@ -43,10 +43,9 @@ use crate::live::measurement::{Measured, Measurement};
 use crate::outcome::CellOutcome;
 use crate::progress::{Phase, Progress, Stop};
 
-/// How often the load is looked at. Seldom, because the one who looks takes CPU time away.
+/// Between two looks at the load. A look takes CPU time from it.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// A cell of a plan with a live target.
 #[derive(Clone, Copy)]
 pub(crate) struct LiveCell<'a> {
     pub(crate) run: &'a RunFolder,
@@ -55,7 +54,7 @@ pub(crate) struct LiveCell<'a> {
     pub(crate) cell: &'a Cell,
 }
 
-/// Measures a cell into its tables. Nothing when it was stopped.
+/// None when it was stopped.
 pub(crate) fn measure(
     LiveCell { run, plan, target, cell }: LiveCell<'_>,
     writer: &mut CellWriter,
@@ -84,7 +83,7 @@ pub(crate) fn measure(
             if error.is_of_the_store()
                 || (matches!(target, LiveTarget::Local(_)) && error.is_of_the_cell()) =>
         {
-            // A cell without a result, and why. Its rows and logs are kept.
+            // A cell without a result, with the reason. Its rows and logs are kept.
             let failure = Some(CellFailure::Error(error.to_string()));
             Ok(Some(CellOutcome { failure, ..CellOutcome::default() }))
         }
@@ -92,11 +91,9 @@ pub(crate) fn measure(
     }
 }
 
-/// Shows how far the load is, and hands the wish to stop on to it.
 fn follow(live: &Live, over: &AtomicBool, progress: &dyn Progress, stop: &Stop) {
     while !over.load(Ordering::Acquire) {
         if stop.is_asked() {
-            // Nothing of the cell is kept.
             live.abort();
         }
         progress.load(&live.snapshot());
@@ -104,14 +101,12 @@ fn follow(live: &Live, over: &AtomicBool, progress: &dyn Progress, stop: &Stop) 
     }
 }
 
-/// The steps of one cell.
 struct Protocol<'a> {
     plan: &'a Plan,
     target: &'a LiveTarget,
     cell: &'a Cell,
     deployment: &'a Deployment,
     arm: &'a Arm,
-    /// The run's id.
     run: &'a str,
     live: &'a Live,
     progress: &'a dyn Progress,
@@ -120,7 +115,7 @@ struct Protocol<'a> {
 impl Protocol<'_> {
     fn run(&self, writer: &mut CellWriter) -> Result<CellOutcome, LiveError> {
         self.progress.phase(Phase::BringUp);
-        // Others on this machine are told, to the end; where they cannot be, the cell goes on.
+        // Other runs see this file. Where it cannot be written, the cell goes on.
         let _presence = Presence::show(self.run);
         let stopped = || self.live.is_aborted();
         let place = CellPlace { run: self.run, folder: writer.folder(), stopped: &stopped };
@@ -128,7 +123,7 @@ impl Protocol<'_> {
             Site::stand_up(self.target, &self.plan.client, self.deployment, self.arm, place)?;
         let outcome = self.measured(&site, writer);
         self.progress.phase(Phase::TakeDown);
-        // Also after a failure: nothing that was brought up stays.
+        // Also after a failure.
         let down = site.tear_down();
         let outcome = outcome?;
         down?;
@@ -138,7 +133,7 @@ impl Protocol<'_> {
     fn measured(&self, site: &Site, writer: &mut CellWriter) -> Result<CellOutcome, LiveError> {
         let Self { plan, cell, deployment, arm, live, progress, .. } = *self;
         let mut notes = site.notes();
-        // Before the first request: what is published before the subscription is not heard.
+        // Before the first request: events before the subscription are lost.
         let heard = site.processes().map(weir_deploy::Local::kv_event_endpoints);
         let events = heard.map(KvEventWatch::start).transpose()?;
         progress.phase(Phase::WarmUp);

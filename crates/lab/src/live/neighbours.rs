@@ -1,5 +1,4 @@
-//! Other runs of Weir on this machine while a cell is measured: they take processor time, memory
-//! and bandwidth that its figures then lack.
+//! Other runs of Weir on this machine during a cell: they take CPU time, memory and bandwidth.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,12 +7,12 @@ use std::time::Duration;
 use weir_deploy::other_runs;
 use weir_model::Note;
 
-/// Pause between two looks, in naps.
+/// Between two looks, in naps.
 const NAPS: u32 = 20;
-/// How late the end of a load is noticed.
+/// Longest delay after the end of a load.
 const NAP: Duration = Duration::from_millis(100);
 
-/// Looks until the load is over; a note for each process that was there.
+/// Looks until the load is over; a note per process found.
 pub(crate) fn watch(over: &AtomicBool) -> Vec<Note> {
     let mut seen = BTreeSet::new();
     loop {

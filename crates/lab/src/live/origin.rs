@@ -1,4 +1,4 @@
-//! Where the loads of an arm's farthest tier came from: its device, or memory before it.
+//! Where the loads of an arm's farthest tier came from: its device, or memory.
 
 use weir_deploy::TierReaders;
 use weir_model::{
@@ -8,9 +8,8 @@ use weir_observe::signals::StoredChunk;
 
 const COUNTER: &str = "read_bytes of /proc/PID/io";
 
-/// Adds what was read from devices for a tier, in the model's bytes, where the kernel counts it.
-/// What a reader of it must know: an arm that names a disk and was served by memory
-/// shows memory.
+/// Adds a tier's reads from devices, in the model's bytes, where the kernel counts them. The note
+/// says that an arm with a disk was served by memory.
 pub(crate) fn add(
     readers: &TierReaders,
     read: Option<Bytes>,
@@ -29,7 +28,7 @@ pub(crate) fn add(
     let from = LoadedFrom::of(readers.held, counted.map(|read| read.0 as f64 / loaded));
     let store = (readers.tier == TierKind::Remote).then(|| readers.who.clone());
     let note = match (from, store) {
-        // Of a disk's folder it is said before the load.
+        // A disk's folder has its note before the load.
         (LoadedFrom::Memory, Some(who)) => TierNote::StoreInMemory { who },
         (LoadedFrom::PageCache | LoadedFrom::Device { .. }, who) if !from.is_cold() => {
             TierNote::WarmLoads { who, from }
@@ -43,11 +42,11 @@ pub(crate) fn add(
 mod tests {
     use super::*;
 
-    /// A chunk of 16 tokens, whose 1 MiB is moved as 64 KiB.
+    /// 16 tokens of 1 MiB, moved as 64 KiB.
     const CHUNK: StoredChunk =
         StoredChunk { tokens: 16, model_bytes: 1 << 20, moved_bytes: 1 << 16 };
 
-    /// Ten chunks were served, and so many bytes were read from the device.
+    /// Ten chunks were served.
     fn told(held: HeldIn, read: Option<u64>) -> (Option<f64>, Option<Note>) {
         let readers =
             TierReaders { tier: TierKind::Disk, held, processes: vec![1], who: "weir".to_owned() };
@@ -68,7 +67,7 @@ mod tests {
         assert_eq!(note, warm(LoadedFrom::Device { percent: 50.0 }));
         assert_eq!(told(HeldIn::Device, Some(9 << 16)), (Some((9u64 << 20) as f64), None));
         assert_eq!(told(HeldIn::Memory, Some(0)), (None, None), "its folder was told to be so");
-        // What is not counted is not nothing.
+        // Uncounted is not zero.
         assert_eq!(told(HeldIn::Uncounted, Some(0)), (None, None));
         assert_eq!(told(HeldIn::Device, None), (None, None));
     }

@@ -1,4 +1,4 @@
-//! What the counters of the window say, as signals of the mechanism.
+//! The mechanism's signals from the counters of the window.
 
 use weir_deploy::{Site, TierReaders, Tiers};
 use weir_model::{Note, SignalKind, SignalSource, Signals, Software, TierKind};
@@ -12,31 +12,30 @@ use weir_spec::plan::{Arm, Deployment};
 use crate::live::origin;
 use crate::live::window_counters::WindowCounters;
 
-/// The signals of a window.
 pub(crate) struct WindowSignals {
     pub(crate) signals: Signals,
-    /// Prompt tokens that the engines counted, before anything else is added to them.
+    /// Before anything else is added to them.
     pub(crate) counted_prompts: Option<f64>,
 }
 
-/// What speaks of a window: counters at its ends, and the arm that they are of.
+/// Counters at the window's ends, and their arm.
 pub(crate) struct WindowSources<'a> {
     pub(crate) deployment: &'a Deployment,
     pub(crate) arm: &'a Arm,
     pub(crate) site: &'a Site,
-    /// Who reads the blocks of the farthest tier.
+    /// Processes that read the blocks of the farthest tier.
     pub(crate) readers: Option<&'a TierReaders>,
     pub(crate) counters: &'a WindowCounters,
 }
 
 impl WindowSources<'_> {
-    /// What an object of LMCache's is in this arm; nothing for other mechanisms.
+    /// LMCache's objects in this arm; None for other mechanisms.
     fn objects(&self) -> Option<Objects> {
         let offload = self.arm.offload.as_ref()?;
         (offload.traits().software == Software::Lmcache).then_some(Objects {
             chunk_tokens: offload.chunk_tokens,
             chunk_bytes: offload.chunk_bytes.kept,
-            // Of latents the first rank's copy stands for all.
+            // Latents are replicated: the first rank's copy stands for all.
             ranks: if self.deployment.model.kv_is_replicated() {
                 1
             } else {
@@ -46,7 +45,7 @@ impl WindowSources<'_> {
         })
     }
 
-    /// What the arm's tiers say, where they hold real bytes, and the store behind them.
+    /// Signals of tiers with real bytes, and of the store behind them.
     fn add_tiers(
         &self,
         windows: &[SnapshotDifference<'_>],
@@ -63,7 +62,7 @@ impl WindowSources<'_> {
         gaps
     }
 
-    /// A chunk of the arm's mechanism, and what is moved for it.
+    /// A chunk of the arm's mechanism, and the bytes moved for it.
     fn stored_chunk(&self) -> Option<StoredChunk> {
         let offload = self.arm.offload.as_ref()?;
         let model_bytes = offload.chunk_bytes.kept;
@@ -71,7 +70,7 @@ impl WindowSources<'_> {
         Some(StoredChunk { tokens: offload.chunk_tokens, model_bytes, moved_bytes })
     }
 
-    /// What the plan gave, and what is on the disk, where the arm's processes are ours.
+    /// The plan's sizes and the disk's contents, where Weir started the processes.
     fn add_local(&self, signals: &mut Signals) {
         let (Some(local), Some(offload)) = (self.site.processes(), &self.arm.offload) else {
             return;
@@ -97,7 +96,6 @@ impl WindowSources<'_> {
         }
     }
 
-    /// What the engines' KV events say.
     fn add_events(&self, signals: &mut Signals, notes: &mut Vec<Note>) {
         let Some((before, after)) = &self.counters.events else { return };
         let engine = self.deployment.engine_of(self.arm);
@@ -109,11 +107,11 @@ impl WindowSources<'_> {
         notes.extend(add_kv_events((before, after), bytes, signals).map(Note::from));
     }
 
-    /// The signals of a load that asked this. What counters do not say is noted.
+    /// A note says which counters are missing.
     pub(crate) fn signals(&self, asked: &AskedLoad, notes: &mut Vec<Note>) -> WindowSignals {
         let mut signals = Signals::default();
         let differences = self.counters.differences(notes);
-        // Each part is read where it speaks: an engine has nothing of a server's.
+        // Each part has its own counters: an engine has none of a server's.
         let of = |prefix| -> Vec<SnapshotDifference<'_>> {
             differences.iter().filter(|window| window.speaks_of(prefix)).copied().collect()
         };

@@ -1,5 +1,3 @@
-//! Rows of a live cell on their way to its table, with the sums that its signals need.
-
 use std::collections::BTreeMap;
 
 use weir_load::Sink;
@@ -12,25 +10,21 @@ use crate::live::stalls::Flow;
 use crate::live::steady::Pace;
 use crate::residence::Residence;
 
-/// Different causes that are counted: a server that gives each failure its own words must not fill
-/// the memory.
+/// Bounds the memory where a server gives each failure its own text.
 const CAUSES_KEPT: usize = 1000;
 const CAUSES_SHOWN: usize = 3;
 
-/// Writes rows and adds up what was asked.
+/// Writes rows and sums up the load.
 pub(crate) struct Rows<'a> {
     writer: &'a mut CellWriter,
     window: Window,
     block_tokens: u32,
     pub(crate) asked: AskedLoad,
-    /// Requests around the window's edges.
     pub(crate) at_edges: EdgeRequests,
-    /// How long the measured requests stayed.
     pub(crate) residence: Residence,
-    /// Work per part of the load.
     pub(crate) pace: Pace,
     pub(crate) flow: Flow,
-    /// Causes of failed requests, with how often each came.
+    /// With the count of each.
     failures: BTreeMap<String, u64>,
 }
 
@@ -51,7 +45,7 @@ impl<'a> Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// The commonest causes of failed requests, one sentence each.
+    /// The most frequent, one sentence each.
     pub(crate) fn failures(&self) -> Vec<String> {
         let mut causes: Vec<(&String, &u64)> = self.failures.iter().collect();
         causes.sort_by_key(|(_, times)| std::cmp::Reverse(**times));

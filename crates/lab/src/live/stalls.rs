@@ -1,9 +1,8 @@
-//! Spans of the window in which nothing came: from the server as a whole, or from one part of it.
+//! Spans of the window without a token, from the whole server or one of its parts.
 //!
-//! A stopped part shows in the tails alone, and in a mean hardly at all, so that a cell that stood
-//! still for a third of its window looks like a slow one. What is a stall depends on what the
-//! server is like: with one user, the prefill of a long prompt is silence too. So a span without a
-//! token counts where it is much longer than what requests usually wait for a token.
+//! A stall shows in the tails and hardly in a mean: a cell that stood still for a third of its
+//! window looks slow. With one user, the prefill of a long prompt is silence too. So a span counts
+//! where it is much longer than the usual wait for a token.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,24 +10,23 @@ use std::ops::Range;
 use weir_model::{Nanos, RequestRow, Silence, Stalled, Window};
 use weir_observe::{SamplerConfig, SamplerEvent, UnixNanos};
 
-/// Time is looked at in steps of this length.
+/// Resolution.
 const STEP: Nanos = Nanos::from_millis(10);
-/// Steps that are kept: a clock that ran away must not take the memory.
+/// Bounds the memory where a clock is wrong.
 const STEPS_MAX: usize = 10_000_000;
-/// Shorter spans are no stall, whatever is usual.
+/// Shorter spans are no stall.
 const SHORTEST: Nanos = Nanos::from_secs(1);
-/// How often the usual longest wait of a request fits into a stall.
+/// A stall is this many times the usual longest wait of a request.
 const TIMES_USUAL: u64 = 4;
-/// Samples of a part that are missed in a row before it counts as silent: one or two are a busy
-/// machine.
+/// Missed samples in a row before a part counts as silent: one or two mean a busy machine.
 const MISSED_IN_A_ROW: u64 = 3;
 
-/// When tokens came, and when somebody waited for one.
+/// When tokens came, and when a request waited for one.
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
-    /// Whether a token came in a step.
+    /// By step.
     came: Vec<bool>,
-    /// Change of the requests in flight with a step.
+    /// Of the requests in flight, by step.
     change: Vec<i32>,
     waits: Vec<Wait>,
 }
@@ -38,9 +36,9 @@ pub(crate) struct Flow {
 struct Wait {
     /// First and last step of the request.
     steps: (usize, usize),
-    /// Binary magnitude of the tokens that were to be computed.
+    /// Binary magnitude of the tokens to compute.
     work: u32,
-    /// Nothing where no token came.
+    /// None where no token came.
     longest: Option<Nanos>,
 }
 
@@ -53,7 +51,7 @@ impl Flow {
         self.request(row.start, row.end, computed, waits);
     }
 
-    /// A request between two times, with its waits for each token that came.
+    /// A request between two times, with the wait before each token.
     fn request(
         &mut self,
         start: Nanos,
@@ -81,7 +79,7 @@ impl Flow {
         self.waits.push(Wait { steps: (step(start), last), work, longest });
     }
 
-    /// What of the window was a stall; nothing where there was none, or nobody got a token.
+    /// None without a stall, or without any token.
     pub(crate) fn stalled(&mut self, window: Window) -> Option<Stalled> {
         let (quiet, most) = self.quiet(step(window.start)..step(window.end));
         let usual = self.usual(2 * most + 1)?;
@@ -95,8 +93,7 @@ impl Flow {
         spans.stalled(Silence::Tokens, window.length())
     }
 
-    /// Spans between two steps in which somebody waited and nobody got a token, and the most
-    /// requests that were in flight.
+    /// Spans in which requests waited and none got a token, and the most requests in flight.
     fn quiet(&self, steps: Range<usize>) -> (Vec<Range<usize>>, usize) {
         let (mut spans, mut from) = (Vec::new(), None);
         let (mut in_flight, mut most) = (0, 0);
@@ -114,8 +111,8 @@ impl Flow {
         (spans, usize::try_from(most).unwrap_or(0))
     }
 
-    /// By magnitude of work, the median of the longest waits of requests with at least as much, and
-    /// of so many with the most work at least: more than one stall can touch.
+    /// By magnitude of work: the median of the longest waits of requests with at least that work.
+    /// At least `least` requests, those with the most work: more than one stall can touch.
     fn usual(&self, least: usize) -> Option<[Nanos; u64::BITS as usize + 1]> {
         let mut usual = [Nanos::ZERO; u64::BITS as usize + 1];
         let mut all: Vec<(u32, Nanos)> =
@@ -158,7 +155,7 @@ impl Spans {
     }
 }
 
-/// The measured window in the time of the samples.
+/// The measured window in the samples' time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct UnixWindow {
     pub(crate) start: UnixNanos,
@@ -166,13 +163,13 @@ pub(crate) struct UnixWindow {
 }
 
 impl UnixWindow {
-    /// That of a load that began then.
+    /// `began` is the start of the load.
     pub(crate) fn of(window: Window, began: UnixNanos) -> Self {
         Self { start: began.after(window.start), end: began.after(window.end) }
     }
 }
 
-/// Parts that answered before and gave several samples in a row no answer in the window.
+/// Parts that answered before, and then missed several samples in a row in the window.
 pub(crate) fn silent_parts(
     observations: &[SamplerEvent],
     sampler: &SamplerConfig,
@@ -186,7 +183,7 @@ pub(crate) fn silent_parts(
             }
             SamplerEvent::Gap(gap) if gap.due >= start && gap.due < end => {
                 let part = parts.entry(&gap.source).or_default();
-                // One behind the other, as a source's thread says them.
+                // A source's thread reports them in order.
                 if part.next_due != Some(gap.due) {
                     part.close(sampler.interval);
                 }
@@ -201,14 +198,13 @@ pub(crate) fn silent_parts(
         .into_iter()
         .filter_map(|(name, mut part)| {
             part.close(sampler.interval);
-            // Whoever never answered has nothing to say: that is told elsewhere.
+            // Parts that never answered are reported elsewhere.
             let spans = Some(part.spans).filter(|_| part.answered)?;
             spans.stalled(Silence::Part(name.to_owned()), window)
         })
         .collect()
 }
 
-/// A part's missed samples.
 #[derive(Default)]
 struct Part {
     answered: bool,
@@ -230,14 +226,14 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    /// When a request starts, in milliseconds, and its waits for tokens.
+    /// Start of a request and its waits for tokens, milliseconds.
     type Asked = (u64, Vec<u64>);
 
     fn stalled(requests: &[Asked], window: (u64, u64)) -> Option<Stalled> {
         computing(requests, |_| 40, window)
     }
 
-    /// The same of requests with so much to compute, by their first wait.
+    /// The same with tokens to compute, by their first wait.
     fn computing(
         requests: &[Asked],
         work: impl Fn(u64) -> u64,
@@ -255,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_server_that_stood_still_is_told_from_a_slow_one() {
-        // Two requests a second, a token every 100 ms; from 4 s to 9 s nothing.
+        // Two requests a second, a token every 100 ms; from 4 s to 9 s none.
         let usual = |start| (start, vec![200, 100, 100]);
         let mut rows: Vec<Asked> = (0..8).map(|at| usual(at * 500)).collect();
         rows.push((3_900, vec![5_200, 100]));
@@ -264,13 +260,13 @@ mod tests {
         assert!((5_000..=5_200).contains(&(stall.total.0 / 1_000_000)), "{stall}");
         assert_eq!(stall.longest, stall.total);
         assert!(stall.is_too_long(), "5 s of 19");
-        // The window alone counts, and a share of it that is stated.
+        // Only the window counts, and its stated share.
         assert_eq!(stalled(&rows, (10, 20)), None);
         let long = Stalled { window: Nanos(100 * SECOND), ..stall };
         assert!(!long.is_too_long());
-        // Nobody waits: no stall.
+        // No request waits: no stall.
         assert_eq!(stalled(&[usual(0), usual(15_000)], (0, 20)), None);
-        // Waits that are usual, of one user with long prompts, are none either.
+        // Usual waits, of one user with long prompts, are none either.
         let slow: Vec<Asked> = (0..4).map(|at| (at * 5_000, vec![4_500, 100])).collect();
         assert_eq!(stalled(&slow, (0, 20)), None);
     }
@@ -287,7 +283,7 @@ mod tests {
         let work = |first| if first > 1_000 { 1_040 } else { 40 };
         assert_eq!(computing(&rows, work, (0, 20)), None);
         assert!(stalled(&rows, (0, 20)).is_some(), "where all have as much to compute, it is");
-        // One that stands still for much longer is, whatever it had to compute.
+        // A much longer wait is one, for any amount of work.
         let (last, _) = rows[59];
         rows[59] = (last, vec![6_000, 20]);
         let stall = computing(&rows, work, (0, 27)).unwrap();

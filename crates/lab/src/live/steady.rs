@@ -1,19 +1,17 @@
 //! From when on a load was steady.
 //!
-//! Work in progress rises at first: caches are cold, users start. The tokens that requests computed
-//! (prompts without what was cached, and outputs) are added up over equal parts of the load by the
-//! end of the requests, and MSER (White 1997, "An effective truncation heuristic for bias reduction
-//! in simulation output") says which first parts to leave out: those without which the standard
-//! error of the mean of the rest is least. Where it wants more than half left out, no steady part
-//! was found.
+//! Work in progress rises at first: caches are cold, users start. Computed tokens (uncached prompt
+//! tokens and outputs) are summed over equal parts of the load, by the end of the requests. MSER
+//! (White 1997, "An effective truncation heuristic for bias reduction in simulation output")
+//! leaves out the first parts so that the standard error of the mean of the rest is least. Where
+//! that is more than half, no steady part was found.
 
 use weir_model::{Nanos, Outcome, RequestRow, Window};
 
 const PART: Nanos = Nanos::from_millis(500);
-/// Parts of a series that say anything.
+/// Parts of a usable series.
 const FEWEST: usize = 8;
 
-/// Work per part of the load.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     parts: Vec<f64>,
@@ -26,7 +24,7 @@ impl Pace {
         }
         let part = (row.end.0 / PART.0) as usize;
         if part >= self.parts.len() {
-            // A clock that ran away must not take the memory.
+            // Bounds the memory where a clock is wrong.
             if part > 10_000_000 {
                 return;
             }
@@ -35,8 +33,8 @@ impl Pace {
         self.parts[part] += f64::from(row.output_tokens.0);
     }
 
-    /// The time from which on the load was steady, up to the end of the window; nothing where it
-    /// never was. Loads that are too short to tell count as steady from their window on.
+    /// Start of the steady part, up to the end of the window; None where there is none. Loads too
+    /// short to judge count as steady from their window on.
     pub(crate) fn steady_from(&self, window: Window) -> Option<Nanos> {
         let last = ((window.end.0 / PART.0) as usize).min(self.parts.len());
         let parts = &self.parts[..last];
@@ -48,7 +46,7 @@ impl Pace {
     }
 }
 
-/// First parts to leave out; nothing where that would be more than half.
+/// First parts to leave out; None for more than half.
 fn mser(parts: &[f64]) -> Option<usize> {
     let (mut sum, mut squares) = (0.0, 0.0);
     let mut best = (f64::INFINITY, 0);
@@ -59,7 +57,6 @@ fn mser(parts: &[f64]) -> Option<usize> {
         if parts.len() - at < FEWEST {
             continue;
         }
-        // Sum of squared deviations over the square of their number.
         let error = (squares - sum * sum / count).max(0.0) / (count * count);
         // Of equal ones the longest rest.
         if error <= best.0 {

@@ -1,5 +1,5 @@
-//! Looks after what was brought up while the load runs: a part that dies, or answers no more, ends
-//! the cell at once, with the cause, instead of filling its rows with errors.
+//! Watches the started parts during the load: a dead or silent part ends the cell at once, with
+//! the cause.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,13 +11,13 @@ use weir_model::Nanos;
 use crate::live::error::LiveError;
 use crate::live::sink::Rows;
 
-/// How often the parts are looked at: a few reads of `/proc`.
+/// Costs a few reads of `/proc`.
 const LOOK: Duration = Duration::from_millis(250);
-/// Time for a death to show in the logs, and in the process that supervises it.
+/// A death needs time to show in the logs and the supervising process.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// Watches until the load is over; the fault that ended it, if one did. `stall` is how long
-/// requests may be in flight without a single event from the server.
+/// The fault that ended the load, if any. `stall` is the longest time with requests in flight and
+/// no event from the server.
 pub(crate) fn watch(
     site: &Site,
     live: &Live,
@@ -49,12 +49,12 @@ pub(crate) fn watch(
             return fault;
         }
     }
-    // Requests may have failed because of a death that nobody saw yet.
+    // A death that no check has found yet may have failed the requests.
     site.check().err().map(LiveError::Deploy)
 }
 
-/// Refuses a load on processes of ours of which requests failed: nobody else was there, so their
-/// failure is theirs, and what is left is not what was asked.
+/// Refuses a load with failed requests on processes of Weir's: no other client was there, and the
+/// rest is another load.
 pub(crate) fn answered(rows: &Rows<'_>, site: &Site) -> Result<(), LiveError> {
     let failures = rows.failures();
     if site.processes().is_none() || failures.is_empty() {

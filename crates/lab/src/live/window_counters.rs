@@ -1,7 +1,7 @@
 //! The counters of engines and stores at both edges of the measured window.
 //!
-//! Figures are differences over the window, so both edges are scraped when they come and not at the
-//! nearest tick of a sampler: with ten requests per second, a second's slip is ten requests.
+//! Figures are differences over the window, so both edges are scraped on time and not at a
+//! sampler's nearest tick: at ten requests per second, a second's slip is ten requests.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,32 +15,27 @@ use weir_observe::{
     UnixNanos, UtcClock,
 };
 
-/// Longest wait for one scrape: vLLM's takes some milliseconds.
+/// Per scrape; vLLM's takes some milliseconds.
 const BUDGET: Duration = Duration::from_secs(5);
-/// How often it is looked whether the load has begun.
+/// For the start of the load.
 const POLL: Duration = Duration::from_millis(2);
-/// Longest sleep while it runs: how late the end of a load is noticed. Each look takes CPU time
-/// from the load.
+/// Longest delay after the end of a load. Each look takes CPU time from it.
 const NAP: Duration = Duration::from_millis(100);
 
-/// Snapshots at the edges, one pair per source; sources that failed are left out and noted.
+/// One pair of snapshots per source; a failed source has a note instead.
 #[derive(Debug, Default)]
 pub(crate) struct WindowCounters {
     pairs: Vec<(Snapshot, Snapshot)>,
-    /// What the arm's store said of itself.
     pub(crate) store: Option<(StoreCounts, StoreCounts)>,
-    /// Batches that the logs say a tier did not take, where the processes are ours.
+    /// Batches that a tier refused, by the logs of processes that Weir started.
     pub(crate) refused: Option<u64>,
-    /// What the engines' KV events said.
     pub(crate) events: Option<(KvEventCounts, KvEventCounts)>,
-    /// Bytes that the readers of the farthest tier fetched from devices; nothing where one of them
-    /// is not known.
+    /// Read from devices by the readers of the farthest tier. None where one of them is not known.
     pub(crate) device_read: Option<Bytes>,
-    /// What went wrong, one line each.
+    /// One line each.
     pub(crate) notes: Vec<Note>,
 }
 
-/// Who is asked for counters.
 #[derive(Clone, Copy)]
 pub(crate) struct CounterSources<'a> {
     pub(crate) scrapers: &'a [Scraper],
@@ -50,16 +45,16 @@ pub(crate) struct CounterSources<'a> {
     pub(crate) readers: Option<&'a TierReaders>,
 }
 
-/// The window that a load is to have, since its start.
+/// Since the start of the load.
 #[derive(Clone, Copy)]
 pub(crate) struct PlannedWindow {
     pub(crate) start: Nanos,
-    /// Nothing where the load itself ends it.
+    /// None where the load itself ends it.
     pub(crate) end: Option<Nanos>,
 }
 
 impl WindowCounters {
-    /// Follows a load until its window has ended. `over` is set when the load has come back.
+    /// `over` is set at the end of the load.
     pub(crate) fn watch(
         sources: CounterSources<'_>,
         window: PlannedWindow,
@@ -76,7 +71,7 @@ impl WindowCounters {
         let before = scrape(scrapers, clock, &mut notes);
         let store_before = ask(store, &mut notes);
         let events_before = events.map(KvEventWatch::counts);
-        // Logs last: reading them takes longer the longer they are.
+        // Last: reading long logs takes time.
         let refused_before = processes.map(Local::refused_stores);
         wait(live, over, window.end);
         let after = scrape(scrapers, clock, &mut notes);
@@ -89,12 +84,11 @@ impl WindowCounters {
         Self { pairs, store, refused, events, device_read, notes }
     }
 
-    /// The most by which the counters at an edge of the window were read after it, of a load that
-    /// began then.
+    /// Longest delay of a counter's read after an edge of the window.
     pub(crate) fn lateness(&self, began: UnixNanos, window: Window) -> Nanos {
         let late = |read: &Snapshot, edge: Nanos| {
             let after = read.at.since(began).unwrap_or_default();
-            // A scrape's moment is its middle.
+            // A scrape's time is its middle.
             after.saturating_sub(edge).0.saturating_add(read.took.0 / 2)
         };
         let pairs = self.pairs.iter();
@@ -102,7 +96,6 @@ impl WindowCounters {
         Nanos(each.max().unwrap_or_default())
     }
 
-    /// The differences over the window.
     pub(crate) fn differences(&self, notes: &mut Vec<Note>) -> Vec<SnapshotDifference<'_>> {
         let mut differences = Vec::new();
         for (before, after) in &self.pairs {
@@ -115,15 +108,14 @@ impl WindowCounters {
     }
 }
 
-/// What the named processes fetched from devices; the first is this one, which is named besides
-/// where it reads itself.
+/// Bytes that the named processes read from devices. The first is this process, which also has a
+/// name where it reads itself.
 fn device_read(used: &HostUse) -> Option<Bytes> {
     let named = used.processes.get(1..).filter(|named| !named.is_empty())?;
     let bytes = named.iter().map(|process| Some(process.as_ref()?.device_read?.0));
     bytes.sum::<Option<u64>>().map(Bytes)
 }
 
-/// Waits until the load has come so far, or is over.
 fn wait(live: &Live, over: &AtomicBool, until: Option<Nanos>) {
     while !over.load(Ordering::Acquire) {
         let elapsed = live.elapsed();
@@ -162,7 +154,7 @@ fn ask(store: Option<&RemoteStore>, notes: &mut Vec<Note>) -> Option<StoreCounts
     }
 }
 
-/// Notes an error once: both edges of the window meet the same one.
+/// Once: both edges of the window meet the same error.
 fn note(notes: &mut Vec<Note>, error: &impl ToString) {
     let error = Note::Error(error.to_string());
     if !notes.contains(&error) {

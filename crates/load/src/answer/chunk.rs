@@ -11,8 +11,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-/// Whether a field holds anything: a text that is not empty, an array or object with something in
-/// it. Its content is passed over without a copy.
+/// Whether a field has content: a text, array or object that is not empty. Copies nothing.
 #[derive(Debug, Clone, Copy, Default)]
 struct Filled(bool);
 
@@ -49,7 +48,7 @@ impl<'de> Deserialize<'de> for Filled {
     }
 }
 
-/// Any value where one kind is expected: a value of another kind counts as absent.
+/// A value of another kind than expected counts as absent.
 macro_rules! lenient {
     ($name:ident, $inner:ty, $($method:ident($value:ident: $type:ty) => $taken:expr;)*) => {
         #[derive(Debug, Clone, Copy, Default)]
@@ -88,7 +87,7 @@ macro_rules! lenient {
 lenient! { Count, u32,
     visit_u64(value: u64) => u32::try_from(value).ok();
     visit_i64(value: i64) => u32::try_from(value).ok();
-    // Gateways that pass numbers through a language without integers.
+    // Gateways may pass numbers through a language without integers.
     visit_f64(value: f64) => (value >= 0.0 && value <= f64::from(u32::MAX)).then_some(value as u32);
     visit_str(_value: &str) => None;
 }
@@ -100,10 +99,10 @@ lenient! { End, Finish,
     visit_f64(_value: f64) => Some(Finish::Other);
 }
 
-/// The server's `finish_reason`.
+/// `finish_reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Finish {
-    /// At its limit of tokens.
+    /// At its token limit.
     Length,
     Stop,
     Other,
@@ -129,7 +128,7 @@ impl fmt::Display for Finish {
     }
 }
 
-/// The fields of a message, or a part of one, in which servers put generated output.
+/// Fields in which servers put generated output.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Delta {
@@ -184,18 +183,17 @@ struct UsageFields {
     prompt_tokens_details: Option<PromptDetails>,
 }
 
-/// The server's token counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(clippy::struct_field_names, reason = "the names of the interface's usage")]
 pub(crate) struct Usage {
     pub(crate) prompt_tokens: Option<u32>,
     pub(crate) completion_tokens: Option<u32>,
-    /// Prompt tokens that a cache served.
+    /// Prompt tokens from a cache.
     pub(crate) cached_tokens: Option<u32>,
 }
 
 impl Usage {
-    /// Missing counts are those of `other`.
+    /// Counts missing here are those of `other`.
     pub(crate) fn or(self, other: Self) -> Self {
         Self {
             prompt_tokens: self.prompt_tokens.or(other.prompt_tokens),
@@ -228,19 +226,17 @@ struct Document<'a> {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Chunk {
     pub(crate) has_output: bool,
-    /// It may be a token without text: it has a choice that is more than a role or an end.
+    /// May be a token without text: a choice with more than a role or an end.
     pub(crate) has_choice: bool,
-    /// It belongs to a second answer to the same request.
+    /// Belongs to a second answer to the same request.
     pub(crate) is_of_another_choice: bool,
-    /// Why the answer ended.
     pub(crate) finish: Option<Finish>,
     pub(crate) usage: Option<Usage>,
-    /// The error that it reports: code and message.
+    /// Code and message.
     pub(crate) error: Option<(u16, String)>,
 }
 
 impl Chunk {
-    /// Fails with the JSON error.
     pub(crate) fn read(data: &[u8]) -> Result<Self, String> {
         let document: Document = serde_json::from_slice(data).map_err(|error| error.to_string())?;
         let error = document.error.filter(|error| error.get() != "null").map(|error| {
@@ -266,22 +262,21 @@ impl Chunk {
     }
 }
 
-/// Keys under which events have text, the commonest first.
+/// Keys of text in events, the commonest first.
 static TEXT_KEYS: LazyLock<[Finder<'static>; 4]> = LazyLock::new(|| {
     ["\"text\":", "\"content\":", "\"reasoning_content\":", "\"reasoning\":"].map(Finder::new)
 });
 
-/// Recognizes events with text without parsing them: one search while the stream keeps its key.
+/// Finds text without parsing: one search while the stream keeps its key.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct TextKeys {
-    /// The key that the last text stood under.
+    /// Index of the last text's key.
     last: usize,
 }
 
 impl TextKeys {
-    /// True: the event has text. False: it must be parsed, as the text may be empty, or the output
-    /// something else. Text itself cannot pose as a key, because its quotes
-    /// are escaped.
+    /// False: the event must be parsed, as the text may be empty or the output something else. Text
+    /// cannot contain a key, because its quotes are escaped.
     pub(crate) fn has_text(&mut self, data: &[u8]) -> bool {
         let keys = &*TEXT_KEYS;
         let has = |key: usize| {
@@ -317,7 +312,7 @@ struct OutputDelta {
     reasoning: Option<String>,
 }
 
-/// A text, or the texts of a list of parts, in which some servers give the content.
+/// A text, or the texts of a list of parts, as some servers send.
 fn text_alone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Ok(match serde_json::Value::deserialize(deserializer)? {
         serde_json::Value::String(text) => Some(text),
@@ -334,19 +329,18 @@ struct OutputDocument {
     choices: Option<Vec<OutputChoice>>,
 }
 
-/// The output of an answer that was kept.
+/// Of a kept answer.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
-    /// Token ids, where every document with output had them.
+    /// None unless every document with output has them.
     pub(crate) token_ids: Option<Vec<u32>>,
     /// xxh3 of the token ids (little endian, 4 bytes each), else of the text.
     pub(crate) digest: u64,
-    /// The text, with the reasoning.
+    /// Includes the reasoning.
     pub(crate) text: String,
 }
 
 impl Output {
-    /// Reads the kept documents of one answer, in order.
     pub(crate) fn read<'a>(documents: impl Iterator<Item = &'a [u8]>) -> Result<Self, String> {
         let mut ids = Vec::new();
         let mut all_have_ids = true;

@@ -1,9 +1,8 @@
 //! Text prompts through a local `tokenizer.json`.
 //!
-//! A prompt is a row of words that are one token each, wherever they stand: a word between words
-//! is cut out by the tokenizer's own rule before anything is merged, so the count is exact by
-//! construction, and equal contents give equal words. Every text is still tokenized once more as a
-//! whole, because a rule that was not thought of would otherwise spoil every figure unnoticed.
+//! A prompt is a row of words that are one token each in any context, because the tokenizer splits
+//! at words before it merges. So the count is exact, and equal contents give equal words. Each text
+//! is tokenized once more as a whole as a check.
 
 use std::path::{Path, PathBuf};
 
@@ -12,34 +11,32 @@ use weir_model::{Prompt, prompt::token_id};
 
 use crate::text::{TextError, TextMaker};
 
-/// Words that are collected at most: more make no prompt more different.
+/// More words do not make prompts more different.
 const WORDS_MAX: usize = 8192;
-/// Words that a vocabulary must have, so that contents differ from their first block on: 16 tokens
-/// of 64 words are 2^96 possibilities.
+/// Makes contents differ from the first block on: 16 tokens of 64 words are 2^96 possibilities.
 const WORDS_MIN: usize = 64;
 
-/// Text of words of one token each.
 #[derive(Debug)]
 pub struct TokenizerText {
     path: PathBuf,
     tokenizer: Tokenizer,
-    /// Each with the space before it.
+    /// Each with a leading space.
     words: Vec<String>,
-    /// Whether a text begins with the space of its first word.
+    /// The text starts with the first word's space.
     space_first: bool,
-    /// Tokens that the server puts around a text (the begin-of-text token of some models).
+    /// Added by the server (the begin-of-text token of some models).
     special_tokens: u32,
     add_special_tokens: bool,
 }
 
 impl TokenizerText {
-    /// Opens a `tokenizer.json`. With `add_special_tokens`, as vLLM does for completions, the
-    /// tokens that the tokenizer adds itself are counted; chat templates bring their own.
+    /// `add_special_tokens` counts the tokens that the tokenizer adds, as vLLM does for
+    /// completions. Chat templates bring their own.
     pub fn open(path: &Path, add_special_tokens: bool) -> Result<Self, TextError> {
         let refuse = |what: String| TextError(format!("{}: {what}", path.display()));
         let mut tokenizer =
             Tokenizer::from_file(path).map_err(|error| refuse(format!("no tokenizer: {error}")))?;
-        // A file may ask for padding or truncation; neither is about the text itself.
+        // Padding and truncation in the file do not concern the text.
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|error| refuse(error.to_string()))?;
         let candidates = candidates(&tokenizer);
@@ -60,7 +57,7 @@ impl TokenizerText {
         Ok(Self { path, tokenizer, words, space_first, special_tokens, add_special_tokens })
     }
 
-    /// Tokens of a text, as a server counts them.
+    /// As a server counts them.
     pub fn count(&self, text: &str) -> Result<u32, TextError> {
         count(&self.tokenizer, text, self.add_special_tokens)
             .map_err(|what| TextError(format!("{}: {what}", self.path.display())))
@@ -82,7 +79,7 @@ impl TextMaker for TokenizerText {
         let places = prompt.pieces().iter().flat_map(|piece| {
             (piece.start..piece.start + piece.len).map(|at| token_id(piece.content, at, words))
         });
-        // The added tokens take the place of the first ones.
+        // Special tokens replace the first words.
         for word in places.skip(self.special_tokens as usize) {
             let word = &self.words[word as usize];
             let skip = usize::from(text.is_empty() && !self.space_first);
@@ -109,7 +106,7 @@ fn count(tokenizer: &Tokenizer, text: &str, special: bool) -> Result<u32, String
     Ok(encoding.len() as u32)
 }
 
-/// Plain words of the vocabulary, each with a space before it, in order of their ids.
+/// Plain words with a leading space, in order of their ids.
 fn candidates(tokenizer: &Tokenizer) -> Vec<String> {
     let size = tokenizer.get_vocab_size(false) as u32;
     let mut found = Vec::new();
@@ -117,7 +114,7 @@ fn candidates(tokenizer: &Tokenizer) -> Vec<String> {
         let Ok(text) = tokenizer.decode(&[id], true) else { continue };
         let word = text.trim_start_matches(' ');
         let plain = (2..=12).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_lowercase());
-        // Two tokens can have one text, with and without the space before it.
+        // Two tokens can have one text, with and without the leading space.
         if plain {
             found.push(format!(" {word}"));
         }
@@ -130,7 +127,7 @@ fn candidates(tokenizer: &Tokenizer) -> Vec<String> {
     found
 }
 
-/// Those that are one token at the start, in the middle and at the end of a text.
+/// Those that are one token at the start, in the middle and at the end.
 fn lone_words(tokenizer: &Tokenizer, candidates: &[String], space_first: bool) -> Vec<String> {
     let stands_alone = |word: &&String| {
         let text = word.repeat(3);
@@ -148,8 +145,8 @@ mod tests {
 
     use super::*;
 
-    /// A byte-level BPE vocabulary in the shape of GPT-2's: 256 bytes, then merges that build some
-    /// words with and without the space before them.
+    /// A byte-level BPE like GPT-2's: 256 bytes, and merges to words with and without a leading
+    /// space.
     fn tokenizer_file(folder: &Path, post_processor: &str) -> PathBuf {
         let mut bytes: Vec<char> = ('!'..='~').chain('\u{a1}'..='\u{ac}').collect();
         bytes.extend('\u{ae}'..='\u{ff}');

@@ -1,4 +1,4 @@
-//! The connections of a worker, by key, and which of them wait for a request.
+//! A worker's connections by key, and the idle ones.
 
 use weir_model::{SlotKey, Slots};
 
@@ -8,7 +8,7 @@ use crate::exchange::Exchange;
 #[derive(Debug)]
 pub(super) struct Pool {
     connections: Slots<Box<Connection>>,
-    /// Keys per endpoint, the last used last: a warm connection is taken first.
+    /// Keys per endpoint. The last used is last and taken first, as it is warm.
     idle: Vec<Vec<u64>>,
     pub(super) events: u64,
 }
@@ -18,22 +18,20 @@ impl Pool {
         Self { connections: Slots::default(), idle: vec![Vec::new(); endpoints], events: 0 }
     }
 
-    /// The key that the next connection will have.
     pub(super) fn next_key(&self) -> u64 {
         self.connections.next_key().to_bits()
     }
 
-    /// Puts a connection under the key of [`Pool::next_key`].
+    /// Must have the key of [`Pool::next_key`].
     pub(super) fn put(&mut self, connection: Box<Connection>) {
         self.connections.insert(connection);
     }
 
-    /// The connection of a key, unless it is gone.
+    /// None if it was closed.
     pub(super) fn get(&mut self, key: u64) -> Option<&mut Connection> {
         self.connections.get_mut(SlotKey::from_bits(key)).map(|connection| &mut **connection)
     }
 
-    /// Takes a connection out for good.
     pub(super) fn remove(&mut self, key: u64) -> Option<Box<Connection>> {
         self.connections.remove(SlotKey::from_bits(key))
     }
@@ -46,8 +44,7 @@ impl Pool {
         }
     }
 
-    /// An idle connection to an endpoint, no longer idle. Those that were closed meanwhile are
-    /// passed over.
+    /// Skips connections that were closed meanwhile.
     pub(super) fn take_idle(&mut self, endpoint: usize) -> Option<u64> {
         while let Some(key) = self.idle[endpoint].pop() {
             if self.get(key).is_some_and(|connection| connection.state == State::Idle) {
@@ -57,7 +54,7 @@ impl Pool {
         None
     }
 
-    /// Closes all connections; what was under way on them.
+    /// Returns the exchanges in progress.
     pub(super) fn close_all(&mut self) -> impl Iterator<Item = Box<Exchange>> + use<> {
         let connections = std::mem::take(&mut self.connections);
         connections.into_values().filter_map(|connection| connection.exchange)

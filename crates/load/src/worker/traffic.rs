@@ -13,11 +13,11 @@ use crate::exchange::{Exchange, ExchangeEnd, ReadBuffers, http_failure};
 use crate::failure::Failure;
 use crate::poll::Ready;
 
-/// Room that a connection's list of TLS bytes keeps between requests.
+/// Capacity of a connection's TLS bytes kept between requests.
 const TLS_OUT_KEPT: usize = 64 << 10;
 
 impl Worker<'_> {
-    /// Gives a request a connection: an idle one, or its own.
+    /// Uses an idle connection or opens one.
     pub(super) fn dispatch(&mut self, mut exchange: Box<Exchange>) {
         if let Some(key) = self.pool.take_idle(exchange.endpoint) {
             if let Some(connection) = self.pool.get(key) {
@@ -123,7 +123,7 @@ impl Worker<'_> {
         let timeout = self.config.client.request_timeout;
         let Some(connection) = self.pool.get(key) else { return };
         connection.state = State::Busy;
-        // No byte of the answer can arrive before the request is sent.
+        // No byte of the answer arrives before the request is sent.
         connection.empty_since = now;
         connection.was_drained = true;
         let Some(exchange) = connection.exchange.as_mut() else { return };
@@ -186,13 +186,13 @@ impl Worker<'_> {
         self.await_writable(key, false);
     }
 
-    /// A server that answers early and closes lets the rest of the request fail: its answer counts.
+    /// A server may answer early and close; its answer counts.
     fn cannot_send(&mut self, key: u64, error: &io::Error) {
         self.read(key);
         self.fail(key, &Failure::Truncated(format!("the request cannot be sent: {error}")));
     }
 
-    /// Sends what TLS has to send: of the handshake, or of the request.
+    /// Of the handshake or the request.
     fn send_tls(&mut self, key: u64) {
         loop {
             let before = self.clock.now();
@@ -248,7 +248,6 @@ impl Worker<'_> {
         exchange.is_some_and(|exchange| window.measures(exchange.due.at))
     }
 
-    /// The first byte of a request was sent.
     fn note_start(&mut self, key: u64) {
         let window = self.config.window();
         let Some(exchange) = self.pool.get(key).and_then(|c| c.exchange.as_ref()) else { return };
@@ -295,18 +294,18 @@ impl Worker<'_> {
         self.buffer = buffer;
     }
 
-    /// When a read's last byte arrived, by the kernel's stamp where that makes sense.
-    /// Nothing can have come before `floor`.
+    /// Arrival of a read's last byte, by a plausible kernel stamp if there is one. Nothing arrived
+    /// before `floor`.
     fn arrival(&self, floor: Nanos, stamp_ns: Option<u64>, drained: bool) -> (Arrival, bool) {
         let width = self.turn.day.width;
         let stamped = stamp_ns
             .and_then(|stamp| self.turn.day.convert(stamp))
-            // A time of day that was set meanwhile gives nonsense.
+            // Setting the time of day makes stamps implausible.
             .filter(|at| *at + width >= floor && *at <= self.now + width);
         match stamped {
             Some(at) => {
                 let at = at.clamp(floor, self.now);
-                // A read that filled its buffer may carry the stamp of bytes behind its own.
+                // If a read filled its buffer, the stamp may be that of later bytes.
                 (Arrival { at, last_byte_bound: drained.then_some(width) }, true)
             }
             None => (Arrival { at: self.now, last_byte_bound: None }, false),
@@ -349,7 +348,7 @@ impl Worker<'_> {
         }
     }
 
-    /// False if the connection is gone.
+    /// False if the connection is closed.
     fn decrypt(&mut self, key: u64, bytes: &[u8], plain: &mut Vec<u8>) -> bool {
         let Some(connection) = self.pool.get(key) else { return false };
         let Some(tls) = connection.tls.as_mut() else { return false };
@@ -365,7 +364,7 @@ impl Worker<'_> {
                 self.pool.get(key).is_some()
             }
             Err(error) => {
-                // The alert that says why is sent if it can be.
+                // The alert gives the reason.
                 self.send_tls(key);
                 self.fail(key, &Failure::Tls(error.to_string()));
                 false
@@ -373,7 +372,6 @@ impl Worker<'_> {
         }
     }
 
-    /// Takes bytes of HTTP.
     fn handle_plain(
         &mut self,
         key: u64,
@@ -393,7 +391,7 @@ impl Worker<'_> {
         let Some(connection) = self.pool.get(key) else { return };
         let Connection { parser, splitter, exchange, .. } = &mut *connection;
         let Some(exchange) = exchange.as_mut() else {
-            // Unexpected bytes: the connection cannot be used again.
+            // After unexpected bytes the connection must not be reused.
             self.close_connection(key);
             return;
         };
@@ -435,7 +433,7 @@ impl Worker<'_> {
         }
     }
 
-    /// The message is complete: a row, and the connection is free or closed.
+    /// The message is complete; the connection becomes idle or is closed.
     fn finish(&mut self, key: u64, last: &Arrival, is_open: bool) {
         let is_measured = self.is_key_measured(key);
         let Some(connection) = self.pool.get(key) else { return };
@@ -485,8 +483,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Ends the request of a connection with a failure, and closes it. Without a request it is
-    /// only closed.
+    /// Closes the connection and fails its request, if any.
     pub(super) fn fail(&mut self, key: u64, failure: &Failure) {
         let Some(mut connection) = self.close_connection(key) else { return };
         let Some(exchange) = connection.exchange.take() else { return };
@@ -498,12 +495,12 @@ impl Worker<'_> {
 
     fn close_connection(&mut self, key: u64) -> Option<Box<Connection>> {
         let connection = self.pool.remove(key)?;
-        // It was registered, and closing it would take it out as well.
+        // Closing would deregister it as well.
         let _ = self.poll.remove(&connection.socket);
         Some(connection)
     }
 
-    /// Gives up on requests and connections whose time is over.
+    /// Fails requests and connections past their deadline.
     pub(super) fn expire(&mut self) {
         while let Some((at, key, id)) = self.connect_deadlines.front().copied() {
             let waits = is_of(&mut self.pool, key, id)
@@ -537,7 +534,7 @@ impl Worker<'_> {
     }
 }
 
-/// The state of a connection, if it still has that request.
+/// None if the connection no longer has that request.
 fn is_of(pool: &mut Pool, key: u64, id: u64) -> Option<State> {
     let connection = pool.get(key)?;
     let is_same = connection.exchange.as_ref().is_some_and(|exchange| exchange.id == id);

@@ -1,5 +1,4 @@
-//! Answers as servers really give them: counted by what counts them, and told where they are not as
-//! they were asked.
+//! Answers in the forms of real servers, and how their tokens are counted.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use weir_workload::client::Api;
 
 use crate::server::*;
 
-/// The row of one request for four tokens, answered by these bytes, and what is said of the answer.
+/// The row of one request for four tokens, and the facts of its answer.
 fn play_one(
     answer: impl Into<Vec<u8>>,
     change: impl FnOnce(&mut LoadConfig),
@@ -50,7 +49,7 @@ fn error_of(answer: impl Into<Vec<u8>>) -> String {
     play_one(answer, |_| {}).0.error.expect("a failure")
 }
 
-/// The usage of gateways: its event has no list of choices, and numbers with a point.
+/// Gateways send usage without a list of choices, and numbers with a point.
 #[test]
 fn usage_is_read_in_every_form() {
     let token = token("x");
@@ -58,14 +57,14 @@ fn usage_is_read_in_every_form() {
         r#"{"choices":null,"usage":{"prompt_tokens":8,"completion_tokens":4}}"#,
         r#"{"usage":{"prompt_tokens":8.0,"completion_tokens":4.0,"prompt_tokens_details":null}}"#,
         r#"{"choices":[],"usage":{"completion_tokens":4,"completion_tokens_details":{"x":[1]}}}"#,
-        // With the end in one event, and beside a last token.
+        // With the finish reason in one event, and beside a last token.
         r#"{"choices":[{"text":"","finish_reason":"length"}],"usage":{"completion_tokens":4}}"#,
     ] {
         let (row, facts) = done(&[&token, &token, &event(usage), DONE]);
         assert_eq!((row.output_tokens.get(), row.prompt_tokens.get()), (4, 8), "{usage}");
         assert_eq!((row.chunk_gaps.len(), facts.by_usage), (1, 1), "{usage}");
     }
-    // Counts that grow with every token: the last one counts, wherever it stands.
+    // Counts that grow with every token: the last one is valid.
     let counted = |count: u32| {
         event(&format!(r#"{{"choices":[{{"text":"x"}}],"usage":{{"completion_tokens":{count}}}}}"#))
     };
@@ -73,7 +72,7 @@ fn usage_is_read_in_every_form() {
     assert_eq!((row.output_tokens.get(), row.chunk_gaps.len(), facts.by_usage), (4, 2, 1));
 }
 
-/// Speculative decoding: four tokens in one event, and nobody who counts them.
+/// Speculative decoding: four tokens in one event, without usage.
 #[test]
 fn without_usage_a_reached_limit_counts() {
     for usage in ["", r#"{"choices":[],"usage":{"prompt_tokens":null,"completion_tokens":null}}"#] {
@@ -82,10 +81,9 @@ fn without_usage_a_reached_limit_counts() {
         assert_eq!((row.output_tokens.get(), facts.by_limit, facts.by_events), (4, 1, 0));
         assert!(!facts.counts_events());
     }
-    // A server that counts nothing although something came does not count.
+    // A count of 0 despite output counts as none.
     let (row, facts) = done(&[&token("x"), FINISH, &usage(8, 0), DONE]);
     assert_eq!((row.output_tokens.get(), facts.by_limit), (4, 1));
-    // Where no limit was sent, none was reached.
     let (row, facts) = play_one(streamed(&[&token("x"), FINISH, DONE]), |config| {
         config.client.body.insert("max_tokens".to_owned(), serde_json::Value::Null);
     });
@@ -120,13 +118,12 @@ fn without_usage_and_limit_a_tokenizer_counts_and_else_events_are_marked() {
     let (row, facts) = play_one(streamed(&[thought[0], thought[1], stop, DONE]), with_tokenizer);
     assert_eq!((row.outcome, row.output_tokens.get()), (Outcome::Done, 5), "{:?}", row.error);
     assert_eq!((facts.by_tokenizer, facts.by_events, row.chunk_gaps.len()), (1, 0, 1));
-    // Usage says it better.
     let (row, facts) =
         play_one(streamed(&[thought[0], thought[1], stop, &usage(8, 4), DONE]), with_tokenizer);
     assert_eq!((row.output_tokens.get(), facts.by_usage, facts.by_tokenizer), (4, 1, 0));
 }
 
-/// Parts of a token, and tool calls whose names and arguments are events of their own.
+/// Parts of a token, and tool calls with separate events for names and arguments.
 #[test]
 fn more_events_than_tokens_are_measured() {
     let token = token("x");
@@ -141,7 +138,7 @@ fn more_events_than_tokens_are_measured() {
     assert_eq!((row.output_tokens.get(), row.chunk_gaps.len(), facts.more_events), (4, 4, 1));
 }
 
-/// A proxy that buffers: the gaps between tokens are its own.
+/// Behind a buffering proxy the gaps between tokens are the proxy's.
 #[test]
 fn answers_that_come_in_one_piece_are_told_from_streams() {
     let at_once = |gap: Duration| {
@@ -166,7 +163,6 @@ fn answers_that_come_in_one_piece_are_told_from_streams() {
     assert_eq!(at_once(Duration::from_millis(2)), 0);
 }
 
-/// Every output is one, under whatever key, and every empty event is none, wherever it stands.
 #[test]
 fn empty_deltas_are_no_output_wherever_they_stand() {
     let empties = [
@@ -196,7 +192,7 @@ fn empty_deltas_are_no_output_wherever_they_stand() {
     assert_eq!((row.output_tokens.get(), row.chunk_gaps.len(), facts.more_events), (4, 3, 0));
 }
 
-/// An empty event between two tokens does not cut their gap.
+/// A gap spans an empty event between two tokens.
 #[test]
 fn gaps_reach_over_empty_events() {
     let server = Server::start(|_, stream| {
@@ -249,13 +245,13 @@ fn other_lengths_are_told_and_refused_where_they_were_to_be_exact() {
     assert_eq!((row.outcome, row.output_tokens.get()), (Outcome::Done, 2));
     let ended = facts.ended_early;
     assert_eq!((ended.requests, ended.asked, ended.came), (1, 4, 2));
-    // The server read 2 of the 8 tokens of the prompt.
+    // The server counted 2 of the prompt's 8 tokens.
     let four = [token.as_str(); 4].concat();
     let (row, facts) = done(&[&four, FINISH, &usage(2, 4), DONE]);
     assert_eq!(row.prompt_tokens.get(), 2);
     let cut = facts.prompts_cut;
     assert_eq!((cut.requests, cut.asked, cut.came), (1, 8, 2));
-    // A token that begins the text is not worth a word.
+    // One token more, at the start of the text, is not reported.
     let (_, facts) = done(&[&four, FINISH, &usage(9, 4), DONE]);
     assert_eq!((facts.prompts_cut.requests, facts.prompts_longer.requests), (0, 0));
     let second = event(r#"{"choices":[{"index":1,"text":""}]}"#);
@@ -265,7 +261,7 @@ fn other_lengths_are_told_and_refused_where_they_were_to_be_exact() {
     assert_eq!(empty, "wrong token count: the answer is empty");
 }
 
-/// The caller's own words for the length of an answer, and the other field for it.
+/// The caller's own length fields, and the other limit field.
 #[test]
 fn the_length_of_an_answer_is_asked_in_the_servers_words() {
     let server = Server::start(|asked, stream| {

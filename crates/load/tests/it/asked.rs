@@ -9,7 +9,7 @@ use weir_workload::client::{Answers, Api};
 
 use crate::server::*;
 
-/// Three turns: each quotes all before it.
+/// Three turns; each quotes all before it.
 fn conversation(id: u64) -> Session {
     let content = |n: u64| id * 100 + n;
     let think = Nanos::from_millis(5);
@@ -78,7 +78,6 @@ fn token_ids_are_those_of_the_symbolic_prompt() {
         assert_eq!(seen[at].prompt_ids(), ids);
         assert_eq!(row.prompt_tokens, turn.prompt.tokens());
     }
-    // Equal prompts have equal ids, others not.
     let ids: std::collections::BTreeSet<u64> = rows.iter().map(|row| row.prompt_id).collect();
     assert_eq!(ids.len(), 6);
 }

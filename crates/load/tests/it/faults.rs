@@ -8,12 +8,12 @@ use weir_workload::client::Api;
 
 use crate::server::*;
 
-/// The row of one request for four tokens, answered by these bytes and a close.
+/// Answers one request for four tokens, then closes.
 fn row_of(answer: impl Into<Vec<u8>>) -> RequestRow {
     row_of_pieces(vec![answer.into()])
 }
 
-/// As above, in several writes that the client sees apart.
+/// Several writes that the client reads separately.
 fn row_of_pieces(pieces: Vec<Vec<u8>>) -> RequestRow {
     let server = Server::start(move |_, stream| {
         for piece in &pieces {
@@ -70,7 +70,7 @@ fn an_answer_split_anywhere_is_the_same() {
     let tokens: String = (0..4).map(|_| token("\u{e9}\u{1f600}")).collect();
     let text = format!("{tokens}{FINISH}{}{DONE}", usage(8, 4));
     let answer = streamed(&text).into_bytes();
-    // Every byte in a write of its own: most of them arrive alone, some together.
+    // One write per byte: most arrive alone, some together.
     let row = row_of_pieces(answer.chunks(1).map(<[u8]>::to_vec).collect());
     assert_eq!((row.outcome, row.output_tokens.get()), (Outcome::Done, 4), "{:?}", row.error);
     for at in (1..answer.len()).step_by(7) {
@@ -98,7 +98,7 @@ fn roles_empty_chunks_and_the_end_are_no_output() {
     );
     let row = row_of(streamed(&body));
     assert_eq!((row.outcome, row.chunk_gaps.len()), (Outcome::Done, 3), "{:?}", row.error);
-    // Tokens whose text came out empty count for usage, and the first of them for its time.
+    // Tokens with empty text count for usage, and the first sets the first-token time.
     let silent = format!("{}{}{}{DONE}", said(""), said(""), usage(8, 4));
     let row = row_of(streamed(&silent));
     assert_eq!((row.outcome, row.output_tokens.get()), (Outcome::Done, 4), "{:?}", row.error);
@@ -146,7 +146,7 @@ fn a_line_without_end_is_refused_and_not_kept() {
         let block = format!("{STREAM}{}", chunk("data: {"));
         let mut alive = stream.write_all(block.as_bytes()).is_ok();
         let more = chunk(&"x".repeat(1 << 20));
-        // A gigabyte; the client must hang up long before.
+        // A gigabyte; the client must disconnect long before.
         for _ in 0..1024 {
             alive = alive && stream.write_all(more.as_bytes()).is_ok();
         }
@@ -204,7 +204,7 @@ fn a_closed_port_is_a_row_and_a_thousand_of_them_are_enough() {
     assert!(gave_up.last.starts_with("connect:"), "{}", gave_up.last);
 }
 
-/// A listener whose queue of connections is full: later ones are not taken up.
+/// A listener with a full backlog.
 #[test]
 fn slow_to_accept_is_a_timeout() {
     use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
@@ -258,7 +258,6 @@ fn after_a_failure_others_go_on_over_new_connections() {
     assert_eq!((failed("truncated"), failed("status")), (10, 10));
     assert_eq!(rows.iter().filter(|row| row.outcome == Outcome::Done).count(), 10);
     assert_eq!((report.issued, report.gave_up), (30, None));
-    // No request was asked twice.
     assert_eq!(server.seen().len(), 30);
 }
 
@@ -273,7 +272,7 @@ fn an_answer_before_the_whole_request_is_taken() {
         stream.read_exact(&mut some).unwrap();
         let refusal = "HTTP/1.1 413 Too Large\r\nContent-Length: 8\r\n\r\ntoo long";
         stream.write_all(refusal.as_bytes()).unwrap();
-        // The rest is taken, so that the refusal is not lost in a reset.
+        // Unread bytes would make a reset that overtakes the refusal.
         let _ = stream.read_to_end(&mut Vec::new());
     });
     let turn = turn(&[piece(1, 2_000_000)], piece(2, 4), &[], Nanos::ZERO);

@@ -17,7 +17,7 @@ fn a_closed_loop_keeps_its_users_in_flight_and_not_one_more() {
     for workers in [1, 3] {
         let gauge = Arc::new(Gauge::default());
         let seen = gauge.clone();
-        // Each answer waits for seven others: with fewer users in flight nothing would go on.
+        // Each answer waits for seven others, so fewer users in flight would block.
         let together = Arc::new(Barrier::new(8));
         let server = Server::start(move |asked, stream| {
             seen.enter();
@@ -33,7 +33,6 @@ fn a_closed_loop_keeps_its_users_in_flight_and_not_one_more() {
         assert!(rows.iter().all(|row| row.outcome == Outcome::Done), "{rows:?}");
         assert_eq!(report.certificate.offered, 8.0);
         assert!((2.0..=8.0).contains(&report.certificate.delivered), "{:?}", report.certificate);
-        // Ids are unique, and every session was served once.
         let mut sessions: Vec<u64> = rows.iter().map(|row| row.session).collect();
         sessions.sort_unstable();
         assert_eq!(sessions, (0..80).collect::<Vec<u64>>());
@@ -63,7 +62,7 @@ fn an_open_loop_keeps_its_due_times_while_the_server_is_slow() {
         let seen = gauge.clone();
         let server = Server::start(move |asked, stream| {
             seen.enter();
-            // Slower than requests come: an open loop does not wait for it.
+            // An open loop does not wait for answers slower than its requests.
             std::thread::sleep(Duration::from_millis(100));
             seen.leave();
             answer(asked, stream)
@@ -77,7 +76,7 @@ fn an_open_loop_keeps_its_due_times_while_the_server_is_slow() {
         let due: Vec<Nanos> = Schedule::new(arrivals, config.seed).unwrap().take(100).collect();
         assert_eq!(rows.iter().map(|row| row.due).collect::<Vec<_>>(), due);
         assert!(gauge.most() > 10, "{}", gauge.most());
-        // Times to first token count from the start and contain no queue of the client.
+        // Times to first token count from the start and contain no client queue.
         assert!(rows.iter().all(|row| row.start >= row.due && row.outcome == Outcome::Done));
     }
 }
@@ -110,7 +109,7 @@ fn turns_wait_for_those_before_them_and_think() {
     let session = |id: u64| Session {
         id,
         start: None,
-        // Two turns at once, then one that waits for both.
+        // Two turns at once, then one that depends on both.
         turns: vec![
             turn(&[piece(id, 8)], piece(100 + id, 4), &[], Nanos::ZERO),
             turn(&[piece(10 + id, 8)], piece(110 + id, 4), &[], Nanos::ZERO),
@@ -127,7 +126,7 @@ fn turns_wait_for_those_before_them_and_think() {
     }
 }
 
-/// A server that takes 300 ms for an answer of which half comes at once.
+/// Half of an answer comes at once, the rest after 300 ms.
 fn slow() -> Server {
     Server::start(|asked, stream| {
         let events = events(asked);
@@ -146,7 +145,7 @@ fn what_was_due_in_the_window_is_followed_while_the_load_goes_on() {
     for workers in [1, 2] {
         let server = slow();
         let mut config = config(server.address);
-        // The users start at 0, 100, 200 and 300 ms: the last two are under way at the end.
+        // Users start at 0, 100, 200 and 300 ms; the last two are in flight at the end.
         config.load = LoadShape::Users { users: 4, ramp: Nanos::from_millis(400) };
         config.client.workers = workers;
         config.warmup = Nanos::from_millis(50);
@@ -158,12 +157,12 @@ fn what_was_due_in_the_window_is_followed_while_the_load_goes_on() {
         assert!(measured.iter().all(|row| row.outcome == Outcome::Done), "{rows:?}");
         assert_eq!(report.unfinished, 0);
         assert_eq!(report.window, window);
-        // The first user, who had asked in the warm-up, asked again behind the window.
+        // The first user's request of the warm-up ended, and its next came after the window.
         let behind: Vec<_> = rows.iter().filter(|row| row.due >= window.end).collect();
         assert!(!behind.is_empty(), "{rows:?}");
         let last_end = measured.iter().map(|row| row.end).max().unwrap();
         assert!(behind.iter().any(|row| row.due < last_end), "{last_end} {behind:?}");
-        // What they asked is not waited for, and nobody vouches for it.
+        // Later requests are not waited for, and may fail.
         assert!(rows.iter().all(|row| row.end <= last_end + Nanos::from_millis(250)), "{rows:?}");
         let lags = report.certificate.send_lag.count;
         assert_eq!(lags, measured.len() as u64);
@@ -204,7 +203,7 @@ fn a_stop_ends_an_endless_run() {
     watcher.join().unwrap();
     let seen = live.snapshot();
     assert!(seen.done >= 50 && rows.0.len() as u64 == report.issued, "{seen:?}");
-    // Those of the two users that were in flight are given up.
+    // The two users' requests in flight are aborted.
     let given_up = rows.0.iter().filter(|row| row.outcome == Outcome::Unfinished).count() as u64;
     assert!(given_up <= 2, "{given_up}");
     assert_eq!((seen.failed, seen.in_flight, seen.unfinished), (0, 0, given_up));
@@ -225,7 +224,7 @@ fn no_more_than_the_most_requests_are_sent() {
     assert!(rows.iter().all(|row| row.outcome == Outcome::Done));
 }
 
-/// A feeder that is slower than the load: due requests wait, and the certificate says so.
+/// If the feeder is slower than the load, the certificate must show the wait.
 #[test]
 fn starving_is_measured_and_refused() {
     #[derive(Debug)]
@@ -244,7 +243,6 @@ fn starving_is_measured_and_refused() {
     config.prompts = weir_load::PromptForm::Text(Arc::new(Slow));
     let (_, report) = play(&config, single_turns(80, 4));
     let certificate = report.certificate;
-    // 64 were ready before the start, 16 came late.
     assert!(certificate.starved >= Nanos::from_millis(100), "{certificate:?}");
     let expected = Refusal::Starved { waited: certificate.starved, token_ids: false };
     assert_eq!(certificate.refused, Some(expected));

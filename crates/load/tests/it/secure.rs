@@ -10,7 +10,7 @@ use weir_model::{Nanos, Outcome, RequestRow};
 
 use crate::server::*;
 
-/// A server with a certificate of its own making, for one connection.
+/// One connection, with a self-signed certificate.
 fn server() -> (SocketAddr, String, JoinHandle<usize>) {
     let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
@@ -35,7 +35,7 @@ fn server() -> (SocketAddr, String, JoinHandle<usize>) {
     (address, certificate.pem(), thread)
 }
 
-/// Answers requests until the client goes; how many.
+/// Returns the number of requests until the client disconnects.
 fn serve(stream: StreamOwned<ServerConnection, TcpStream>) -> usize {
     let mut reader = BufReader::new(stream);
     let mut number = 0;
@@ -55,7 +55,7 @@ fn serve(stream: StreamOwned<ServerConnection, TcpStream>) -> usize {
         reader.read_exact(&mut body).unwrap();
         asked.body = serde_json::from_slice(&body).unwrap();
         let answer = whole(&asked);
-        // In pieces that are TLS records of their own.
+        // One TLS record per piece.
         for piece in answer.as_bytes().chunks(100) {
             reader.get_mut().write_all(piece).unwrap();
         }
@@ -80,7 +80,6 @@ fn rows_over(tls: TlsConfig, address: SocketAddr, prompt_tokens: u32) -> Vec<Req
 
 #[test]
 fn answers_over_tls_are_the_same_and_connections_are_kept() {
-    // The second prompt is far longer than a socket's buffer.
     for prompt_tokens in [8, 1_000_000] {
         let (address, pem, server) = server();
         let file = tempfile::NamedTempFile::new().unwrap();

@@ -11,12 +11,11 @@ use weir_load::{
 use weir_model::{ContentId, Nanos, Piece, Prompt, RequestRow, Tokens};
 use weir_workload::{ClientOptions, Session, SessionSource, Turn};
 
-/// One request as the server saw it.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
-    /// Requests that the server took before.
+    /// Requests before this one.
     pub(crate) number: usize,
-    /// Connections that the server took before this request's.
+    /// Connections before this request's.
     pub(crate) connection: usize,
     pub(crate) head: String,
     pub(crate) body: serde_json::Value,
@@ -39,8 +38,8 @@ impl Asked {
     }
 }
 
-/// A server with one thread per connection; the script answers each request, and the connection
-/// is closed when it returns false.
+/// One thread per connection. The script answers each request; returning false closes the
+/// connection.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) seen: Arc<Mutex<Vec<Asked>>>,
@@ -128,11 +127,9 @@ fn converse(
     }
 }
 
-/// The head of a streamed answer.
 pub(crate) const STREAM: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 
-/// One chunk of the transfer coding.
 pub(crate) fn chunk(data: &str) -> String {
     format!("{:x}\r\n{data}\r\n", data.len())
 }
@@ -159,7 +156,6 @@ pub(crate) const FINISH: &str =
     "data: {\"choices\":[{\"index\":0,\"text\":\"\",\"finish_reason\":\"length\"}]}\n\n";
 pub(crate) const DONE: &str = "data: [DONE]\n\n";
 
-/// The events of a whole answer of `tokens` tokens, one per event.
 pub(crate) fn events(asked: &Asked) -> Vec<String> {
     let tokens = asked.max_tokens();
     let mut events: Vec<String> = (0..tokens).map(|n| token(&format!(" t{n}"))).collect();
@@ -169,17 +165,16 @@ pub(crate) fn events(asked: &Asked) -> Vec<String> {
     events
 }
 
-/// A whole answer, at once.
 pub(crate) fn whole(asked: &Asked) -> String {
     format!("{STREAM}{}{LAST_CHUNK}", chunk(&events(asked).concat()))
 }
 
-/// A script that answers well and at once.
+/// Answers well and at once.
 pub(crate) fn answer(asked: &Asked, stream: &mut TcpStream) -> bool {
     stream.write_all(whole(asked).as_bytes()).is_ok()
 }
 
-/// Sessions that were written down.
+/// A fixed list of sessions.
 pub(crate) struct Given(pub(crate) std::vec::IntoIter<Session>);
 
 impl SessionSource for Given {
@@ -206,7 +201,7 @@ pub(crate) fn turn(pieces: &[Piece], output: Piece, after: &[u32], think: Nanos)
     }
 }
 
-/// `count` sessions of one turn: 8 tokens asked, `output` answered.
+/// Sessions of one turn: 8 prompt tokens, `output` answer tokens.
 pub(crate) fn single_turns(count: u64, output: u32) -> Given {
     let sessions: Vec<Session> = (0..count)
         .map(|id| {
@@ -251,7 +246,7 @@ impl Sink for Rows {
     }
 }
 
-/// Runs a cell to its end; rows by request.
+/// Rows are in order of request.
 pub(crate) fn play(
     config: &LoadConfig,
     source: impl SessionSource + Send,
@@ -282,7 +277,7 @@ fn check(row: &RequestRow) {
     }
 }
 
-/// Counts what is under way, and the most that was.
+/// Counts requests in flight, and their maximum.
 #[derive(Default)]
 pub(crate) struct Gauge {
     now: AtomicUsize,

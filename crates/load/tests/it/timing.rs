@@ -8,14 +8,14 @@ use weir_model::{Nanos, Outcome, RequestRow};
 
 use crate::server::*;
 
-/// Between reading the time and the call that it stands for; clocks are read within microseconds.
+/// Between a clock reading and the call it stands for.
 const PATH_NS: u64 = 50_000;
 
 fn day_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64
 }
 
-/// When each write of an answer began and ended.
+/// Start and end of each write of an answer.
 #[derive(Debug, Default, Clone)]
 struct Written {
     request: String,
@@ -24,8 +24,8 @@ struct Written {
 
 type Log = Arc<Mutex<Vec<Written>>>;
 
-/// A server that sends a head, a token after 10 ms and then every 3 ms, and logs its writes. The
-/// end of the answer comes with the last token, as from servers that write what is ready at once.
+/// Logs its writes: a head, a token after 10 ms, then one every 3 ms. The answer ends in the write
+/// of the last token, as from servers that write all that is ready.
 fn paced(log: Log) -> Server {
     Server::start(move |asked, stream| {
         let request = asked.header("x-request-id").unwrap().to_owned();
@@ -51,7 +51,7 @@ fn paced(log: Log) -> Server {
     })
 }
 
-/// Whether a reported time may be that of a write, given its bound.
+/// Whether a reported time agrees with a write, within its bound.
 fn covers(reported: u64, bound: Nanos, span: (u64, u64)) -> bool {
     let slack = bound.get() + PATH_NS;
     reported + slack >= span.0 && reported <= span.1 + slack
@@ -72,13 +72,13 @@ fn check_times(rows: &[RequestRow], log: &[Written], started: u64, least_percent
             times.push(at);
         }
         assert_eq!(at, started + row.end.get());
-        // The bound is that of the shown times, which count from the due time: what passed until
-        // the request was sent is in it. Connecting is the deployment's and is not.
+        // The bound is that of times from the due time, so it contains the delay of sending.
+        // Connecting belongs to the deployment.
         let sent_late = row.start.saturating_sub(row.due);
         let own = if row.connected.is_some() { Nanos::ZERO } else { sent_late };
         assert!(row.error_bound >= own, "sent {own} late: {}", row.error_bound);
         let bound = row.error_bound.saturating_sub(own);
-        // The rest is that of its first and its last token.
+        // First and last token.
         for (time, span) in
             [(times[0], written.spans[0]), (times[times.len() - 1], written.spans[times.len() - 1])]
         {
@@ -100,7 +100,6 @@ fn reported_times_are_within_their_bounds_of_the_servers_log() {
     let mut config = config(server.address);
     config.load = LoadShape::Users { users: 8, ramp: Nanos::ZERO };
     let (rows, report) = play(&config, single_turns(80, 16));
-    // Its threads write their logs to the end.
     drop(server);
     check_times(&rows, &log.lock(), report.started_unix_ns, 99);
     let certificate = &report.certificate;
@@ -108,14 +107,13 @@ fn reported_times_are_within_their_bounds_of_the_servers_log() {
     assert!((80..=80 * 18).contains(&certificate.read_lag.count), "{certificate:?}");
     // 15 gaps per answer, each with a bound.
     assert_eq!(certificate.gap_bound.count, 80 * 15);
-    // The head came long before the token, so that the first token came alone: its bound is the
-    // width of a sample of the clocks, and the time it took to send.
+    // The first token came alone, long after the head. Its bound is the width of a clock sample and
+    // the time to send.
     assert!(certificate.first_token_bound.p50 < Nanos::from_millis(1), "{certificate:?}");
     assert!(rows.iter().all(|row| row.events_per_read.is_some_and(|n| n >= 1.0)));
 }
 
-/// A worker that is kept from running reads several events at once: then the bound says by how
-/// much the first of them may be off, and it stays true.
+/// A delayed worker reads several events at once; the bound must cover the first of them.
 #[test]
 fn bounds_hold_when_the_generator_is_late() {
     let log = Log::default();
@@ -139,9 +137,8 @@ fn bounds_hold_when_the_generator_is_late() {
     for spinner in spinners {
         spinner.join().unwrap();
     }
-    // Its threads write their logs to the end.
     drop(server);
-    // Where no processor is free, the kernel itself sends late what was written, 25 ms at times:
-    // the stamp is that of the arrival, and the longest way tried at the start is shorter.
+    // Without a free CPU the kernel itself sends late, by up to 25 ms. The stamp is that of the
+    // arrival, so some times exceed the path measured at the start.
     check_times(&rows, &log.lock(), report.started_unix_ns, 90);
 }

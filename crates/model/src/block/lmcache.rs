@@ -11,7 +11,7 @@ pub struct ServerHasher {
 }
 
 impl ServerHasher {
-    /// A hasher. The root is `BLAKE3(0 as i64 big endian || 0 as u32 big endian)`.
+    /// The root is `BLAKE3(0 as i64 big endian || 0 as u32 big endian)`.
     pub fn new() -> Self {
         Self { none_hash: blake3::hash(&[0; 12]).into(), buffer: Vec::new() }
     }

@@ -1,9 +1,8 @@
-//! Block hashes: how each program of the field names a run of tokens and all that came before it.
+//! Block hashes: how vLLM and `LMCache` name a run of tokens and all that came before it.
 //!
-//! Owns the recipes of vLLM and `LMCache`, bit for bit, because a live edge must compute the very
-//! names that those programs put on the wire and into their stores. Simulation never needs them: it
-//! compares symbolic prompts. A hasher serialises into one buffer that it reuses, so hashing a long
-//! prompt allocates only the vector of results.
+//! Bit for bit, because live runs must compute the names that those programs publish and store.
+//! Simulation compares symbolic prompts instead. A hasher serialises into one buffer that it
+//! reuses, so hashing a long prompt allocates only the vector of results.
 
 pub mod lmcache;
 mod pickle;
@@ -16,14 +15,11 @@ pub use vllm::{VllmHasher, event_hash};
 pub trait BlockHasher {
     type Hash: Clone + PartialEq + std::fmt::Debug;
 
-    /// The parent of the first block.
     fn root(&self) -> Self::Hash;
 
-    /// The hash of one block of text without extra keys.
     fn hash_block(&mut self, parent: &Self::Hash, tokens: &[u32]) -> Self::Hash;
 
-    /// The hashes of the full blocks that follow `parent`, in order. A tail shorter than
-    /// `block_size` has no hash, and a `block_size` of zero gives none at all.
+    /// A tail shorter than `block_size` has no hash, and a `block_size` of zero gives none at all.
     fn hash_blocks_after(
         &mut self,
         parent: &Self::Hash,

@@ -1,10 +1,9 @@
 //! The part of pickle protocol 5 that block hashes are made of, byte for byte as `CPython`'s C
 //! pickler writes it.
 //!
-//! A digest over a pickle only matches when every incidental choice of the pickler does: frames
-//! (one per 64 KiB, closed where the next object begins), the shortest integer opcode, special
-//! opcodes for tuples of up to three, and a memo entry after each bytes, string and non-empty
-//! tuple.
+//! A digest over a pickle only matches if every choice of the pickler does: frames (one per 64 KiB,
+//! closed where the next object begins), the shortest integer opcode, special opcodes for tuples of
+//! up to three, and a memo entry after each bytes, string and non-empty tuple.
 
 const PROTO_5: [u8; 2] = [0x80, 5];
 const FRAME: u8 = 0x95;
@@ -13,7 +12,6 @@ const MARK: u8 = b'(';
 const STOP: u8 = b'.';
 const NONE: u8 = b'N';
 const EMPTY_TUPLE: u8 = b')';
-/// `TUPLE1`, `TUPLE2` and `TUPLE3`.
 const SHORT_TUPLES: [u8; 3] = [0x85, 0x86, 0x87];
 const TUPLE: u8 = b't';
 const BININT1: u8 = b'K';
@@ -29,8 +27,8 @@ const BINUNICODE: u8 = b'X';
 const FRAME_BYTES: usize = 64 * 1024;
 const FRAME_HEADER_BYTES: usize = 9;
 
-/// A pickle in the making. Strings and bytes of 64 KiB and more, which `CPython` writes outside
-/// of frames, do not occur in block hashes.
+/// Strings and bytes of 64 KiB and more, which `CPython` writes outside of frames, do not occur in
+/// block hashes.
 pub(super) struct Pickler<'a> {
     out: &'a mut Vec<u8>,
     /// Where the payload of the open frame begins.
@@ -38,7 +36,6 @@ pub(super) struct Pickler<'a> {
 }
 
 impl<'a> Pickler<'a> {
-    /// Starts a pickle in `out`, which is emptied.
     pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
         out.clear();
         out.extend_from_slice(&PROTO_5);
@@ -47,7 +44,6 @@ impl<'a> Pickler<'a> {
         pickler
     }
 
-    /// Ends the pickle; `out` holds all of it.
     pub(super) fn finish(mut self) {
         self.out.push(STOP);
         self.close_frame();
@@ -72,7 +68,7 @@ impl<'a> Pickler<'a> {
         self.memoize();
     }
 
-    /// Begins a tuple; its items follow, then [`Pickler::end_tuple`] with the same count.
+    /// The items follow, then [`Pickler::end_tuple`] with the same count.
     pub(super) fn begin_tuple(&mut self, items: usize) {
         self.begin_object();
         if items > SHORT_TUPLES.len() {
@@ -91,7 +87,6 @@ impl<'a> Pickler<'a> {
         }
     }
 
-    /// A whole tuple of token ids.
     pub(super) fn tokens(&mut self, tokens: &[u32]) {
         self.begin_tuple(tokens.len());
         for token in tokens {

@@ -10,7 +10,6 @@ use super::pickle::Pickler;
 
 /// The seed string of vLLM where `PYTHONHASHSEED` is not set.
 pub const DEFAULT_SEED: &str = "vllm-none-hash";
-/// What the extra key of a cache salt begins with.
 const SALT_TAG: &str = "cache_salt";
 
 /// The hash that KV events carry: the last eight bytes, big endian.
@@ -19,7 +18,6 @@ pub fn event_hash(digest: &[u8; 32]) -> u64 {
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// Hashes blocks as one vLLM engine does.
 #[derive(Debug, Clone)]
 pub struct VllmHasher {
     none_hash: [u8; 32],
@@ -27,8 +25,7 @@ pub struct VllmHasher {
 }
 
 impl VllmHasher {
-    /// A hasher with the seed string that the engine uses ([`DEFAULT_SEED`] or the value of
-    /// `PYTHONHASHSEED`).
+    /// `seed` is [`DEFAULT_SEED`] or the value of `PYTHONHASHSEED`.
     pub fn new(seed: &str) -> Self {
         let mut buffer = Vec::new();
         let mut pickler = Pickler::new(&mut buffer);
@@ -38,7 +35,7 @@ impl VllmHasher {
         Self { none_hash, buffer }
     }
 
-    /// The hash of a block of a request with this cache salt; vLLM salts the first block alone.
+    /// vLLM salts only the first block.
     pub fn hash_salted_block(&mut self, parent: &[u8; 32], tokens: &[u32], salt: &str) -> [u8; 32] {
         self.hash(parent, tokens, Some(salt))
     }

@@ -1,4 +1,4 @@
-//! What an arm must show for its verdict, and what was seen of it.
+//! What an arm must show for its verdict, and what was observed.
 
 use std::mem::discriminant;
 
@@ -8,16 +8,15 @@ use super::reason::TokenShare;
 use crate::signal::Signal;
 use crate::tier_kind::TierKind;
 
-/// One claim of an arm.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claim {
     pub claim: Claimed,
-    /// Whether the signals bear it out; nothing where it could not be seen.
+    /// None where it could not be observed.
     pub held: Option<bool>,
 }
 
-/// What is claimed, with the figures that were seen. A figure that is absent was not observable.
+/// What is claimed, with the observed figures. An absent figure was not observable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Claimed {
@@ -29,42 +28,40 @@ pub enum Claimed {
     EvenChoice { most_percent: f64, largest_percent: Option<f64> },
     /// The mechanism stored blocks.
     Stored { bytes: Option<f64> },
-    /// The mechanism was asked for blocks.
+    /// The mechanism was queried for blocks.
     Asked { tokens: Option<f64> },
     /// The tiers served at least `least` (0 to 1) of the reuse that the GPU did not hold.
     ServedEnough { least: f64, served: TokenShare },
     /// The tier that the arm is about served blocks.
     FarthestServed { tier: TierKind, tokens: Option<f64> },
-    /// What the farthest tier held at the end was counted; it was not, for it served.
+    /// What the farthest tier held at the end was counted. False where it served all the same.
     HeldCounted { served: Signal },
     /// Engines and answers agree on what the tiers served.
     AnswersAgree { engines: Signal, answers: Signal },
     /// Mechanism and store agree on what the store served.
     StoreAgrees { mechanism: Signal, store: Signal },
-    /// The tiers served no more than was asked before and was not in the GPU.
+    /// The tiers served no more than was requested before and was not in the GPU.
     ServedEligible { engines: Signal, eligible: f64 },
-    /// There were replicas to choose from.
+    /// There were several replicas to choose from.
     SeveralReplicas { replicas: u32 },
     /// KV events reached the index.
     IndexEvents { events: Option<f64> },
-    /// The index was asked.
+    /// The router queried the index.
     IndexAsked { lookups: Option<f64> },
     /// Lookups in the index found blocks.
     IndexHits { lookups: Option<f64> },
-    /// Its choices gained at least `least` (0 to 1) of what the best ones would over chance.
+    /// The choices gained at least `least` (0 to 1) of the best possible gain over chance.
     ChoicesGained {
         least: f64,
-        /// Tokens held by the chosen replicas.
         routed: f64,
-        /// The same of a uniform choice (expectation).
+        /// Expectation of a uniform choice.
         uniform: f64,
-        /// The same of the best choice.
         best: f64,
     },
 }
 
 impl Claimed {
-    /// Whether another claims the same, whatever was seen.
+    /// Compares the kind of claim, not its figures.
     pub fn is_same(&self, other: &Self) -> bool {
         discriminant(self) == discriminant(other)
     }

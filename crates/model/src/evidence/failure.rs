@@ -6,17 +6,14 @@ use thiserror::Error;
 use super::unfit::Unfit;
 use crate::fact::FactDifference;
 
-/// A cause of failed requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FailureCause {
-    /// What the rows say.
     pub cause: String,
-    /// Requests of the measured set that failed by it.
+    /// Of the measured set.
     pub requests: u64,
 }
 
-/// Why a cell is `failed`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum FailureReason {
@@ -32,13 +29,13 @@ pub enum FailureReason {
     StoreContradicts,
     /// Hits beyond what could be served.
     ServedTooMuch,
-    /// It did not run to its end, or what was recorded shows no result.
+    /// It did not run to its end, or its records show no result.
     Cell(CellFailure),
     /// Too many requests failed.
     Requests {
         failed: u64,
         measured: u64,
-        /// The share that is allowed.
+        /// The allowed share.
         most: f64,
         commonest: Option<FailureCause>,
     },
@@ -46,11 +43,10 @@ pub enum FailureReason {
     NothingDue,
     /// No request of the measured set had completed when the cell ended.
     NothingCompleted { measured: u64 },
-    /// What ran is not what the plan says, or not what the control ran on.
+    /// What ran differs from the plan, or from what the control ran on.
     NotComparable(Vec<FactDifference>),
 }
 
-/// Why a cell did not come to its end, or what it recorded is no result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum CellFailure {
@@ -58,14 +54,14 @@ pub enum CellFailure {
     Rows(RowContradiction),
     /// The simulator's integral of requests in flight is not the sum of the residence times.
     Unbalanced { in_flight_ns: u64, residence_ns: u64 },
-    /// What was compared shows that it does not show its arm.
+    /// The comparison shows that the cell does not represent its arm.
     Unfit(Unfit),
-    /// The error that ended it, in that error's own words.
+    /// In the error's own words.
     Error(String),
 }
 
-/// Recorded figures that cannot all be true. The cell is marked failed with this and never
-/// averaged; `request` is the row's `request` column in `requests.parquet`.
+/// Recorded figures that cannot all be true: the cell fails and is never averaged. `request` is the
+/// `request` column of `requests.parquet`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Error)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum RowContradiction {
@@ -100,15 +96,13 @@ pub enum RowContradiction {
          hits were counted twice, run the cell again"
     )]
     CachedAbovePrompt { request: u64, cached_tokens: u64, prompt_tokens: u32 },
-    /// The integral of the number in flight is not the sum of the residence times.
     #[error(
         "flow identity broken: in-flight integral {in_flight_ns} ns, residence times \
          {residence_ns} ns; rows are lost or doubled, run the cell again"
     )]
     FlowIdentity {
-        /// Integral of the number in flight over the cell, request-nanoseconds.
+        /// Request-nanoseconds over the cell.
         in_flight_ns: i64,
-        /// Sum of the residence times, nanoseconds.
         residence_ns: i64,
     },
     #[error(

@@ -1,7 +1,6 @@
 //! What a verdict rests on, as values: claims, reasons, remedies and failures with their figures.
 //!
-//! The decision table (`weir-spec`) makes them, `weir-record` keeps them, and `weir-report` makes
-//! sentences of them, last.
+//! The decision table (`weir-spec`) makes them, `weir-record` keeps them, `weir-report` words them.
 
 mod claim;
 mod failure;

@@ -1,5 +1,3 @@
-//! Why a cell has its verdict.
-
 use serde::{Deserialize, Serialize};
 
 use crate::product::Product;
@@ -7,7 +5,7 @@ use crate::signal::Signal;
 use crate::tier_kind::TierKind;
 use crate::units::Bytes;
 
-/// A part and its whole. Sources that end a request apart can give more than the whole.
+/// Sources that end a request apart can give a part above the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenShare {
@@ -16,7 +14,7 @@ pub struct TokenShare {
 }
 
 impl TokenShare {
-    /// In percent; of nothing, 0.
+    /// Of an empty whole, 0.
     pub fn percent(self) -> f64 {
         if self.whole > 0.0 { 100.0 * self.part / self.whole } else { 0.0 }
     }
@@ -26,33 +24,30 @@ impl TokenShare {
     }
 }
 
-/// A quantity that decides, and that nobody reports.
+/// A quantity that decides and has no source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unseen {
-    /// Stores and lookups of the mechanism.
     Operations,
     /// What the mechanism served, or could have served.
     Served,
-    /// What the tier that the arm is about served.
     ServedBy(TierKind),
-    /// KV events that reached the index.
     IndexEvents,
     /// What the chosen replicas held at the decisions.
     Choices,
 }
 
-/// The tier that an arm is about, by what would show that it holds something.
+/// The tier that an arm is about, by what shows that it holds something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum FarthestTier {
     /// Files.
     Disk,
-    /// Keys of a product.
+    /// Keys of the product.
     Store { product: Product },
 }
 
-/// How a mechanism was there and did nothing, or its farthest tier did nothing.
+/// How a mechanism, or its farthest tier, did nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Inaction {
@@ -60,23 +55,22 @@ pub enum Inaction {
     NoChunkFilled { chunk_tokens: u64, longest: u64 },
     /// No store and no lookup.
     NothingReached,
-    /// It served nothing, and a line of a start-up log says that it would not.
+    /// It served nothing, and a start-up log line says that it would not.
     StartupWarning { line: String },
     /// The tier that the arm is about holds nothing.
     FarthestEmpty {
         tier: FarthestTier,
-        /// Whether nearer tiers served.
         nearer_served: bool,
-        /// Stores that it, or host memory on the way to it, did not take.
+        /// Stores refused by it, or by host memory on the way to it.
         refused: Option<Signal>,
     },
-    /// The store that the arm names gained too few keys to be the one that was written.
+    /// The named store gained too few keys to be the one that was written.
     StoreOfOthers { who: String, chunks: f64, product: Product, added_keys: f64 },
     /// Counted as empty, and yet it served.
     EmptyAndServed { tier: TierKind, served: Signal },
-    /// A tier with room refused all stores: its size did not reach it.
+    /// A tier with room refused all stores: its configured size did not take effect.
     RefusedAll { capacity: Bytes },
-    /// It was asked for blocks, and stored none.
+    /// It got lookups, and stored nothing.
     StoredNothing,
 }
 
@@ -88,64 +82,55 @@ pub enum OffloadReason {
     NoFirstToken,
     /// It served enough of the reuse that the GPU did not hold.
     Served(TokenShare),
-    /// The plan predicts reuse, and too small a part of the prompt tokens in the window was.
+    /// The plan predicts reuse, but too few prompt tokens in the window were reused.
     NoReuseInWindow { eligible: TokenShare },
-    /// Hardly anything was asked twice.
+    /// Hardly anything was requested twice.
     NothingAskedTwice,
-    /// The GPU holds what is asked again.
+    /// The GPU holds what is requested again.
     FitsGpu { eligible: TokenShare, working_set: Option<Bytes> },
     /// A chunk is longer than what requests have in common.
     ChunkTooLong { chunk_tokens: u64, longest: u64 },
-    /// Stores were refused, though the largest tier could hold what is asked again.
+    /// Stores were refused, though the largest tier could hold what is requested again.
     NoRoom { capacity: Bytes, served: TokenShare },
-    /// The largest tier, where its size is known, cannot hold what is asked again.
+    /// The largest tier cannot hold what is requested again. `capacity` is None where unknown.
     TierTooSmall { capacity: Option<Bytes>, served: TokenShare },
-    /// Blocks were evicted before they were asked for.
+    /// Blocks were evicted before they were requested.
     Evicted { evicted: Bytes, served: TokenShare },
-    /// It served hardly anything, and what was counted does not say why.
-    Unexplained {
-        served: TokenShare,
-        /// Whether it is known to have stored blocks.
-        stored: bool,
-        /// Whether it is known to have evicted none.
-        kept: bool,
-    },
+    /// It served hardly anything, and the counts do not explain it.
+    Unexplained { served: TokenShare, stored: bool, kept: bool },
     /// Nearer tiers than the one that the arm is about served nearly all.
     NearerServed {
         tier: TierKind,
         served: TokenShare,
-        /// Stores that it, or host memory on the way to it, did not take.
+        /// Stores refused by it, or by host memory on the way to it.
         refused: Option<Signal>,
-        /// What it let go of.
         evicted: Option<Bytes>,
     },
 }
 
-/// What the choices of a router were worth.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum RoutingReason {
     /// One replica: nothing to choose.
     OneReplica,
-    /// The best choice would hardly gain over chance; of the prompt tokens.
+    /// The best choice would hardly gain over chance. A share of the prompt tokens.
     ReplicasAlike { possible: TokenShare },
-    /// Its choices gained enough; of what the best ones would over chance.
+    /// A share of the best possible gain over chance.
     ChoicesGained(TokenShare),
-    /// Its choices gained too little of it.
+    /// Too small a share of that gain.
     ChoicesInVain(TokenShare),
     /// No KV event reached the index.
     NoEvents,
-    /// The router never asked the index.
+    /// The router never queried the index.
     IndexNotAsked,
 }
 
-/// Why a cell has its verdict, by its signals. Tokens and bytes are those of the window.
+/// Tokens and bytes are those of the window.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Reason {
     /// A deployment as it is: no arm is under test.
     NothingClaimed,
-    /// The others are compared with it.
     Baseline,
     /// Something outside the GPU served the control.
     ControlServed,
@@ -153,20 +138,17 @@ pub enum Reason {
     ControlConnected,
     /// One replica got nearly all requests of a choice by chance.
     UnevenChoice,
-    /// A signal that decides could not be observed.
     NoSource(Unseen),
 
-    /// Metrics and answers are not of the same engines.
     AnswersContradict,
-    /// The mechanism has another store than the arm names, or did not load from it.
+    /// The mechanism uses another store than the arm names, or did not load from it.
     StoreContradicts {
         mechanism: String,
         store: String,
     },
-    /// The tiers served more than the load had asked before.
+    /// The tiers served more than was requested before.
     ServedTooMuch,
 
-    /// The mechanism did nothing, or nothing shows where.
     Inaction(Inaction),
 
     Offload(OffloadReason),

@@ -1,21 +1,21 @@
-//! Why a cell that ran to its end has no result of its arm, and what was compared to find out.
+//! Why a cell that ran to its end has no result of its arm, with the compared figures.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::units::Nanos;
 
-/// A part that gives no answer for this long does not work.
+/// A part that does not answer for this long has stopped.
 const STOPPED: Nanos = Nanos::from_secs(5);
 /// A cell that stood still for more than this share of its window has no result.
 pub const STALLED_SHARE: f64 = 0.25;
 
-/// Prompt tokens that caches served, and what can have been in them since the cell began.
+/// Prompt tokens that caches served, and what they can have held since the cell began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServedTokens {
     pub served: u64,
-    /// Tokens that could have been, what is allowed on top of them included.
+    /// With the tolerance.
     pub allowed: u64,
 }
 
@@ -25,16 +25,15 @@ impl ServedTokens {
     }
 }
 
-/// Prompt tokens that engines counted in the window, and what the load sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CountedTokens {
     pub counted: u64,
-    /// What was sent by requests whose first token came in the window.
+    /// By requests whose first token came in the window.
     pub sent: u64,
-    /// The same with all that can have been counted besides.
+    /// With all that can have been counted in addition.
     pub most: u64,
-    /// The same without what can have been counted before or after.
+    /// Without what can have been counted before or after.
     #[serde(default)]
     pub least: u64,
 }
@@ -49,26 +48,22 @@ impl CountedTokens {
     }
 }
 
-/// What a store lost between the edges of a window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LostKeys {
-    /// Commands that emptied it.
     pub flushes: u64,
-    /// Whether a server of it was started again.
     pub restarted: bool,
-    /// Keys whose life was over.
     pub expired: u64,
 }
 
 impl LostKeys {
-    /// Whether all that it had may be gone at once.
+    /// Whether all of its keys may be gone at once.
     pub const fn is_all(&self) -> bool {
         self.flushes > 0 || self.restarted
     }
 }
 
-/// Time of the window in which nothing came.
+/// Time of the window without answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Error)]
 #[serde(deny_unknown_fields)]
 #[error("{of} for {total} of the window of {window}, the longest span {longest}")]
@@ -89,8 +84,8 @@ pub enum Silence {
 }
 
 impl Stalled {
-    /// True where it is too much of the window for a result. A part that answers late on a busy
-    /// machine still works; only a long silence of it is one.
+    /// Too long a part of the window for a result. A part that answers late on a busy machine still
+    /// works.
     pub fn is_too_long(&self) -> bool {
         let stopped = match self.of {
             Silence::Tokens => true,
@@ -100,7 +95,6 @@ impl Stalled {
     }
 }
 
-/// Why a cell that ran to its end has no result of its arm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Error)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unfit {

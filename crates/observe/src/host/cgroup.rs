@@ -7,10 +7,10 @@ use weir_model::Nanos;
 
 use super::kernel_file::{KernelFile, keyed};
 
-/// How much a control group was held back, since it was made.
+/// Since the group was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Throttling {
-    /// Time in which its tasks were not let run, summed over CPUs.
+    /// Summed over CPUs.
     pub time: Nanos,
 }
 
@@ -25,7 +25,7 @@ impl CgroupFiles {
         Self { stat: stat.unwrap_or_else(KernelFile::absent) }
     }
 
-    /// Nothing where the group has no quota: the kernel then counts no periods.
+    /// None without a quota: the kernel then counts no periods.
     pub(super) fn read(&mut self) -> Option<Throttling> {
         let text = self.stat.read()?;
         let microseconds = keyed(text, "throttled_usec")?;
@@ -33,19 +33,19 @@ impl CgroupFiles {
     }
 }
 
-/// The folder of this process's group: the mount of the unified hierarchy and the path in it.
+/// The mount of the unified hierarchy and the group's path in it.
 fn folder(root: &Path, proc: &Path) -> Option<PathBuf> {
     let groups = fs::read_to_string(proc.join("self/cgroup")).ok()?;
     let group = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
     let mounts = fs::read_to_string(proc.join("self/mountinfo")).ok()?;
     let mount = mounts.lines().find_map(mount_point)?;
-    // A group outside of the namespace begins with `/..`: its files cannot be seen from here.
+    // A group outside of the namespace begins with `/..`: its files are not visible here.
     let inside = !group.split('/').any(|part| part == "..");
     let below = |path: &str| path.trim_start_matches('/').to_owned();
     inside.then(|| root.join(below(mount)).join(below(group)))
 }
 
-/// The mount point in a line of mountinfo (proc(5)) of type `cgroup2`.
+/// Of a mountinfo line (proc(5)) with type `cgroup2`.
 fn mount_point(line: &str) -> Option<&str> {
     let (mount, file_system) = line.split_once(" - ")?;
     file_system.starts_with("cgroup2 ").then(|| mount.split(' ').nth(4))?

@@ -7,10 +7,10 @@ use weir_model::Nanos;
 use super::kernel_file::KernelFile;
 use super::process::tick;
 
-/// CPU time since boot, over all CPUs.
+/// Since boot, over all CPUs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MachineTimes {
-    /// Time in user and kernel mode, interrupts included; guests' time is part of it.
+    /// User and kernel mode, with interrupts and guests.
     pub busy: Nanos,
     /// Time that the hypervisor gave to others.
     pub stolen: Nanos,
@@ -33,8 +33,8 @@ impl MachineFiles {
     }
 }
 
-/// Busy and stolen ticks of the first line of `/proc/stat` (proc(5): user, nice, system, idle,
-/// iowait, irq, softirq, steal, and guests, which user and nice contain).
+/// Busy and stolen ticks of `/proc/stat` (proc(5): user, nice, system, idle, iowait, irq, softirq,
+/// steal, and guests, which user and nice contain).
 fn parse_stat(text: &str) -> Option<(u64, u64)> {
     let fields = text.lines().next()?.strip_prefix("cpu ")?;
     let ticks: Option<Vec<u64>> =

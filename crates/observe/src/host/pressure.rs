@@ -1,4 +1,4 @@
-//! Pressure stall information: time in which tasks had to wait for a resource.
+//! Pressure stall information: time in which tasks waited for a resource.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use weir_model::Nanos;
 
 use super::kernel_file::KernelFile;
 
-/// Waiting for one resource, since boot.
+/// Since boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pressure {
-    /// Time in which at least one task waited (`some`).
+    /// With at least one task waiting (`some`).
     pub waited: Nanos,
 }
 
@@ -32,7 +32,7 @@ impl PressureFiles {
     }
 }
 
-/// `some avg10=0.00 avg60=0.00 avg300=0.00 total=123`: the total, in microseconds.
+/// Microseconds, of `some avg10=0.00 avg60=0.00 avg300=0.00 total=123`.
 fn total_microseconds(text: &str) -> Option<u64> {
     let some = text.lines().find_map(|line| line.strip_prefix("some "))?;
     some.split(' ').find_map(|field| field.strip_prefix("total="))?.parse().ok()

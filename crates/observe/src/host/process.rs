@@ -1,5 +1,3 @@
-//! CPU time, memory and reads of one process.
-
 use std::path::Path;
 
 use weir_model::{Bytes, Nanos};
@@ -9,28 +7,26 @@ use super::kernel_file::{KernelFile, keyed};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessTimes {
     pub pid: u32,
-    /// When it began, in the kernel's ticks since boot: tells one life of a number from the next.
+    /// In ticks since boot: process ids repeat.
     pub began_ticks: u64,
-    /// CPU time of all its threads, in steps of a tick (10 ms).
+    /// All threads, in steps of a tick (10 ms).
     pub cpu: Nanos,
     pub resident: Option<Bytes>,
-    /// Bytes that it made the kernel fetch from a device (`read_bytes` of `/proc/<pid>/io`): what
-    /// the page cache answered is not among them. Nothing of a process of another user.
+    /// Bytes fetched from devices (`read_bytes` of `/proc/<pid>/io`), without page cache hits.
+    /// None for a process of another user.
     pub device_read: Option<Bytes>,
 }
 
-/// What one process used between two moments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessUse {
     pub pid: u32,
     pub cpu: Nanos,
-    /// Memory that is resident at the end.
     pub resident: Option<Bytes>,
     pub device_read: Option<Bytes>,
 }
 
 impl ProcessTimes {
-    /// What was used since; nothing when the process is another one.
+    /// None when the process is another one.
     pub(super) fn since(&self, earlier: &Self) -> Option<ProcessUse> {
         let same = (self.pid, self.began_ticks) == (earlier.pid, earlier.began_ticks);
         let cpu = self.cpu.0.checked_sub(earlier.cpu.0)?;
@@ -73,25 +69,23 @@ impl ProcessFiles {
     }
 }
 
-/// The length of the kernel's tick.
 pub(super) fn tick() -> Nanos {
     Nanos(1_000_000_000 / rustix::param::clock_ticks_per_second().max(1))
 }
 
-/// Number, beginning and CPU ticks of `/proc/<pid>/stat` (proc(5): fields 1, 22, 14 + 15).
-/// The name in field 2 may hold blanks and parentheses: fields count from the last one.
+/// Id, start and CPU ticks of `/proc/<pid>/stat` (proc(5): fields 1, 22, 14 + 15). The name in
+/// field 2 may hold blanks and parentheses: fields count from the last one.
 fn parse_stat(text: &str) -> Option<(u32, u64, u64)> {
     let (pid, _) = text.split_once(' ')?;
     let (_, fields) = text.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace();
-    // The first field behind the name is the third.
+    // The first field after the name is the third.
     let user: u64 = fields.nth(14 - 3)?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
     let began = fields.nth(22 - 16)?.parse().ok()?;
     Some((pid.parse().ok()?, began, user.checked_add(system)?))
 }
 
-/// The second field of `/proc/<pid>/statm`.
 fn resident_pages(text: &str) -> Option<u64> {
     text.split_ascii_whitespace().nth(1)?.parse().ok()
 }
@@ -102,7 +96,7 @@ mod tests {
 
     #[test]
     fn fields_count_from_behind_the_name() {
-        // Fields 3 to 24 carry their own number, so that a slip shows.
+        // Fields 3 to 24 have their number as value.
         let fields: Vec<String> = (3..25).map(|field| field.to_string()).collect();
         let text = format!("4711 (a) b) {}", fields.join(" "));
         assert_eq!(parse_stat(&text), Some((4711, 22, 14 + 15)));

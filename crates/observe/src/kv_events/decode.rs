@@ -1,25 +1,24 @@
-//! Batches of KV events as vLLM writes them: `MessagePack`, `[time, [events], rank]`.
+//! vLLM's batches of KV events: `MessagePack`, `[time, [events], rank]`.
 //!
-//! An event is a map with its name under `type` (since vLLM #42892), or before that an array that
-//! begins with it: `[BlockStored, hashes, parent, token ids, block size, lora, medium, ...]`,
-//! `[BlockRemoved, hashes, medium, ...]`, `[AllBlocksCleared]`. Of each only what is counted is
-//! read; what is not known is stepped over.
+//! An event is a map with its name in `type` (since vLLM #42892), or an older array:
+//! `[BlockStored, hashes, parent, token ids, block size, lora, medium, ...]`, `[BlockRemoved,
+//! hashes, medium, ...]`, `[AllBlocksCleared]`. Only counted values are read; unknown ones are
+//! skipped.
 
 use rmp::Marker;
 use rmp::decode::{read_array_len, read_map_len, read_marker};
 
-/// Medium of events that name none: the GPU's cache.
+/// Of events without a medium.
 const GPU: &str = "gpu";
-/// Deepest nesting that is read: events have four levels.
+/// Events have four levels.
 const DEEPEST: u32 = 32;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KvEventChange {
-    /// Blocks can be hit from now on.
+    /// The blocks can be hit from now on.
     Stored,
     /// They no longer can.
     Removed,
-    /// All of the engine's are gone.
     Cleared,
 }
 
@@ -27,17 +26,15 @@ pub enum KvEventChange {
 pub struct HeardEvent {
     pub change: KvEventChange,
     pub blocks: u64,
-    /// Where, in lower case.
     pub medium: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Heard {
-    /// Its events; those of unknown kinds are left out.
+    /// Without unknown kinds.
     pub events: Vec<HeardEvent>,
 }
 
-/// Reads a batch. The error says what is wrong with it.
 pub fn decode(mut bytes: &[u8]) -> Result<Heard, String> {
     let at = &mut bytes;
     let parts = read_array_len(at).map_err(|error| format!("no batch: {error}"))?;
@@ -84,7 +81,6 @@ fn event(at: &mut &[u8]) -> Result<Option<HeardEvent>, String> {
     Ok(read.event())
 }
 
-/// What was read of an event.
 #[derive(Debug, Default)]
 struct Read {
     name: Option<String>,
@@ -105,7 +101,7 @@ impl Read {
     }
 }
 
-/// A text; nothing for a value of another kind, which is stepped over.
+/// None for a value of another kind, which is skipped.
 fn text(at: &mut &[u8]) -> Result<Option<String>, String> {
     let mut rest = *at;
     let is_text = at.first().is_some_and(|byte| {
@@ -122,7 +118,7 @@ fn text(at: &mut &[u8]) -> Result<Option<String>, String> {
     Ok(Some(String::from_utf8_lossy(bytes).into_owned()))
 }
 
-/// The length of an array whose elements are stepped over; 0 for a value of another kind.
+/// Skips the elements of an array; 0 for a value of another kind.
 fn length(at: &mut &[u8]) -> Result<u64, String> {
     let is_array = at.first().is_some_and(|byte| {
         let marker = Marker::from_u8(*byte);
@@ -146,12 +142,11 @@ fn taken<'a>(at: &mut &'a [u8], count: u64) -> Result<&'a [u8], String> {
     Ok(head)
 }
 
-/// A big-endian number of so many bytes.
+/// Big-endian.
 fn number(at: &mut &[u8], bytes: u64) -> Result<u64, String> {
     Ok(taken(at, bytes)?.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
 }
 
-/// Steps over one value.
 fn skip(at: &mut &[u8], depth: u32) -> Result<(), String> {
     if depth > DEEPEST {
         return Err("a batch that is nested too deeply".to_owned());
@@ -268,7 +263,7 @@ mod tests {
             assert!(decode(&whole[..end]).is_err(), "{end}");
         }
         assert!(decode(&[0xc1]).is_err());
-        // A list of four thousand million hashes that are not there.
+        // An array of four thousand million missing hashes.
         assert!(decode(&[0x92, 1, 0x91, 0x92, 0xa1, b'B', 0xdd, 0xff, 0xff, 0xff, 0xff]).is_err());
         let deep = [vec![0x92], vec![0x91; 100]].concat();
         assert!(decode(&deep).is_err());

@@ -1,9 +1,9 @@
-//! KV events of engines, heard while a load runs: what they say that they stored and removed, by
-//! medium. A source that is independent of their counters.
+//! Engines' KV events during a load: stored and removed blocks by medium, independent of their
+//! counters.
 //!
-//! An engine publishes batches over `ZeroMQ`, numbered from 0. What was published before the
-//! subscription arrived is not heard; a number that is left out later is a lost batch, which is
-//! counted, because sums without it are too small.
+//! An engine publishes numbered batches over `ZeroMQ`, from 0. Batches before the subscription are
+//! not received. A later missing number is a lost batch; it is counted, because sums without it
+//! are too small.
 
 mod decode;
 
@@ -19,27 +19,23 @@ pub use decode::{Heard, HeardEvent, KvEventChange, decode};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MediumCounts {
-    /// Blocks (of a tier: chunks) that were stored.
+    /// Of a tier: chunks.
     pub stored: u64,
     pub removed: u64,
 }
 
-/// What was heard so far, of all engines together.
+/// Of all engines together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KvEventCounts {
-    /// By medium: "gpu", "cpu", "storage", or what an engine calls it, in lower case.
+    /// By medium: "gpu", "cpu", "storage", or an engine's own name, in lower case.
     pub media: BTreeMap<String, MediumCounts>,
     pub batches: u64,
-    /// Batches whose numbers were left out.
     pub lost: u64,
-    /// Batches that could not be read.
     pub unreadable: u64,
-    /// Why the first of them could not.
     pub problem: Option<String>,
 }
 
 impl KvEventCounts {
-    /// What of a medium was heard.
     pub fn of(&self, medium: &str) -> MediumCounts {
         self.media.get(medium).copied().unwrap_or_default()
     }
@@ -50,21 +46,20 @@ impl KvEventCounts {
             match event.change {
                 KvEventChange::Stored => counts.stored += event.blocks,
                 KvEventChange::Removed => counts.removed += event.blocks,
-                // How many blocks went is not said.
+                // The number of blocks is not given.
                 KvEventChange::Cleared => {}
             }
         }
     }
 }
 
-/// Why events cannot be heard.
 #[derive(Debug, thiserror::Error)]
 pub enum KvEventError {
     #[error("no thread to hear KV events: {0}; lower the number of threads in use")]
     Thread(std::io::Error),
 }
 
-/// Hears events on a thread of its own until it is dropped.
+/// Receives events on its own thread until it is dropped.
 #[derive(Debug)]
 pub struct KvEventWatch {
     counts: Arc<Mutex<KvEventCounts>>,
@@ -73,7 +68,7 @@ pub struct KvEventWatch {
 }
 
 impl KvEventWatch {
-    /// Subscribes to all events of these endpoints (`tcp://127.0.0.1:5557`).
+    /// To all events of endpoints such as `tcp://127.0.0.1:5557`.
     pub fn start(endpoints: Vec<String>) -> Result<Self, KvEventError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -86,7 +81,7 @@ impl KvEventWatch {
             for endpoint in endpoints {
                 runtime.spawn(hear(endpoint, Arc::clone(&shared)));
             }
-            // Ended by a word, or by the end of who would say it. The tasks go with the runtime.
+            // Ends by a message or a closed channel. The tasks end with the runtime.
             let _ = runtime.block_on(stopped);
         };
         let thread = std::thread::Builder::new()
@@ -131,7 +126,6 @@ fn note(counts: &mut KvEventCounts, problem: String) {
     counts.problem.get_or_insert(problem);
 }
 
-/// Counts one batch: topic, number, payload.
 fn take(message: &ZmqMessage, last: &mut Option<u64>, counts: &mut KvEventCounts) {
     counts.batches += 1;
     let number =
@@ -140,7 +134,7 @@ fn take(message: &ZmqMessage, last: &mut Option<u64>, counts: &mut KvEventCounts
         return note(counts, format!("a batch of {} frames, not 3", message.len()));
     };
     if let Some(last) = *last {
-        // A number that begins anew is another life of the engine, not a loss.
+        // A number that starts again means a restarted engine, not a loss.
         counts.lost += number.saturating_sub(last + 1);
     }
     *last = Some(number);

@@ -1,40 +1,36 @@
-//! Signals that only the load generator knows: what was asked before.
+//! Signals from the load generator: earlier prompts.
 //!
-//! *Seen* tokens are the leading tokens of a prompt that some earlier request of the cell had,
-//! which the workload knows exactly. *Eligible* is what of them an offload mechanism could have
-//! served: whole blocks, at least one token left to compute, minus what the GPU served.
+//! *Seen* tokens are the leading tokens of a prompt that an earlier request of the cell had.
+//! *Eligible* are those of them that an offload mechanism could serve: whole blocks, at least one
+//! token left to compute, minus the GPU's hits.
 //!
-//! The simulator knows more (`weir-sim`, `counters.rs` and `unlimited.rs`), so a live figure is an
-//! upper bound of the simulator's. With a mechanism, the simulator leaves out what was not stored
-//! yet because its first request was still in flight, what only another replica holds, and
-//! generated tokens where the mechanism stores prompts alone, and counts in the mechanism's chunks.
-//! It takes the GPU's share off request by request; here it is taken off the sum, because engines
-//! expose only the sum. Where the GPU serves what the workload does not know as seen (a chat
-//! template, requests before the cell), that makes the figure smaller, by no more than those
-//! tokens.
+//! A live figure is an upper bound of the simulator's (`weir-sim`, `counters.rs` and
+//! `unlimited.rs`). The simulator leaves out prompts in flight and not yet stored, other replicas'
+//! blocks, and generated tokens where only prompts are stored, and counts in the mechanism's
+//! chunks. It subtracts the GPU's hits per request; here they are subtracted from the sum, which
+//! is all that engines expose. GPU hits unknown to the workload (a chat template, requests before
+//! the cell) lower the figure, at most by their tokens.
 //!
-//! Engines count at the time of their lookups, and cannot say of which requests. What is held
-//! against their counters over the window is therefore what was asked by requests whose first token
-//! came in it, the event nearest to a lookup that a client sees. What the answers themselves say is
-//! of the measured set, as all figures are.
+//! Engines count at lookups, without naming requests. So their counters are compared with requests
+//! whose first token came in the window, the event nearest to a lookup. The answers' own counts
+//! are of the measured set, as all figures.
 
 use weir_model::{RequestRow, SignalKind, SignalSource, Signals, Window};
 
 const SOURCE: &str = "load generator";
-/// What of the answers says how much came from a cache.
 const CACHED: &str = "cached_tokens of the responses";
 
-/// What the load generator asked, as two sums that hold each other's edges.
+/// Two sums, since the edges of their windows differ.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AskedLoad {
-    /// Of the measured set: requests that were due in the window, and got a token.
+    /// Requests that were due in the window, and got a token.
     pub measured: PromptTotals,
-    /// Of requests whose first token came in the window, for counters of engines over it.
+    /// Requests whose first token came in the window, for engines' counters.
     pub looked_up: PromptTotals,
 }
 
 impl AskedLoad {
-    /// Adds a request. `block_tokens` is the engine's block size.
+    /// `block_tokens` is the engine's block size.
     pub fn add(&mut self, row: &RequestRow, window: Window, block_tokens: u32) {
         let Some(first) = row.first_token else { return };
         if window.measures(row.due) {
@@ -50,14 +46,14 @@ impl AskedLoad {
 pub struct PromptTotals {
     pub requests: u64,
     pub prompt_tokens: u64,
-    /// Leading prompt tokens that earlier requests had.
+    /// Leading prompt tokens of earlier requests.
     pub seen_tokens: u64,
-    /// Of those, the tokens that a cache could serve: whole blocks, one token left to compute.
+    /// The part that a cache could serve: whole blocks, one token left to compute.
     pub servable_tokens: u64,
-    /// Prompt tokens that the server said were cached, by any tier.
+    /// Cached prompt tokens by the answers, of any tier.
     pub cached_tokens: u64,
-    /// Of those, what no earlier request had, request by request: misses of one make no room for
-    /// hits of another.
+    /// The part that no earlier request had, per request: misses of one do not offset hits of
+    /// another.
     pub unseen_tokens: u64,
 }
 
@@ -76,16 +72,15 @@ impl PromptTotals {
     }
 }
 
-/// Adds what the load generator knows. Call it after the engines' signals: eligible tokens need the
-/// GPU's hits, and without them there is no such signal. What the responses said was cached came
-/// from some cache; where the engines do not expose their own hits, it is taken for the GPU's only
-/// if the caller says that no other tier exists (`gpu_only`).
+/// Call it after the engines' signals: eligible tokens need the GPU's hits. Without engines'
+/// counters, the answers' cached tokens count as the GPU's only with `gpu_only`: no other tier
+/// exists.
 pub fn add_client(load: &AskedLoad, gpu_only: bool, signals: &mut Signals) {
     let has_counters = signals.get(SignalKind::GpuHitTokens).is_some();
     let asked = if has_counters { &load.looked_up } else { &load.measured };
     signals.add(SignalKind::PromptTokens, asked.prompt_tokens as f64, SOURCE);
     signals.add(SignalKind::SeenTokens, asked.seen_tokens as f64, SOURCE);
-    // Servers that tell nothing of their caches answer 0 or nothing at all.
+    // Servers that report no caches answer 0 or nothing.
     if asked.cached_tokens > 0 {
         let source = SignalSource::of(SOURCE).metric(CACHED);
         signals.add(SignalKind::CachedTokens, asked.cached_tokens as f64, source);
@@ -96,7 +91,7 @@ pub fn add_client(load: &AskedLoad, gpu_only: bool, signals: &mut Signals) {
     }
     if let Some(gpu) = signals.get(SignalKind::GpuHitTokens) {
         if !gpu_only && asked.cached_tokens > 0 {
-            // Engines count all that was cached in their answers; the GPU's part is its own.
+            // Answers count all tiers; the GPU's part has its own counter.
             let external = (asked.cached_tokens as f64 - gpu).max(0.0);
             let source = SignalSource::of(SOURCE).metric(format!("{CACHED}, less the GPU's hits"));
             signals.add(SignalKind::ExternalHitTokens, external, source);

@@ -1,8 +1,8 @@
 //! Signals from llm-d's endpoint picker (EPP).
 //!
-//! The index is counted by the router (`llm_d_epp_kv_cache_index_*`, 0.10 and later) or by the
-//! older library (`kvcache_index_*`); the same counters under two names, so the older ones come
-//! second. A precise index exposes no gauge of its keys; the approximate one does.
+//! The router (`llm_d_epp_kv_cache_index_*`, 0.10 and later) or the older library
+//! (`kvcache_index_*`, second here) counts the same. A precise index has no gauge of its keys; the
+//! approximate one has.
 
 use weir_model::{SignalKind, SignalSource, Signals};
 
@@ -28,7 +28,7 @@ const LEVELS: &[(SignalKind, &str)] = &[
     (SignalKind::Replicas, "inference_pool_ready_pods"),
 ];
 
-/// Adds the signals of a router, one window per endpoint.
+/// One window per endpoint.
 pub fn add_epp(windows: &[SnapshotDifference<'_>], signals: &mut Signals) -> Vec<GapError> {
     let gaps = add_readings(READINGS, PART, windows, signals);
     for (kind, metric) in LEVELS {

@@ -1,5 +1,5 @@
-//! Signals from the KV events that engines publish: a source beside their counters, and the only
-//! one for what vLLM's own connector evicts.
+//! Signals from engines' KV events: independent of their counters, and the only source for
+//! evictions of vLLM's own connector.
 
 use weir_model::{SignalKind, SignalSource, Signals, TierKind, TierNote};
 
@@ -7,18 +7,17 @@ use crate::kv_events::KvEventCounts;
 
 const PART: &str = "vLLM's KV events";
 
-/// Bytes of what events count, over all ranks.
+/// Bytes per counted block, over all ranks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventBytes {
     pub block: u64,
     pub chunk: u64,
-    /// Chunks come into host memory from a farther tier too, and are told as stored there: what is
-    /// told is more than what left the GPU.
+    /// Chunks loaded from a farther tier also count as stored in host memory: the sum is more than
+    /// what left the GPU.
     pub promotes: bool,
 }
 
-/// Adds what engines said between two moments. Nothing where batches were lost or could not be
-/// read, or none came: the caller is told why.
+/// Nothing where batches were lost or unreadable, or none came; the result has the reason.
 pub fn add_kv_events(
     (before, after): (&KvEventCounts, &KvEventCounts),
     bytes: EventBytes,
@@ -46,7 +45,7 @@ pub fn add_kv_events(
     };
     let (_, removed) = grown("gpu");
     add(SignalKind::GpuEvictedBytes, removed, bytes.block, "BlockRemoved", "GPU");
-    // A connector that publishes nothing (LMCache's) is not one that stores nothing.
+    // A connector without events (LMCache's) may still store.
     if after.media.contains_key("cpu") {
         let (stored, removed) = grown("cpu");
         if !bytes.promotes {
@@ -87,7 +86,7 @@ mod tests {
         assert_eq!(signals.get(SignalKind::GpuEvictedBytes), Some(30.0));
         assert_eq!(signals.get(SignalKind::StoredBytes), Some(500.0));
         assert_eq!(signals.get_of(TierKind::Host, SignalKind::EvictedBytes), Some(300.0));
-        // Of what came into host memory, nobody knows how much came from the GPU.
+        // It is unknown how much of host memory's stores came from the GPU.
         let mut signals = Signals::default();
         let tiering = EventBytes { promotes: true, ..BYTES };
         assert_eq!(add_kv_events((&before, &after), tiering, &mut signals), None);
@@ -107,7 +106,6 @@ mod tests {
             assert_eq!(why, Some(note));
             assert_eq!(signals, Signals::default());
         }
-        // A connector that publishes nothing says nothing of what it stores.
         let mut signals = Signals::default();
         add_kv_events((&before, &counts(9, 0, &[("gpu", 9, 4)])), BYTES, &mut signals);
         assert_eq!(signals.get(SignalKind::StoredBytes), None);

@@ -1,37 +1,35 @@
-//! Signals from `LMCache`: its server ("MP") and its connector inside vLLM.
+//! Signals from `LMCache` 0.5.6: its server ("MP") and its connector inside vLLM.
 //!
-//! `LMCache` counts tokens at lookups and chunks at transfers, and knows nothing of the GPU's
-//! cache: a lookup is over the whole prompt, so what it found includes what the GPU held as well.
-//! Its figures are therefore added behind vLLM's, as an independent source. Read in `LMCache`
-//! 0.5.6.
+//! `LMCache` counts tokens at lookups and chunks at transfers. A lookup covers the whole prompt,
+//! so its hits include those of the GPU. Its figures come after vLLM's, as an independent source.
 //!
-//! Its server exports through OpenTelemetry, where a counter appears with its first increment: an
-//! operation that never happened is absent, not zero.
+//! Its server exports through OpenTelemetry: a counter appears with its first increment, so an
+//! operation that never happened is absent.
 
 use weir_model::{Mechanism, SignalKind, SignalSource, Signals, TierKind};
 
 use super::{Reading, add_readings, grown_or_gap, level};
 use crate::difference::{GapError, SnapshotDifference};
 
-/// What is stored, as far as the plan knows it: `LMCache` counts objects, signals are bytes.
+/// From the plan: `LMCache` counts objects, signals are bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Objects {
     pub chunk_tokens: u32,
-    /// KV bytes of a chunk over all ranks and layers, as stored; compression lowers it.
+    /// KV bytes of a chunk over all ranks and layers; compression lowers them.
     pub chunk_bytes: u64,
-    /// Ranks of an engine that each hold a part of every chunk (tensor parallelism).
+    /// Ranks that each hold a part of every chunk (tensor parallelism).
     pub ranks: u32,
-    /// What the second level is, a disk or a store, where the deployment has one.
+    /// A disk or a store; None without one.
     pub second_level: Option<TierKind>,
 }
 
 impl Objects {
-    /// Bytes of one object: the part of a chunk that one rank holds.
+    /// One rank's part of a chunk.
     fn bytes(&self) -> f64 {
         self.chunk_bytes as f64 / self.ranks.max(1) as f64
     }
 
-    /// Tokens of one object, so that the ranks' objects of a chunk add up to the chunk.
+    /// The ranks' objects of a chunk add up to the chunk.
     fn tokens(&self) -> f64 {
         self.chunk_tokens as f64 / self.ranks.max(1) as f64
     }
@@ -51,7 +49,6 @@ const SERVER_READINGS: &[Reading] = &[
     .speaks_of(TierKind::Host),
 ];
 
-/// How the server's families begin.
 pub const LMCACHE_SERVER_FAMILIES: &str = Mechanism::LmcacheServer.traits().metrics;
 const SECOND_LEVEL: &str = "lmcache_mp_lookup_hit_l2_tokens_total";
 const LOADED: &str = "lmcache_mp_num_chunks_loaded_total";
@@ -59,11 +56,11 @@ const WRITTEN: &str = "lmcache_mp_l1_write_chunks_total";
 const PROMOTED: &str = "lmcache_mp_l2_prefetch_load_completed_chunks_total";
 const EVICTED: &str = "lmcache_mp_l1_evicted_chunks_total";
 const EVICTED_FARTHER: &str = "lmcache_mp_l2_evicted_objects_chunks_total";
-/// Chunks that the second level took; those that it refused are not among them.
+/// Without chunks that the second level refused.
 const TAKEN_FARTHER: &str = "lmcache_mp_l2_store_completed_objects_chunks_total";
 const USED: [&str; 2] = ["lmcache_mp_l1_memory_usage_bytes", "lmcache_mp_l2_usage_bytes"];
 
-/// Adds the signals of `LMCache` servers, one window per server.
+/// One window per server.
 pub fn add_lmcache_server(
     windows: &[SnapshotDifference<'_>],
     objects: &Objects,
@@ -76,7 +73,7 @@ pub fn add_lmcache_server(
     if let (Some(tier), Some(tokens)) = (farther, read(SECOND_LEVEL)) {
         signals.add(SignalKind::hits_of(tier), tokens, source(SECOND_LEVEL).at_lookup());
     }
-    // An operation that never happened is absent, where others of the server's are there.
+    // Absent counters are 0 where the server has others.
     let speaks = !windows.is_empty()
         && windows.iter().all(|window| window.speaks_of(LMCACHE_SERVER_FAMILIES));
     let never = |value: Option<f64>| value.or_else(|| speaks.then_some(0.0));
@@ -84,8 +81,8 @@ pub fn add_lmcache_server(
         signals.add(SignalKind::ExternalHitTokens, loaded * objects.tokens(), source(LOADED));
         signals.add(SignalKind::LoadedBytes, loaded * objects.bytes(), source(LOADED));
     }
-    // What was promoted from the second level is written to the first one too, but did not come
-    // from the GPU. Without a second level there is no such counter.
+    // Promotions from the second level are also writes to the first, but not from the GPU. Without
+    // a second level there is no such counter.
     let promoted = read(PROMOTED);
     let less_promoted = |metric: &str| match promoted {
         Some(_) => format!("{metric} - {PROMOTED}"),
@@ -95,7 +92,7 @@ pub fn add_lmcache_server(
         let stored = (written - promoted.unwrap_or(0.0)).max(0.0) * objects.bytes();
         signals.add(SignalKind::StoredBytes, stored, source(&less_promoted(WRITTEN)));
     }
-    // What was promoted is let go of once it was read, and counted like an eviction.
+    // A promoted object is released after the read, and counted as an eviction.
     if let Some(evicted) = read(EVICTED) {
         let gone = (evicted - promoted.unwrap_or(0.0)).max(0.0) * objects.bytes();
         let source = source(&less_promoted(EVICTED));
@@ -126,7 +123,7 @@ const IN_PROCESS_READINGS: &[Reading] = &[
         .speaks_of(TierKind::Host),
 ];
 
-/// Counters whose growth, times the bytes or tokens of one of what they count, is a signal.
+/// Growth times the bytes or tokens of one counted thing is a signal.
 const STORED_TOKENS: &str = "lmcache:num_stored_tokens_total";
 const HIT_TOKENS: &str = "lmcache:num_hit_tokens_total";
 const REMOTE_READ_BYTES: &str = "lmcache:num_remote_read_bytes_total";
@@ -137,7 +134,7 @@ const LEVELS: [(TierKind, &str); 3] = [
     (TierKind::Remote, "lmcache:remote_cache_usage"),
 ];
 
-/// Adds the signals of `LMCache` inside vLLM, whose families stand among vLLM's own.
+/// Its families stand among vLLM's own.
 pub fn add_lmcache_in_process(
     windows: &[SnapshotDifference<'_>],
     objects: &Objects,
@@ -162,7 +159,7 @@ pub fn add_lmcache_in_process(
         signals.add_of(TierKind::Host, SignalKind::EvictedBytes, gone, source(EVICTED_KEYS));
     }
     for (tier, metric) in LEVELS {
-        // A level that was never used is a gauge of 0, of a tier that the arm may not have.
+        // An unused level is a gauge of 0, of a tier that the arm may lack.
         if let Some(used) = level(windows, metric).filter(|used| *used > 0.0) {
             signals.add_of(tier, SignalKind::TierUsedBytes, used, source(metric));
         }

@@ -1,7 +1,7 @@
-//! Signals that a Redis-family store gives of itself: neither engine nor connector has a hand in
-//! them.
+//! A Redis-family store's own signals, independent of engine and connector.
 //!
-//! The store counts what went over its sockets, which is the blocks and a little protocol (under a
+//! The store counts socket bytes: the blocks and a little protocol (under a thousandth for blocks
+//! of 64 KiB and more). Other clients count too.
 //! thousandth for blocks of 64 KiB and more). Others who use the same store are in its figures too.
 
 use std::collections::BTreeMap;
@@ -11,46 +11,41 @@ use weir_model::{SignalKind, SignalSource, Signals, TierKind};
 const RECEIVED: &str = "total_net_input_bytes";
 const SENT: &str = "total_net_output_bytes";
 
-/// A store's own counters at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreCounts {
-    /// Keys of the arm's layout; nothing where they were not counted, or a count cannot be trusted.
+    /// Keys of the arm's layout; None where no reliable count exists.
     pub keys: Option<u64>,
-    /// Bytes in use; nothing where it does not say.
+    /// None where not reported.
     pub used_bytes: Option<u64>,
-    /// The fields of `INFO` that these are the sum of.
+    /// Fields of `INFO` in the sum.
     pub used_fields: &'static [&'static str],
-    /// Keys that it evicted by itself since its start (`evicted_keys`).
+    /// Since its start (`evicted_keys`).
     pub evicted_keys: u64,
-    /// Keys whose life was over since its start (`expired_keys`).
+    /// Since its start (`expired_keys`).
     pub expired_keys: u64,
-    /// How often it was emptied since its start (`FLUSHALL`, `FLUSHDB`); nothing where it does not
-    /// count commands.
+    /// `FLUSHALL` and `FLUSHDB` since its start; None where commands are not counted.
     pub flushes: Option<u64>,
-    /// Its servers' runs, which change when they are started again.
+    /// Run ids of its servers: a restart changes them.
     pub runs: Vec<String>,
-    /// Bytes received since its start (`total_net_input_bytes`); nothing where it does not say.
+    /// Since its start (`total_net_input_bytes`); None where not reported.
     pub input_bytes: Option<u64>,
-    /// Bytes sent since its start (`total_net_output_bytes`).
+    /// Since its start (`total_net_output_bytes`).
     pub output_bytes: Option<u64>,
-    /// Writes that it refused since its start, by the error that it answered (`OOM`, `READONLY`,
-    /// `NOPERM`, `MISCONF`).
+    /// Refused writes since its start, by error (`OOM`, `READONLY`, `NOPERM`, `MISCONF`).
     pub refusals: BTreeMap<String, u64>,
-    /// The keys are all of the database: how the arm's are named is not known.
+    /// The keys are all of the database: the form of the arm's is not known.
     pub are_all_keys: bool,
 }
 
-/// What one key of the store stands for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StoredChunk {
     pub tokens: u32,
-    /// The model's bytes of it, over all ranks.
+    /// The model's, over all ranks.
     pub model_bytes: u64,
     pub moved_bytes: u64,
 }
 
-/// Adds what the store (`product`, for the source's name) counted between two moments. A store that
-/// was restarted in between gives its levels alone.
+/// `product` names the source. A restart in between leaves only levels.
 pub fn add_store(
     product: &str,
     (before, after): (&StoreCounts, &StoreCounts),
@@ -73,7 +68,6 @@ pub fn add_store(
         hits = Some(tokens);
     }
     if let Some(keys) = after.evicted_keys.checked_sub(before.evicted_keys) {
-        // What expired is not there either.
         let expired = after.expired_keys.saturating_sub(before.expired_keys);
         let fields = if expired > 0 { "evicted_keys + expired_keys" } else { "evicted_keys" };
         let bytes = (keys + expired) as f64 * chunk.model_bytes as f64;
@@ -110,7 +104,7 @@ pub fn add_store(
         let source = SignalSource::of(product).metric("keys, evicted_keys + expired_keys");
         signals.add(SignalKind::StoreKeysAdded, added as f64, source);
     }
-    // Keys of everybody say nothing of the arm's, unless there are none.
+    // Keys of all clients say nothing of the arm's, unless there are none.
     if let Some(keys) = after.keys.filter(|keys| !after.are_all_keys || *keys == 0) {
         let source = SignalSource::of(product).metric("SCAN over the arm's keys");
         signals.add(SignalKind::StoreKeys, keys as f64, source);

@@ -1,19 +1,15 @@
-//! Signals from vLLM's `/metrics`.
+//! Signals from vLLM's `/metrics` (semantics from vLLM 0.32's source).
 //!
-//! What its counters mean (read in vLLM 0.32's source):
-//!
-//! * `prompt_tokens*` and `prompt_tokens_by_source*` count when a request's prefill has ended, as
-//!   the simulator counts at the first token. They are exact and come first.
-//! * `prefix_cache_hits` and `external_prefix_cache_hits` count when a request is admitted, without
-//!   requests that come back from a preemption. A version that counts at the lookup instead counts
-//!   a request again for every pass that it had to wait.
-//! * The hits of the GPU and those of a connector are apart: nothing needs to be subtracted.
-//! * `external_prefix_cache_queries` are the prompt's tokens minus the GPU's hits.
-//! * `prompt_tokens_cached_by_source` splits hits by tier. Connectors that do not say where a hit
-//!   came from (`LMCache`, remote stores) count as `external_unspecified`; while there are such
-//!   hits the split is not known, and zero for a tier would be a false statement.
-//! * `kv_offload_cpu_cache_usage_perc` is the share that transfers pin at the moment, not the share
-//!   that is used: it gives no signal.
+//! - `prompt_tokens*` and `prompt_tokens_by_source*` count at the end of a prefill, as the
+//!   simulator does at the first token. They are exact and come first.
+//! - `prefix_cache_hits` and `external_prefix_cache_hits` count at admission, without requests
+//!   after a preemption. Versions that count at the lookup count a waiting request once per pass.
+//! - Hits of the GPU and of a connector are separate: nothing is subtracted.
+//! - `external_prefix_cache_queries` are the prompt's tokens minus the GPU's hits.
+//! - `prompt_tokens_cached_by_source` splits hits by tier. Connectors without a split (`LMCache`,
+//!   remote stores) count as `external_unspecified`; with such hits a tier's zero would be false.
+//! - `kv_offload_cpu_cache_usage_perc` is the share pinned by transfers, not the used one: no
+//!   signal.
 
 use std::collections::BTreeMap;
 
@@ -62,19 +58,17 @@ const BY_TIER: &str = "vllm:prompt_tokens_cached_by_source_total";
 const TIERS: &[Reading] = &[
     Reading::of(SignalKind::HostHitTokens, BY_TIER, &[("source", "host")]),
     Reading::of(SignalKind::DiskHitTokens, BY_TIER, &[("source", "disk")]),
-    // Another engine's memory: not a store of its own, but the only remote source that vLLM names.
+    // Another engine's memory is no store, but the only remote source that vLLM names.
     Reading::of(SignalKind::RemoteHitTokens, BY_TIER, &[("source", "p2p")]),
 ];
 
-/// How the families of vLLM's own connector begin.
 const CONNECTOR: &str = "vllm:kv_offload_";
 
-/// Families of which every engine has one series each.
+/// Each engine has one series.
 const PER_ENGINE: &str = "vllm:num_requests_running";
 const ENDED: &str = "vllm:request_success_total";
 
-/// Adds the signals of vLLM engines, one window per endpoint. Returns what is not known because a
-/// process restarted in between.
+/// One window per endpoint. Returns what a restart made unknown.
 pub fn add_vllm(windows: &[SnapshotDifference<'_>], signals: &mut Signals) -> Vec<GapError> {
     let mut gaps = add_readings(READINGS, PART, windows, signals);
     let of_unknown = [("source", "external_unspecified")];
@@ -83,8 +77,8 @@ pub fn add_vllm(windows: &[SnapshotDifference<'_>], signals: &mut Signals) -> Ve
             note(&mut gaps, gap);
         }
     }
-    // Counters of a connector appear with their first increment: where others of it are there,
-    // what is absent never happened.
+    // A connector's counters appear with their first increment: where others are there, an absent
+    // one is 0.
     let has_connector =
         !windows.is_empty() && windows.iter().all(|window| window.speaks_of(CONNECTOR));
     if has_connector {
@@ -107,7 +101,7 @@ pub fn add_vllm(windows: &[SnapshotDifference<'_>], signals: &mut Signals) -> Ve
     gaps
 }
 
-/// Engines behind all endpoints, by their labels; nothing when an endpoint names none.
+/// By engine label, over all endpoints; None when an endpoint has none.
 fn replicas(windows: &[SnapshotDifference<'_>]) -> Option<usize> {
     let per_endpoint: Option<Vec<usize>> = windows
         .iter()
@@ -116,7 +110,7 @@ fn replicas(windows: &[SnapshotDifference<'_>]) -> Option<usize> {
     per_endpoint.map(|engines| engines.iter().sum()).filter(|engines| *engines > 0)
 }
 
-/// Which engine the requests went to, of those that ended in the window.
+/// By engine, of requests that ended in the window.
 fn add_choices(windows: &[SnapshotDifference<'_>], signals: &mut Signals) -> Result<(), GapError> {
     let mut per_engine: BTreeMap<(&str, &str), f64> = BTreeMap::new();
     for window in windows {

@@ -1,8 +1,7 @@
-//! Signals from the tiers of Weir's own engine, where they hold real bytes.
+//! Signals from the real tiers of Weir's own engine.
 //!
-//! Tiers count blocks as they move, so their figures are a second source beside the engine's own
-//! counters: what an engine thinks it loaded, and what a tier gave. A block is a chunk; the bytes
-//! moved for it may be scaled down, and signals speak of the model's bytes.
+//! Tiers count moved blocks, independent of the engine's counters. A block is a chunk; its bytes
+//! may be scaled down, while signals are the model's bytes.
 
 use weir_model::{SignalKind, SignalSource, Signals, TierKind};
 
@@ -13,8 +12,7 @@ const PART: &str = "Weir's tiers";
 const BLOCKS: &str = "weir_tier_blocks_total";
 const EVENTS: &str = "weir_carrier_events_total";
 
-/// Adds the signals of tiers that hold real bytes. `chunk_tokens` and `chunk_bytes` say what a
-/// block stands for: tokens, and the model's bytes over all ranks.
+/// A block stands for `chunk_tokens` and for `chunk_bytes` of the model over all ranks.
 pub fn add_weir(
     windows: &[SnapshotDifference<'_>],
     chunk_tokens: u32,
@@ -40,8 +38,8 @@ pub fn add_weir(
     if let Some(blocks) = loaded {
         signals.add(SignalKind::LoadedBytes, blocks * chunk_bytes, of_all("hit"));
     }
-    // In host memory that is the only tier, every stored block left the GPU; otherwise the nearest
-    // tier also takes copies of what came from a farther one.
+    // In host memory as the only tier, every stored block left the GPU. Otherwise the nearest tier
+    // also takes copies from a farther one.
     let stored = |tier: TierKind| [("tier", tier.name()), ("outcome", "stored")];
     let behind = [TierKind::Disk, TierKind::Remote].map(|tier| read(BLOCKS, &stored(tier)));
     if behind == [None, None]

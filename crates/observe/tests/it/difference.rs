@@ -37,7 +37,7 @@ fn what_is_absent_is_not_zero_and_what_is_declared_is() {
     assert_eq!(growth("", "# TYPE x_total counter\n", &[]), Ok(Some(0.0)));
     assert_eq!(growth("", "# TYPE x counter\n", &[]), Ok(Some(0.0)), "as OpenMetrics declares it");
     assert_eq!(growth("", "# TYPE x_total gauge\n", &[]), Ok(None));
-    // A series that appears began at zero.
+    // A new series began at zero.
     let declared = "# TYPE x_total counter\n";
     assert_eq!(growth(declared, "# TYPE x_total counter\nx_total 4\n", &[]), Ok(Some(4.0)));
     // Counters of exporters that leave `_total` out.
@@ -51,12 +51,12 @@ fn a_restart_is_a_gap_with_its_evidence() {
         fell.starts_with("http://e: `x_total{e=\"1\"}` fell from 500 to 20: the process restarted"),
         "{fell}"
     );
-    // It counted on beyond the old value, but was created anew.
+    // Above the old value, but created later.
     let before = "x_total 500\nx_created 1.7e9\n";
     let after = "x_total 900\nx_created 1.8e9\n";
     let anew = growth(before, after, &[]).unwrap_err();
     assert!(anew.contains("`x_total` was created at 1800000000 s, and before that at"), "{anew}");
-    // One of two series that went hides in a sum that grew.
+    // A sum can grow although one of its series went.
     let before = "x_total{e=\"0\"} 5\nx_total{e=\"1\"} 5\n";
     let gone = growth(before, "x_total{e=\"0\"} 50\n", &[]).unwrap_err();
     assert!(gone.contains("`x_total{e=\"1\"}` is gone"), "{gone}");
@@ -95,7 +95,7 @@ fn the_same_series_twice_is_refused() {
     let error = Snapshot::parse("http://e", moment, text.as_bytes(), Format::Text, &all);
     let error = error.unwrap_err();
     assert!(matches!(&error, SnapshotError::Twice { series, .. } if series.contains("a=\"1\"")));
-    // Families that are not kept are read over, but the grammar holds for all.
+    // The grammar also holds for families that are not kept.
     let other = Selection::of(&["y"]);
     assert!(Snapshot::parse("http://e", moment, text.as_bytes(), Format::Text, &other).is_ok());
     let error = Snapshot::parse("http://e", moment, b"y 1\nz\n", Format::Text, &other);
@@ -123,7 +123,7 @@ fn rows_are_the_selected_samples_in_the_cells_time() {
 }
 
 proptest! {
-    /// Whatever is counted in whatever order of labels, the difference is what was added.
+    /// For any order of counters and labels.
     #[test]
     fn a_window_gives_what_was_added(
         counts in prop::collection::btree_map("[a-z]{1,3}", (0_u32..1000, 0_u32..1000), 1..8),

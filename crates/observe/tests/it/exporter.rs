@@ -7,28 +7,25 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use weir_http::Url;
 
-/// What the server does with the next request.
 #[derive(Debug, Clone)]
 pub(crate) enum Act {
-    /// Answers 200 with this type and body.
+    /// Status 200 with this type and body.
     Answer(&'static str, String),
-    /// Answers with a status and a body.
     Status(u16, &'static str),
-    /// Answers with extra header lines, type and body.
+    /// Extra header lines, type and body.
     Headers(&'static str, String),
-    /// Keeps the connection open and says nothing until the client leaves.
+    /// Keeps the connection open without an answer until the client leaves.
     Silence,
     /// Sends the first half of a body and then nothing more.
     Half(String),
 }
 
-/// Metrics in Prometheus text.
+/// Prometheus text.
 pub(crate) fn text(body: &str) -> Act {
     Act::Answer("text/plain; version=0.0.4; charset=utf-8", body.to_owned())
 }
 
-/// A server that acts as it is told, request by request, and keeps the last act for all that
-/// follow.
+/// Serves the acts request by request, and repeats the last one.
 pub(crate) struct Exporter {
     address: SocketAddr,
     requests: Arc<Mutex<Vec<String>>>,
@@ -70,17 +67,14 @@ impl Exporter {
         Url::parse(&format!("http://{}", self.address)).unwrap()
     }
 
-    /// The heads of the requests so far.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().clone()
     }
 
-    /// From the next request on.
     pub(crate) fn act(&self, acts: Vec<Act>) {
         *self.acts.lock() = acts;
     }
 
-    /// Waits until so many requests have come.
     pub(crate) fn wait_for(&self, requests: usize) {
         let begin = Instant::now();
         while self.requests().len() < requests {
@@ -132,7 +126,7 @@ fn answer(mut stream: TcpStream, act: &Act) {
             all[..all.len() - body.len() / 2].to_owned()
         }
     };
-    // The client may have left: its business.
+    // The client may have left.
     let _ = stream.write_all(bytes.as_bytes());
     if matches!(act, Act::Silence | Act::Half(_)) {
         let _ = stream.set_read_timeout(Some(Duration::from_secs(20)));

@@ -24,7 +24,7 @@ fn the_labels_of_the_cache_are_facts_and_auto_is_no_type() {
     assert_eq!(value(&facts, FactKind::Blocks), Some(FactValue::Count(32_768)));
     assert_eq!(value(&facts, FactKind::BlockSize), Some(FactValue::Count(32)));
     assert_eq!(value(&facts, FactKind::KvDtype), None);
-    // A vLLM without connector has none of the families, and that says nothing of others.
+    // A vLLM without connector has no such families; that excludes no other connector.
     assert_eq!(value(&facts, FactKind::Connector), None);
 }
 
@@ -62,7 +62,7 @@ fn families_tell_the_connector() {
     let names = |text: &str| value(&of(text), FactKind::Connector);
     let of = |name: &str| Some(FactValue::Words(vec![name.to_owned()]));
     assert_eq!(names(&captured("metrics-offload.txt")), of("OffloadingConnector"));
-    // Declared and never counted: the connector is there.
+    // A declaration without samples shows the connector.
     let declared = "# TYPE vllm:kv_offload_load_bytes_total counter\n";
     assert_eq!(names(declared), of("OffloadingConnector"));
     assert_eq!(names("lmcache_mp_l1_write_chunks_total 3\n"), of("LMCacheMPConnector"));

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use weir_model::{Bytes, Nanos};
 use weir_observe::{HostProbe, UnixNanos, UtcClock};
 
-/// Uses a CPU for some time.
 fn work(span: Duration) {
     let begin = Instant::now();
     let mut sum = 0_u64;
@@ -18,10 +17,10 @@ fn work(span: Duration) {
 #[test]
 fn this_process_and_this_machine_are_seen() {
     let clock = UtcClock::anchored();
-    // A process that is not there beside this one.
+    // One missing process beside this one.
     let mut probe = HostProbe::open(&[u32::MAX]);
     let first = probe.sample(&clock);
-    // As long as a loaded machine needs until some of the work is done.
+    // A loaded machine needs several looks.
     let seen = loop {
         work(Duration::from_millis(50));
         let seen = probe.sample(&clock).since(&first);
@@ -58,7 +57,7 @@ fn a_sample_becomes_rows_in_the_cells_time() {
     assert_eq!(sample.rows(UnixNanos(u64::MAX)), []);
 }
 
-/// A machine made of files.
+/// Files in place of the kernel's.
 struct Machine(tempfile::TempDir);
 
 impl Machine {
@@ -70,7 +69,7 @@ impl Machine {
         self.0.path()
     }
 
-    /// Writes in place, as a kernel's file changes under an open descriptor.
+    /// In place, as a kernel's file changes under an open descriptor.
     fn write(&self, path: &str, text: &str) {
         let path = self.root().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -119,7 +118,7 @@ fn figures_come_from_the_files_and_absent_ones_give_nothing() {
     let seen = second.since(&first);
     let cpu = |at: usize| seen.processes[at].unwrap().cpu.0 as f64;
     assert_eq!((cpu(0), cpu(1)), (30.0 * tick, 20.0 * tick));
-    // What the page cache answered (`rchar`) is not what a device did; the second one hides it.
+    // Page cache reads (`rchar`) are no device reads; the second process hides its own.
     let read = |at: usize| seen.processes[at].unwrap().device_read;
     assert_eq!((read(0), read(1)), (Some(Bytes(4096)), None));
     // 120 ticks busy, 50 of them ours, in 100 ticks.
@@ -129,7 +128,7 @@ fn figures_come_from_the_files_and_absent_ones_give_nothing() {
     assert_eq!(second.cpu_pressure.unwrap().waited, Nanos::from_millis(501));
     assert_eq!((second.memory_pressure, second.io_pressure), (None, None));
 
-    // The number now is another process; the machine's own counters ran backwards.
+    // The id now is another process; the machine's counters ran backwards.
     machine.process("200", 200, 90, 9);
     machine.write("proc/stat", "cpu  1 0 1 1 0 0 0 0 0 0\n");
     let mut third = probe.sample(&clock);

@@ -8,7 +8,7 @@ use weir_observe::exposition::{Exposition, Format, Line, text_of};
 
 use crate::captured;
 
-/// Name, sorted labels, bits of the value: what both parsers must agree on.
+/// Name, sorted labels, bits of the value.
 type Plain = (String, Vec<(String, String)>, u64);
 
 fn plain(name: &str, labels: &[(&str, String)], value: f64) -> Plain {
@@ -33,7 +33,7 @@ fn ours(text: &str) -> Vec<Plain> {
     read
 }
 
-/// The oracle's samples, its histograms taken apart again.
+/// The oracle's samples, with histograms as single series.
 fn theirs(text: &str) -> Vec<Plain> {
     let scrape = Scrape::parse(text.lines().map(|line| Ok(line.to_owned()))).unwrap();
     let mut read = Vec::new();
@@ -58,7 +58,7 @@ fn theirs(text: &str) -> Vec<Plain> {
     read
 }
 
-/// Ours in the oracle's form: buckets under the family's name, bounds as numbers.
+/// Weir's samples in the oracle's form: buckets under the family's name, bounds as numbers.
 fn as_oracle(samples: Vec<Plain>) -> Vec<Plain> {
     let mut read: Vec<Plain> = samples
         .into_iter()
@@ -102,8 +102,8 @@ fn number() -> impl Strategy<Value = String> {
 }
 
 prop_compose! {
-    /// A line both parsers define alike: the oracle knows no colon in a name, no escape, and no
-    /// comma, equals sign or brace in a label's value.
+    /// A line that both parsers define alike: the oracle knows no colon in a name, no escape, and
+    /// no comma, equals sign or brace in a label's value.
     fn line()(
         name in "[a-z_][a-z0-9_]{0,12}",
         labels in prop::collection::btree_map(
@@ -152,7 +152,7 @@ proptest! {
             return Err(TestCaseError::fail(format!("{read:?}")));
         };
         prop_assert_eq!(&sample.labels[0].1, &value);
-        // And through our own writer of labels.
+        // And through Weir's writer of labels.
         let labels = weir_observe::Labels::of(&sample.labels);
         prop_assert_eq!(labels.to_string(), format!("l=\"{escaped}\""));
     }
@@ -163,7 +163,7 @@ proptest! {
     }
 }
 
-/// Reads bytes under both formats; errors lie inside the text.
+/// In both formats; errors lie inside the text.
 fn read_all(bytes: &[u8]) -> (usize, usize) {
     let (mut good, mut bad) = (0, 0);
     match text_of(bytes) {
@@ -188,7 +188,7 @@ fn read_all(bytes: &[u8]) -> (usize, usize) {
     (good, bad)
 }
 
-/// Damaged pieces of a real scrape. `WEIR_FUZZ_CASES` asks for more than the default.
+/// `WEIR_FUZZ_CASES` sets the number of cases.
 #[test]
 fn damaged_scrapes_give_errors_and_never_panic() {
     let cases: u32 = std::env::var("WEIR_FUZZ_CASES").map_or(30_000, |n| n.parse().unwrap());
@@ -216,6 +216,6 @@ fn damaged_scrapes_give_errors_and_never_panic() {
         good += read;
         bad += errors;
     }
-    // Damage that never shows, or that nothing survives, would test nothing.
+    // Damage of all or of none would test nothing.
     assert!(good > cases as usize && bad > cases as usize / 10, "{good} read, {bad} errors");
 }

@@ -10,14 +10,13 @@ use weir_observe::{
 use crate::exporter::{Act, Exporter, text};
 use crate::snapshot;
 
-/// Long enough for any machine; reached only when something hangs.
+/// Reached only when something hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn next(receiver: &Receiver<SamplerEvent>) -> SamplerEvent {
     receiver.recv_timeout(PATIENCE).expect("an observation")
 }
 
-/// The next gap of a source whose name contains `source`.
 fn next_gap(receiver: &Receiver<SamplerEvent>, source: &str) -> Gap {
     loop {
         match next(receiver) {
@@ -50,7 +49,6 @@ fn endpoints_and_the_machine_are_sampled_beside_each_other() {
             SamplerEvent::Sample(SourceSample::Metrics(taken)) => metrics.push(taken),
             SamplerEvent::Sample(SourceSample::Host(_)) => host += 1,
             SamplerEvent::Sample(SourceSample::Store(_)) => panic!("no store is sampled"),
-            // A loaded machine may miss one; it says so.
             SamplerEvent::Gap(gap) => assert!(gap.missed > 0),
         }
     }
@@ -75,7 +73,7 @@ fn a_failing_source_gives_gaps_and_then_samples_again() {
     assert_eq!(gap.missed, 1);
     assert!(gap.cause.contains("503") && gap.source.ends_with("/metrics"), "{gap:?}");
     while !matches!(next(&receiver), SamplerEvent::Sample(_)) {}
-    // The engine dies and another one answers: the sampler goes on, the difference says it.
+    // A restarted engine: the sampler goes on, and the difference reports it.
     exporter.act(vec![text("x 0\n")]);
     loop {
         if let SamplerEvent::Sample(SourceSample::Metrics(taken)) = next(&receiver)
@@ -98,7 +96,7 @@ fn a_silent_source_delays_nobody_and_says_what_it_missed() {
     let quiet = silent.url().authority();
     let timed_out = next_gap(&receiver, &quiet);
     assert_eq!(timed_out.missed, 1, "{timed_out:?}");
-    // A budget of 150 ms passes six due times at 20 ms, and the one after is served.
+    // A budget of 150 ms passes six due times at 20 ms; the one after is served.
     let missed = next_gap(&receiver, &quiet);
     assert!(missed.missed >= 6, "{missed:?}");
     assert!(missed.cause.contains("the sample before it ended"), "{missed:?}");
@@ -108,7 +106,7 @@ fn a_silent_source_delays_nobody_and_says_what_it_missed() {
     assert!(begin.elapsed() < Duration::from_secs(5), "no longer than the budget, and then some");
 }
 
-/// A source that tells when it is asked.
+/// Reports each call.
 struct Told {
     calls: Sender<()>,
 }
@@ -130,7 +128,7 @@ fn a_receiver_that_sleeps_costs_samples_and_never_time() {
     let config = SamplerConfig { waiting: 2, ..every(1) };
     let sources: Vec<Box<dyn SampleSource>> = vec![Box::new(Told { calls })];
     let (sampler, receiver) = Sampler::start(sources, config, UtcClock::anchored()).unwrap();
-    // Nobody receives, and yet the source is asked again and again.
+    // Without a receiver the source is still sampled.
     for _ in 0..10 {
         called.recv_timeout(PATIENCE).expect("sampling does not wait for the receiver");
     }
@@ -150,7 +148,7 @@ fn what_was_lost_is_said_as_soon_as_there_is_room() {
     for _ in 0..10 {
         called.recv_timeout(PATIENCE).expect("sampling goes on");
     }
-    // On a loaded machine smaller gaps may stand before it: due times that passed.
+    // A loaded machine may add smaller gaps before it.
     while next_gap(&receiver, "told").missed < 7 {}
     sampler.stop();
 }
@@ -163,7 +161,6 @@ fn dropping_a_sampler_or_its_receiver_ends_well() {
     drop(receiver);
     called.recv_timeout(PATIENCE).unwrap();
     drop(sampler);
-    // The source went with its thread: nobody can call any more.
     assert!(called.iter().count() < 10_000);
     let config = SamplerConfig { interval: Nanos::ZERO, ..SamplerConfig::default() };
     let refused = Sampler::start(Vec::new(), config, UtcClock::anchored());

@@ -42,7 +42,7 @@ fn the_answer_says_which_format_it_is() {
         "# TYPE vllm:prompt_tokens counter\nvllm:prompt_tokens_total 5 # {a=\"1\"} 2\n# EOF\n";
     let taken = once(Act::Answer(openmetrics, body.to_owned())).unwrap();
     assert!(taken.series("vllm:prompt_tokens_total").is_some());
-    // Cut short, which only OpenMetrics can tell.
+    // Only OpenMetrics shows a cut.
     let cut = body.trim_end_matches("# EOF\n").to_owned();
     let error = once(Act::Answer(openmetrics, cut)).unwrap_err().to_string();
     assert!(error.contains("it was cut short"), "{error}");
@@ -72,7 +72,7 @@ fn the_budget_holds_whatever_the_server_does() {
         let error = scraper(&exporter).scrape(&UtcClock::anchored(), budget).unwrap_err();
         let took = begin.elapsed();
         assert!(matches!(error, ScrapeError::Fetch(_)), "{error}");
-        // Far below the server's own patience, far above what a loaded machine needs.
+        // Far below the server's own timeout, far above a loaded machine's needs.
         assert!(budget <= took && took < Duration::from_secs(5), "{act:?}: {took:?}");
     }
 }

@@ -27,7 +27,7 @@ fn sources(signals: &Signals, kind: Kind) -> Vec<(f64, SignalSource)> {
 
 #[test]
 fn a_real_scrape_with_offloading_gives_the_signals_that_decide() {
-    // All that this engine ever did lies in the window: its counters began at zero.
+    // The engine's whole life is in the window: its counters began at zero.
     let (signals, gaps) = of_texts("", &captured("metrics-offload.txt"), add_vllm);
     assert_eq!(gaps, [""; 0]);
     assert_eq!(
@@ -60,7 +60,7 @@ fn a_real_scrape_with_offloading_gives_the_signals_that_decide() {
     }
     // Declared without a sample: no store failed yet.
     assert_eq!(signals.get_of(TierKind::Host, Kind::StoreFailures), Some(0.0));
-    // vLLM does not say these, and one replica has no choice.
+    // vLLM has no such metrics, and one replica has no choice.
     for kind in [Kind::EvictedBytes, Kind::TierUsedBytes, Kind::SeenTokens, Kind::RoutingChoices] {
         assert_eq!(signals.get(kind), None, "{kind:?}");
     }
@@ -83,7 +83,7 @@ fn a_real_scrape_without_a_connector_has_no_offload_signals() {
     }
 }
 
-/// vLLM's counters that matter here, with a label `engine`.
+/// vLLM's relevant counters, with a label `engine`.
 fn engine(id: u32, prompt: u32, unspecified: u32, host: u32, ended: u32) -> String {
     format!(
         "vllm:num_requests_running{{engine=\"{id}\"}} 0\n\
@@ -128,7 +128,6 @@ fn replicas_add_up_whether_they_share_an_endpoint_or_not() {
         assert_eq!(signals.get(Kind::RoutingMaxSharePercent), Some(75.0));
     };
     expect(&signals);
-    // The same with both engines behind one endpoint.
     let (signals, _) = of_texts(
         &format!("{none}{}", engine(1, 0, 0, 0, 0)),
         &format!("{a}{}", engine(1, 50, 0, 0, 2)),
@@ -142,7 +141,7 @@ fn replicas_add_up_whether_they_share_an_endpoint_or_not() {
     let mut signals = Signals::default();
     assert_eq!(add_vllm(&windows, &mut signals), []);
     assert_eq!((signals.get(Kind::PromptTokens), signals.get(Kind::Replicas)), (None, None));
-    // And no engine at all is nothing, not zero.
+    // Without engines: None, not zero.
     let mut signals = Signals::default();
     add_vllm(&[], &mut signals);
     assert!(signals.0.is_empty(), "{signals:?}");
@@ -159,7 +158,7 @@ fn a_restart_takes_its_signals_and_only_them() {
     assert!(gaps[0].contains("`vllm:prompt_tokens_total` fell from 500 to 30"), "{gaps:?}");
 }
 
-/// The names of LMCache 0.5.6's server.
+/// Names of LMCache 0.5.6's server.
 const LMCACHE: &str = "lmcache_mp_lookup_requested_tokens_total{model_name=\"m\"} 4096\n\
     lmcache_mp_lookup_hit_tokens_total{model_name=\"m\"} 1536\n\
     lmcache_mp_lookup_hit_l1_tokens_total{model_name=\"m\"} 1024\n\
@@ -202,9 +201,9 @@ fn an_lmcache_server_counts_chunks_per_rank() {
     ] {
         assert_eq!(signals.get(kind), Some(value), "{kind:?}");
     }
-    // What each level says, it says of itself.
+    // Each level has its own counters.
     for (tier, kind, value) in [
-        // Of 7 that left, 4 had only passed through.
+        // Of 7 that left, 4 were promotions.
         (TierKind::Host, Kind::EvictedBytes, 3.0 * 128_000.0),
         (TierKind::Host, Kind::StoreFailures, 2.0),
         (TierKind::Host, Kind::TierUsedBytes, 1000.0),
@@ -221,7 +220,7 @@ fn an_lmcache_server_counts_chunks_per_rank() {
             "lmcache_mp_l1_write_chunks_total - lmcache_mp_l2_prefetch_load_completed_chunks_total"
         )
     );
-    // Lookups begin at the first token, and find what the GPU holds; what was loaded was served.
+    // Lookups include the GPU's hits; loaded tokens were served.
     for (kind, at_lookup) in [
         (Kind::ExternalQueryTokens, true),
         (Kind::HostHitTokens, true),
@@ -234,7 +233,7 @@ fn an_lmcache_server_counts_chunks_per_rank() {
     // An idle server exports nothing: no signal, not zero.
     let (signals, _) = of_texts("", "", add);
     assert!(signals.0.is_empty(), "{signals:?}");
-    // One that counted lookups and no writes stored nothing.
+    // Lookups and no writes: nothing was stored.
     let asked = "lmcache_mp_lookup_requested_tokens_total 4096\n";
     let (signals, _) = of_texts("", asked, add);
     assert_eq!(signals.get(Kind::StoredBytes), Some(0.0));
@@ -273,7 +272,7 @@ fn the_routers_index_is_read_under_both_of_its_names() {
     let (signals, _) = of_texts("", new, add_epp);
     assert_eq!(signals.get(Kind::IndexEvents), Some(40.0));
     assert_eq!(sources(&signals, Kind::IndexLookups).len(), 2, "one figure, two names");
-    // Lookups are what it counts, and it counts them all: nothing of the GPU is in them.
+    // It counts all lookups, without the GPU's hits.
     assert!(!sources(&signals, Kind::IndexLookups)[0].1.at_lookup);
     assert_eq!(signals.get(Kind::IndexHits), Some(4.0));
     assert_eq!(signals.get(Kind::Replicas), Some(2.0));
@@ -332,7 +331,6 @@ fn eligible_is_what_was_seen_in_whole_blocks_and_not_on_the_gpu() {
     // token is computed, one block.
     asked.add(&row(Some(10), 100, 40, 16), window, 16);
     asked.add(&row(Some(19), 32, 32, 0), window, 16);
-    // Before the window, behind it, never.
     for first_token in [Some(9), Some(20), None] {
         asked.add(&row(first_token, 1000, 1000, 0), window, 16);
     }
@@ -345,7 +343,7 @@ fn eligible_is_what_was_seen_in_whole_blocks_and_not_on_the_gpu() {
         unseen_tokens: 0,
     };
     assert_eq!(asked, AskedLoad { measured: PromptTotals::default(), looked_up });
-    // Due in it, whenever it got its token.
+    // Due in it, whatever the time of its token.
     let due_inside = RequestRow { due: Nanos(19), ..row(Some(25), 64, 48, 32) };
     asked.add(&due_inside, window, 16);
     let measured = PromptTotals {
@@ -367,8 +365,8 @@ fn eligible_is_what_was_seen_in_whole_blocks_and_not_on_the_gpu() {
     assert_eq!(signals.get(Kind::EligibleTokens), Some(28.0));
     assert_eq!(sources(&signals, Kind::GpuHitTokens).len(), 1);
 
-    // Without the engine's hits, the responses' count for a stack that has the GPU alone, of the
-    // measured set.
+    // Without the engine's hits: the answers' count of the measured set, for a stack with the GPU
+    // alone.
     let mut signals = Signals::default();
     add_client(&asked, true, &mut signals);
     assert_eq!(signals.get(Kind::PromptTokens), Some(64.0));
@@ -377,7 +375,7 @@ fn eligible_is_what_was_seen_in_whole_blocks_and_not_on_the_gpu() {
     add_client(&asked, false, &mut signals);
     assert_eq!((signals.get(Kind::EligibleTokens), signals.get(Kind::GpuHitTokens)), (None, None));
 
-    // More GPU hits than the workload knows of: nothing is left, and nothing is negative.
+    // More GPU hits than seen tokens: zero, not negative.
     let mut signals = Signals::default();
     signals.add(Kind::GpuHitTokens, 1e6, "vLLM's /metrics");
     add_client(&asked, true, &mut signals);

@@ -1,21 +1,20 @@
-//! What a tier with files waits for where it does not compute.
+//! What a tier with files waits for when it does not compute.
 
 use serde::Serialize;
 use weir_model::{HeldIn, LoadedFrom};
 
 use crate::origin::TierOrigin;
 
-/// Where files are read from or written to.
+/// Source or destination of file accesses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Behind {
     Device,
     PageCache,
-    /// Both: parts of it, or what a page cache passes on at a time of its own.
+    /// Both: partly, or a page cache that writes back later.
     DeviceAndPageCache,
-    /// A file system that is in memory.
     Memory,
-    /// Something whose accesses nobody counts.
+    /// Accesses are not counted.
     Uncounted,
 }
 
@@ -29,7 +28,6 @@ impl Behind {
         }
     }
 
-    /// Of a tier in a folder; `loads` where it loaded.
     pub(crate) fn of_folder(origin: TierOrigin, loads: Option<LoadedFrom>) -> Self {
         match (origin.held, loads) {
             (HeldIn::Memory, _) => Self::Memory,
@@ -40,7 +38,6 @@ impl Behind {
         }
     }
 
-    /// The part's name in tables.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Device => "device",
@@ -68,7 +65,7 @@ mod tests {
             (HeldIn::Device, false, Some(warm), Behind::DeviceAndPageCache),
             (HeldIn::Device, false, Some(LoadedFrom::PageCache), Behind::PageCache),
             (HeldIn::Device, false, None, Behind::DeviceAndPageCache),
-            // A file system in memory may take `O_DIRECT`.
+            // A file system in memory may accept `O_DIRECT`.
             (HeldIn::Memory, true, Some(LoadedFrom::Memory), Behind::Memory),
             (HeldIn::Uncounted, true, Some(LoadedFrom::Unknown), Behind::Uncounted),
         ] {

@@ -1,31 +1,31 @@
-//! Where the time goes, as intervals: what differences between runs prove, and no more.
+//! Time breakdown as intervals: bounds that differences between runs prove.
 //!
-//! All runs move the same blocks with the same threads and batches, and each has what the one
-//! before has and one thing more: *copy* (memory to memory), *raw* (the same bytes over the same
-//! kind of connection), *null* (a server that speaks the protocol and keeps nothing), *tier*. Let
-//! `T` be seconds per GB of such a run, and `P` the busy time per GB of a part.
+//! All runs move the same blocks with the same threads and batches, and each adds one thing to the
+//! one before: *copy* (memory to memory), *raw* (the same bytes over the same kind of connection),
+//! *null* (a server that speaks the protocol and keeps nothing), *tier*. Let `T` be seconds per GB
+//! of such a run, and `P` the busy time per GB of a part.
 //!
-//! Parts overlap: while the server sends one block, the client copies another. Two things hold
-//! whatever overlaps. Adding a part lengthens a run by at most the part's busy time, so
-//! `P >= T(with) - T(without)`: the lower bounds. And a part that only computes is busy for at most
-//! the CPU time that it used, which differences of CPU time give, and for at most the
-//! whole run: the upper bounds. Repeats enter with their ends: lower bounds take the smallest
-//! `T(with)` and the largest `T(without)`, upper bounds the other way round.
+//! Parts overlap: while the server sends one block, the client copies another. Two rules hold for
+//! any overlap. Adding a part lengthens a run by at most the part's busy time, so
+//! `P >= T(with) - T(without)`: the lower bounds. A part that only computes is busy for at most its
+//! CPU time, which differences of CPU time give, and for at most the whole run: the upper bounds.
+//! Lower bounds take the smallest `T(with)` and the largest `T(without)` of the repeats, upper
+//! bounds the opposite.
 //!
-//! What this takes for granted: that the kernel's copy out of a socket costs what a copy in memory
-//! costs, and that a null or raw server's sockets cost what the store's cost. Where the store
-//! handles its own sockets worse than they do, that is part of what is called its server.
+//! Assumptions: the kernel's copy out of a socket costs what a copy in memory costs, and sockets of
+//! a null or raw server cost what the store's cost. If the store handles its sockets worse, that is
+//! part of its server's time.
 //!
-//! A server whose storage engine counts its own time (`STATS` of Kvrocks) is split further: the
-//! engine's calls, and its reads of files within them, are busy for at most what it says, and what
-//! they do not account for of `T(tier) - T(null)` is the rest of the server. That takes for granted
-//! that the rest waits for nothing but its clients.
+//! A server whose storage engine counts its own time (`STATS` of Kvrocks) is split further. The
+//! engine's calls, and its file reads within them, are busy for at most their reported time. The
+//! remainder of `T(tier) - T(null)` is the rest of the server, assuming that it waits only for its
+//! clients.
 //!
 //! Bounds are of the part's contribution to the wall time, so they never exceed the run's own time.
 //!
-//! Where runs contradict each other (one that does less took longer), or a lower bound lies above
-//! its upper one, something that is taken for granted does not hold: the part is unknown then, and
-//! the contradiction is told. So it is where the parts of a server do not add up to what it added.
+//! If runs contradict each other (one that does less took longer), or a lower bound exceeds its
+//! upper one, an assumption does not hold: the part is unknown and the contradiction is reported.
+//! The same applies if the parts of a server do not add up to the time that it added.
 
 use serde::Serialize;
 use weir_model::LoadedFrom;
@@ -34,17 +34,16 @@ use super::behind::Behind;
 use super::clash::{Clash, RunKind};
 use crate::statistics::Repeated;
 
-/// Share of the run's time by which bounds may lie on the wrong side of each other, and still be
-/// taken for noise that the few repeats did not show.
+/// Share of the run's time by which bounds may cross and still count as noise that the few repeats
+/// did not show.
 const NOISE: f64 = 0.05;
 
-/// Share by which the runs may differ from the row that they explain.
+/// Allowed relative difference between the runs and the row that they explain.
 const APART: f64 = 0.25;
 
-/// One kind of run at one point.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Layer {
-    /// Seconds per GB of all threads together.
+    /// All threads together.
     pub s_per_gb: Repeated,
     /// CPU seconds per GB of this process.
     pub client_cpu: Option<Repeated>,
@@ -53,7 +52,6 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// CPU time on both sides, where both are known.
     fn cpu(&self) -> Option<Repeated> {
         let (client, server) = (self.client_cpu?, self.server_cpu?);
         Some(Repeated {
@@ -64,43 +62,38 @@ impl Layer {
     }
 }
 
-/// The runs at one point, as far as they could be made.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum Layers {
-    /// A tier in this process's memory.
     #[serde(rename = "memory")]
     Memory { copy: Layer, tier: Layer },
     #[serde(rename = "disk")]
     Disk {
         copy: Layer,
-        /// The file's bytes with direct access and nothing else; nothing where the file system
-        /// has no direct access.
+        /// The file's bytes with direct access alone; None without direct access.
         device: Option<Layer>,
         tier: Layer,
-        /// What it waits for where it does not compute.
+        /// What it waits for when it does not compute.
         behind: Behind,
     },
-    /// A store behind a connection.
     #[serde(rename = "store")]
     Store {
         copy: Layer,
-        /// The same bytes over a connection of the same kind; nothing for another machine, where
-        /// nobody answers them.
+        /// The same bytes over the same kind of connection; None for another machine, which has no
+        /// peer for them.
         raw: Option<Layer>,
-        /// A server without a keyspace; likewise.
+        /// A server without a keyspace; None likewise.
         null: Option<Layer>,
         tier: Layer,
-        /// Whether the store keeps values in memory alone: then its work is computing.
+        /// Whether the store keeps values in memory only, so that its work is computing.
         in_memory: bool,
-        /// What the store's engine says of its own time; nothing where it says nothing.
+        /// Times reported by the store's engine, if any.
         inside: Option<Inside>,
     },
 }
 
-/// Busy times of a store's storage engine by its own clock, seconds per GB summed over threads.
+/// Busy times of a store's engine by its own clock, seconds per GB summed over threads.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Inside {
-    /// In its reads, or in its writes.
     pub engine: Repeated,
     pub files: Option<FileReads>,
 }
@@ -109,42 +102,35 @@ pub struct Inside {
 pub struct FileReads {
     /// Seconds per GB.
     pub s_per_gb: Repeated,
-    /// Where the bytes came from.
     pub from: LoadedFrom,
-    /// Whether nothing but the calls read files: compactions' reads are in the time too.
+    /// Whether only the calls read files: the time includes compactions' reads.
     pub in_calls_alone: bool,
 }
 
-/// Seconds per GB that a part can have.
+/// Possible range, seconds per GB.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PartTime {
     pub low: f64,
     pub high: f64,
 }
 
-/// A part of the way and how much of the time it can have.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TimeShare {
     pub name: &'static str,
-    /// Its time; nothing where runs contradict each other about it.
     #[serde(flatten)]
     pub time: Option<PartTime>,
-    /// How the lower bound was made.
     pub low_formula: String,
-    /// How the upper bound was made.
     pub high_formula: String,
 }
 
-/// The parts of a point, and what they say together.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Bounds {
     /// Seconds per GB of the tier's run.
     pub total: Repeated,
     pub parts: Vec<TimeShare>,
-    /// What cannot be true together.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub clashes: Vec<Clash>,
-    /// What dominates, or that the runs do not say.
+    /// The dominant part, or that the runs do not show it.
     pub sentence: String,
 }
 
@@ -165,8 +151,8 @@ pub fn bounds(layers: &Layers) -> Bounds {
 }
 
 impl Bounds {
-    /// Holds the runs against the tier's row, which was measured before them: where both lie apart
-    /// by more than their spreads and a quarter, no part of the row is known to be the largest.
+    /// `row` was measured before. If it differs by more than the spreads and a quarter, no part of
+    /// it is known to be the largest.
     #[must_use]
     pub(crate) fn beside(mut self, row: Repeated) -> Self {
         let runs = self.total;
@@ -181,7 +167,6 @@ impl Bounds {
     }
 }
 
-/// Parts as they are found.
 struct Split {
     total: Repeated,
     parts: Vec<TimeShare>,
@@ -193,12 +178,12 @@ impl Split {
         Self { total: tier.s_per_gb, parts: Vec::new(), clashes: Vec::new() }
     }
 
-    /// Less than this is noise, seconds per GB.
+    /// Seconds per GB.
     fn noise(&self) -> f64 {
         NOISE * self.total.median
     }
 
-    /// Whether a run fits one that does the same and more; if not, that is told.
+    /// Whether a run is consistent with one that does the same and more.
     fn fits(&mut self, less: (RunKind, Repeated), more: (RunKind, Repeated)) -> bool {
         let fits = less.1.low <= more.1.high + self.noise();
         if !fits {
@@ -212,9 +197,8 @@ impl Split {
         fits
     }
 
-    /// A part between bounds that are brought into the run's time. Bounds that are further on the
-    /// wrong sides of each other than noise puts them are no bounds, and so are those of runs that
-    /// do not fit.
+    /// A part between bounds that are clamped to the run's time. Bounds that cross by more than
+    /// noise are dropped, and so are those of inconsistent runs.
     fn part(&mut self, name: &'static str, low: (f64, &str), high: (f64, &str), fits: bool) {
         let (least, most) = (low.0.max(0.0), high.0.min(self.total.high));
         let apart = least - most;
@@ -230,12 +214,12 @@ impl Split {
     }
 }
 
-/// A thread's copy and its bookkeeping come one after the other.
+/// A thread's copy and its bookkeeping are sequential.
 fn memory(copy: &Layer, tier: &Layer) -> Split {
     let mut split = Split::of(tier);
     let (copy, tier) = (copy.s_per_gb, tier.s_per_gb);
     let fits = split.fits((RunKind::Copy, copy), (RunKind::Tier, tier));
-    // Where noise made the copy slower than the tier, no more than the tier's time is proven.
+    // If noise made the copy slower than the tier, only the tier's time is proven.
     split.part("client copy", (copy.low.min(tier.low), "T(copy)"), (copy.high, "T(copy)"), fits);
     split.part(
         "tier's own work",
@@ -250,7 +234,7 @@ fn disk(copy: &Layer, device: Option<&Layer>, tier: &Layer, behind: Behind) -> S
     let mut split = Split::of(tier);
     let total = tier.s_per_gb;
     let cpu = tier.client_cpu.unwrap_or(total);
-    // A device alone that is slower than the tier on it bounds nothing.
+    // A device alone that is slower than the tier bounds nothing.
     let device = device
         .filter(|device| split.fits((RunKind::Device, device.s_per_gb), (RunKind::Tier, total)));
     let at_most =
@@ -271,8 +255,7 @@ fn store(copy: &Layer, raw: &Layer, null: &Layer, tier: &Layer) -> Split {
     let copy_fits = split.fits((RunKind::Copy, c), (RunKind::Tier, t));
     let null_fits = split.fits((RunKind::Null, n), (RunKind::Tier, t));
     let raw_fits = split.fits((RunKind::Raw, r), (RunKind::Null, n));
-    // A difference below zero says that the runs are not one in the other to within its size: then
-    // no more is proven than that.
+    // A difference below zero shows the measurement error: no smaller bound is proven.
     let protocol_cpu = null.cpu().zip(raw.cpu()).map(|(null, raw)| (null.high - raw.low).abs());
     let protocol_high = protocol_cpu
         .map_or((n.high, "T(null)"), |cpu| (cpu.min(n.high), "CPU(null) - CPU(raw), both sides"));
@@ -285,9 +268,9 @@ fn store(copy: &Layer, raw: &Layer, null: &Layer, tier: &Layer) -> Split {
     split
 }
 
-/// What a server adds to one that keeps nothing: one part, or where its engine tells its own time,
-/// the rest of the server, the engine, and its reads of files. Together they lengthen the run by
-/// at most the sum of their busy times, so each has at least what the others cannot have.
+/// The time that a server adds to a null server: one part, or with engine times the rest of the
+/// server, the engine, and its file reads. Together they lengthen the run by at most the sum of
+/// their busy times, so each has at least the remainder after the others' upper bounds.
 fn server(split: &mut Split, null: &Layer, tier: &Layer, in_memory: bool, inside: Option<&Inside>) {
     let (total, null_total) = (tier.s_per_gb, null.s_per_gb);
     let fits = null_total.low <= total.high + split.noise();
@@ -302,7 +285,7 @@ fn server(split: &mut Split, null: &Layer, tier: &Layer, in_memory: bool, inside
         split.part("server", (added, "T(tier) - T(null)"), high, fits);
         return;
     };
-    // Outside of its engine a server computes, and waits for its clients alone.
+    // Outside of its engine a server computes or waits for its clients.
     let outside = computed.map_or((total.high, "T(tier)"), |cpu| {
         (cpu.min(total.high), "CPU(store) - CPU(null store)")
     });
@@ -328,8 +311,7 @@ fn server(split: &mut Split, null: &Layer, tier: &Layer, in_memory: bool, inside
     }
 }
 
-/// Of a store on another machine: what is not this process's computing is the network's and the
-/// server's together.
+/// Time outside this process's computing belongs to the network and the server together.
 fn far_store(copy: &Layer, tier: &Layer) -> Split {
     let mut split = Split::of(tier);
     let total = tier.s_per_gb;
@@ -343,7 +325,7 @@ fn far_store(copy: &Layer, tier: &Layer) -> Split {
     split
 }
 
-/// What the intervals prove about the largest part. A part of which nothing is known may have all.
+/// What the intervals prove about the largest part. An unknown part may have all.
 fn sentence(total: f64, parts: &[TimeShare]) -> String {
     let percent = |seconds: f64| (100.0 * seconds / total.max(f64::MIN_POSITIVE)).min(100.0);
     let at_least = |part: &TimeShare| part.time.map_or(0.0, |time| time.low);

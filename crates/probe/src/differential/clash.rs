@@ -1,5 +1,3 @@
-//! What differential runs say that cannot be true together.
-
 use std::fmt;
 
 use serde::Serialize;
@@ -9,7 +7,6 @@ use serde::Serialize;
 pub enum RunKind {
     Copy,
     Device,
-    /// Bytes over a connection.
     Raw,
     /// A server that keeps nothing.
     Null,
@@ -28,21 +25,21 @@ impl fmt::Display for RunKind {
     }
 }
 
-/// Figures of which one must be wrong; all times are seconds per GB.
+/// Figures of which one must be wrong; seconds per GB.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Clash {
     /// A run took longer than one that does the same and more.
     Runs { less: RunKind, less_s_per_gb: f64, more: RunKind, more_s_per_gb: f64 },
-    /// A part would have at least more than it has at most.
+    /// A part's lower bound exceeds its upper one.
     Bounds { part: &'static str, low: f64, high: f64 },
-    /// The tier took another time in the runs than in its row of the table.
+    /// The runs and the tier's row in the table differ.
     Row { runs_s_per_gb: f64, row_s_per_gb: f64 },
-    /// The parts of a server do not add up to what it added.
+    /// The parts of a server do not add up to the time that it added.
     Unexplained {
-        /// Most that they have together.
+        /// Sum of the parts' upper bounds.
         at_most: f64,
-        /// What it added to a server that keeps nothing.
+        /// Difference to a server that keeps nothing.
         added: f64,
     },
 }

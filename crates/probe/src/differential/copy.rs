@@ -1,4 +1,4 @@
-//! Memory to memory: what moving the blocks costs when nothing else is done.
+//! Memory to memory: the cost of moving the blocks alone.
 
 use std::hint::black_box;
 use std::sync::{Arc, Barrier};
@@ -10,26 +10,23 @@ use super::{Moved, PlainRun};
 use crate::cpu;
 use crate::error::ProbeError;
 
-/// Bytes that are copied from in turn: more than a CPU's cache, so that they come from memory
-/// as a tier's blocks do.
+/// More than a CPU's cache, so that blocks come from memory as a tier's do.
 const SOURCE_BYTES: usize = 256 << 20;
-/// Blocks copied between two looks at the clock.
 const UNTIMED: usize = 8;
 
-/// What is copied from. Large pages for it may take the kernel a second, so it is made once.
+/// Allocated once: large pages for it may take the kernel a second.
 #[derive(Debug)]
 pub struct CopySource(Block);
 
 impl CopySource {
-    /// For blocks of at most this size. Nothing where there is no memory for it.
+    /// `largest` is the largest block size. None without enough memory.
     pub fn new(largest: usize) -> Result<Option<Self>, ProbeError> {
         let slab = Slab::new(1, SOURCE_BYTES.max(2 * largest))?;
         Ok(slab.take().map(Self))
     }
 }
 
-/// Copies blocks with so many threads, each into `depth` blocks of the slab, for some time. Nothing
-/// where the slab has too few.
+/// None if the slab has too few blocks.
 pub fn copy_run(
     CopySource(from): &CopySource,
     slab: &Arc<Slab>,
@@ -96,7 +93,7 @@ mod tests {
             (CopySource::new(1 << 20).unwrap().unwrap(), Slab::new(2, 1 << 20).unwrap());
         let run = copy_run(&source, &slab, 1, 2, Duration::from_millis(50)).unwrap();
         assert!(run.s_per_gb > 0.001 && run.s_per_gb < 10.0, "{run:?}");
-        // Copying is computing: as much CPU time as time, but for what others take.
+        // Copying is computing: CPU time equals wall time, except for other processes' share.
         let share = run.client_cpu_s_per_gb / run.s_per_gb;
         assert!(share > 0.02 && share < 1.01, "{run:?}");
     }

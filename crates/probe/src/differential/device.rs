@@ -15,16 +15,14 @@ use super::{Moved, PlainRun};
 use crate::cpu;
 use crate::error::ProbeError;
 
-/// Bytes of the file: enough that a device does not answer from its own cache alone.
+/// Bytes of the file: too many for the device's own cache.
 const FILE_BYTES: u64 = 512 << 20;
-/// Bytes that are written at once when the file is made, which is not measured.
 const PIECE_BYTES: u64 = 8 << 20;
-/// Most reads or writes under way: each has a thread of its own.
+/// Most accesses in flight: each has a thread.
 const MOST_AT_ONCE: u32 = 128;
-/// Direct access wants whole sectors.
+/// Direct access needs whole sectors.
 const SECTOR: u64 = 4096;
 
-/// Which way the bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceWork {
     Read,
@@ -41,7 +39,7 @@ pub struct Device {
 }
 
 impl Device {
-    /// Writes the file into a folder. Nothing where the file system has no direct access.
+    /// Writes the file into a folder. None if the file system has no direct access.
     pub fn create(folder: &Path, block_bytes: u64) -> Result<Option<Self>, ProbeError> {
         let path = folder.join(format!("weir-probe-device-{}", std::process::id()));
         let failed = |what: &str, errno: Errno| ProbeError::System {
@@ -52,7 +50,7 @@ impl Device {
         let file = match rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR) {
             Ok(file) => file,
             Err(Errno::INVAL) => {
-                // The name is made before the flag is refused.
+                // The name exists before the flag is refused.
                 let _ = rustix::fs::unlink(&path);
                 return Ok(None);
             }
@@ -65,7 +63,7 @@ impl Device {
         let piece = PIECE_BYTES.next_multiple_of(stride).min(bytes);
         let slab = Slab::new(1, piece as usize)?;
         let Some(mut block) = slab.take() else { return Ok(None) };
-        // Bytes that no device compresses away.
+        // Incompressible bytes.
         let mut stream = RandomStream::new(0, "probe device", 0);
         for word in block.chunks_mut(4) {
             let value = (stream.below(1 << 32) as u32).to_le_bytes();
@@ -82,7 +80,7 @@ impl Device {
         Ok(Some(device))
     }
 
-    /// Moves blocks at random places, `at_once` at a time, for some time.
+    /// Moves blocks at random offsets, `at_once` at a time.
     pub fn run(
         &self,
         work: DeviceWork,
@@ -119,7 +117,6 @@ impl Device {
         Ok(PlainRun::of(&moved))
     }
 
-    /// One thread's blocks.
     fn moves(
         &self,
         work: DeviceWork,
@@ -134,7 +131,7 @@ impl Device {
         while began.elapsed() < time {
             let place = match work {
                 DeviceWork::Read => stream.below(self.blocks),
-                // Two writes at one place would be one.
+                // Two simultaneous writes at one offset would be one.
                 DeviceWork::Write => turn.fetch_add(1, Ordering::Relaxed) % self.blocks,
             };
             match work {
@@ -150,7 +147,7 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        // Nobody to tell: the folder is the user's, and the name says whose file it is.
+        // Errors cannot be reported; the file's name shows its owner.
         let _ = rustix::fs::unlink(&self.path);
     }
 }
@@ -159,7 +156,7 @@ fn read_block(file: impl AsFd, block: &mut [u8], offset: u64) -> Result<(), Errn
     let mut done = 0;
     while done < block.len() {
         match rustix::io::pread(&file, &mut block[done..], offset + done as u64) {
-            // The file was cut under us.
+            // The file was truncated meanwhile.
             Ok(0) => return Err(Errno::IO),
             Ok(count) => done += count,
             Err(Errno::INTR) => {}
@@ -190,7 +187,7 @@ mod tests {
     fn a_file_is_written_read_and_removed() {
         let folder = tempfile::tempdir().unwrap();
         let Some(device) = Device::create(folder.path(), 1 << 20).unwrap() else {
-            // No direct access here, which is an answer.
+            // No direct access on this file system: a valid result.
             assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
             return;
         };

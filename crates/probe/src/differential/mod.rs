@@ -16,10 +16,9 @@ pub use raw::{RawRun, raw_run};
 
 use weir_model::Nanos;
 
-/// One run of something else than a tier.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PlainRun {
-    /// Seconds per GB of all threads together.
+    /// All threads together.
     pub s_per_gb: f64,
     /// CPU seconds of this process per GB.
     pub client_cpu_s_per_gb: f64,
@@ -33,7 +32,7 @@ struct Moved {
 }
 
 impl PlainRun {
-    /// Nothing when no byte was moved.
+    /// None when no byte was moved.
     fn of(threads: &[Moved]) -> Option<Self> {
         let moving = threads.iter().filter(|one| one.seconds > 0.0);
         let rate: f64 = moving.map(|one| one.bytes as f64 / one.seconds).sum();

@@ -1,4 +1,4 @@
-//! The same bytes over the same kind of connection, and no protocol but their number.
+//! The same bytes over the same kind of connection, without a protocol except for their number.
 
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
@@ -11,20 +11,18 @@ use super::{Moved, PlainRun};
 use crate::cpu;
 use crate::error::ProbeError;
 
-/// Longest wait for a connection on this machine.
+/// Longest wait for a local connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A run of raw bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RawRun {
-    /// Time and CPU time of the client.
+    /// The client's times.
     pub plain: PlainRun,
     /// CPU seconds of the peer per GB.
     pub server_cpu_s_per_gb: f64,
 }
 
-/// Moves batches of `depth` blocks of the slab with so many threads, each over a connection of its
-/// own, for some time.
+/// Moves batches of `depth` blocks of the slab, each thread over its own connection.
 pub fn raw_run(
     server: &RawServer,
     is_read: bool,
@@ -71,7 +69,7 @@ fn failed(source: std::io::Error) -> ProbeError {
     ProbeError::System { what: "raw bytes over a local connection".to_owned(), source }
 }
 
-/// One thread's batches. The connection is closed at the end, so that the peer's time is whole.
+/// One thread's batches. Closes the connection at the end, so that the peer's CPU time is complete.
 fn moves(
     mut client: RawClient,
     mut blocks: Vec<Block>,

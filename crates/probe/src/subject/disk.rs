@@ -1,4 +1,4 @@
-//! A tier on a disk, in a folder of its own that goes when the probe ends.
+//! A tier on a disk, in its own folder, which is removed when the probe ends.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,6 @@ use crate::error::ProbeError;
 use crate::origin::{BlockReader, Cold, TierOrigin};
 use crate::session::{Baselines, Opened, Subject};
 
-/// Most calls at once, and deepest queue, of a disk tier.
 const MOST_LANES: u32 = 256;
 const DEEPEST: u32 = 1024;
 
@@ -27,17 +26,17 @@ pub struct Disk {
     folder: PathBuf,
     options: SubjectOptions,
     scratch: Option<Scratch>,
-    /// Whether the device alone bounds what the tier waits for.
+    /// Whether a run on the device alone bounds the tier's waiting.
     has_device: bool,
     settings: BTreeMap<String, String>,
     warnings: Vec<String>,
 }
 
-/// The probe's own folder; removed with what is in it when dropped.
+/// The probe's own folder; removed with its content when dropped.
 #[derive(Debug)]
 struct Scratch {
     held: Option<HeldFolder>,
-    /// The folder around it, where the probe made that too.
+    /// The parent folder, if the probe created it too.
     around: Option<PathBuf>,
 }
 
@@ -49,8 +48,8 @@ impl Scratch {
         };
         let around = (!folder.exists()).then(|| folder.to_owned());
         if around.is_some() {
-            // The last folder alone: where more is missing, the path or a mount is wrong, and what
-            // was made there would lie on another disk.
+            // Only the last folder is created. If more is missing, the path or a mount is wrong,
+            // and a new folder would be on another disk.
             fs::create_dir(folder).map_err(|source| match (source.kind(), folder.parent()) {
                 (ErrorKind::NotFound, Some(parent)) => {
                     ProbeError::NoFolder { folder: folder.to_owned(), parent: parent.to_owned() }
@@ -154,13 +153,13 @@ impl Subject for Disk {
 
     fn baselines(&mut self, point: &ProbePoint) -> Result<Baselines, ProbeError> {
         let bytes = point.block.bytes.0;
-        // Direct access to a device says nothing of reads through the page cache, or of memory.
+        // Direct access to a device says nothing about reads through the page cache or from memory.
         let device = if self.has_device { Device::create(self.scratch()?, bytes)? } else { None };
         Ok(Baselines::Disk(device))
     }
 }
 
-/// Direct access passes the page cache by; otherwise it is dropped.
+/// Direct access needs nothing; otherwise the page cache is dropped.
 fn cold(tier: &DiskTier, folder: &Path) -> Cold {
     if tier.engine().direct {
         return Cold { how: "by O_DIRECT".to_owned(), cool: Box::new(|| Ok(())) };

@@ -1,5 +1,3 @@
-//! A tier in this process's memory.
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -20,7 +18,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Nothing is mapped before it is opened.
+    /// Memory is mapped at opening.
     pub const fn new(options: SubjectOptions) -> Self {
         Self { options, settings: BTreeMap::new() }
     }

@@ -1,4 +1,4 @@
-//! What can be probed: how it is opened, and what it is compared with.
+//! Subjects of a probe: how each is opened, and its comparison runs.
 
 mod disk;
 mod memory;
@@ -24,51 +24,42 @@ pub use memory::Memory;
 pub use preflight::check;
 pub use store::Store;
 
-/// What a result or a profile says about the tier.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TierFacts {
-    /// Memory, disk or store.
     pub kind: ProfileKind,
     pub product: String,
     pub version: Option<String>,
     /// Address or folder, without secrets.
     pub place: String,
-    /// What else decides its figures.
     pub settings: BTreeMap<String, String>,
-    /// What the user should know about it.
     pub warnings: Vec<String>,
 }
 
-/// Lines of a configuration, the flag that they were given with, and the side that it is for.
+/// Configuration lines, the flag that gave them, and the side that they are for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigLines {
-    /// As they were written.
+    /// As written by the user.
     pub text: Vec<String>,
     pub flag: &'static str,
     pub side: &'static str,
 }
 
-/// How a tier is opened.
 #[derive(Debug, Clone)]
 pub struct SubjectOptions {
-    /// Bytes it may hold, where that is ours to say.
+    /// Bytes, if the tier's capacity is not fixed.
     pub capacity: Bytes,
-    /// Bytes that are stored in it at most.
+    /// Most bytes stored at one time.
     pub stored: Bytes,
     pub eviction: EvictionPolicy,
-    /// Longest wait for a call.
     pub deadline: Duration,
-    /// Connections to a store; as many as threads where nothing is said.
+    /// Connections to a store; None for one per thread.
     pub connections: Option<u32>,
     /// Whether values in a store carry checksums, which are compared at every load.
     pub checksums: bool,
-    /// Whom to trust where TLS is spoken.
     pub tls: TlsConfig,
-    /// Lines for the configuration of a store that is started, after those of its recipe.
+    /// Lines for the configuration of a started store, after those of its recipe.
     pub lines: ConfigLines,
-    /// Whether a tier on a disk goes through the page cache.
     pub page_cache: bool,
-    /// Whether loads are kept from coming out of caches.
     pub cold: bool,
 }
 
@@ -81,7 +72,7 @@ impl SubjectOptions {
         })
     }
 
-    /// Bytes that hold the working set and one lap of new blocks of any size.
+    /// Bytes for the working set and one lap of new blocks of any size.
     pub fn default_capacity(config: &ProbeConfig) -> Bytes {
         let largest = config.blocks.iter().map(|block| block.bytes.0).max().unwrap_or(1);
         let most = |list: &[u32]| u64::from(list.iter().copied().max().unwrap_or(1));
@@ -107,8 +98,6 @@ pub fn subject(
     }
 }
 
-/// A subject that can say what it is.
 pub trait ProbedSubject: Subject {
-    /// What it is, as far as known since it was opened.
     fn facts(&self) -> TierFacts;
 }

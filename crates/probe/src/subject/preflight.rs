@@ -1,4 +1,4 @@
-//! What can be told of a target without measuring it, and leaves it as it is.
+//! Checks of a target without measuring or changing it.
 
 use std::io;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::error::ProbeError;
 use crate::target::ProbeTarget;
 use crate::volume::buffer_bytes;
 
-/// Refuses a target that a probe would refuse before anything is measured.
+/// Refuses targets that a probe would refuse before measuring.
 pub fn check(
     target: &ProbeTarget,
     options: &SubjectOptions,
@@ -37,7 +37,6 @@ pub fn check(
     }
 }
 
-/// Refuses more memory than there is.
 fn fits(wanted: Bytes) -> Result<(), ProbeError> {
     match available_memory() {
         Some((free, of)) if wanted.0 > free => {
@@ -47,7 +46,6 @@ fn fits(wanted: Bytes) -> Result<(), ProbeError> {
     }
 }
 
-/// Refuses a folder that cannot be written, or cannot be made.
 fn check_folder(folder: &Path) -> Result<(), ProbeError> {
     let failed = |source: io::Error| ProbeError::System {
         what: format!("cannot write to {}; check the folder", folder.display()),

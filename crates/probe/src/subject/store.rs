@@ -1,4 +1,4 @@
-//! A store behind RESP: one that runs already, or one that is started for the probe.
+//! A store behind RESP: a running one, or one started for the probe.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,11 +24,10 @@ use crate::origin::{BlockReader, Cold, TierOrigin};
 use crate::server::{ServerAt, ServerWords, TierServer, Traffic};
 use crate::session::{Baselines, Opened, Subject};
 
-/// Most connections that a tier takes.
 const MOST_CONNECTIONS: u32 = 1024;
-/// Longest wait for what a server says of itself between two laps.
+/// Longest wait for a server's counters between two laps.
 const INFO_TIME: Duration = Duration::from_secs(2);
-/// Settings that say where a server is, which Weir gives it.
+/// Settings of a server's address and files, which Weir sets.
 const OURS: [&str; 14] = [
     "dir",
     "port",
@@ -45,7 +44,7 @@ const OURS: [&str; 14] = [
     "replicaof",
     "slaveof",
 ];
-/// Longest wait for a server that writes what it has in memory to its files.
+/// Longest wait for a server to flush its memory to files.
 const FLUSH_TIME: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
@@ -54,22 +53,20 @@ pub struct Store {
     options: SubjectOptions,
     started: Option<StoreServer>,
     facts: Option<TierFacts>,
-    /// Why it says nothing of itself.
     silent: Option<String>,
     in_memory: bool,
     origin: TierOrigin,
-    /// Where a server of this machine keeps its files, as this process reaches them.
+    /// A local server's data folder, as a path of this process.
     files: Option<PathBuf>,
 }
 
 impl Store {
-    /// A store that runs already; nothing is connected before it is opened.
+    /// A running store; connects at opening.
     pub fn at(address: &str, options: SubjectOptions) -> Result<Self, ProbeError> {
         let address = address.parse().map_err(weir_store::resp::RespError::from)?;
         Ok(Self::new(address, options, None))
     }
 
-    /// Starts a store with the settings of its recipe.
     pub fn start(product: Product, options: SubjectOptions) -> Result<Self, ProbeError> {
         check_lines(&options.lines)?;
         check_room(product, &options)?;
@@ -116,7 +113,6 @@ impl Store {
         self.address.endpoints.iter().all(is_here)
     }
 
-    /// Finds the server's process and files, where they are on this machine.
     fn look(&mut self, servers: &[ServerReport]) {
         let [server] = servers else { return };
         if !self.is_local() {
@@ -127,7 +123,7 @@ impl Store {
         self.files = server.files();
     }
 
-    /// How loads are kept from coming out of caches; an error where there is no way.
+    /// How its caches are dropped; an error if that is impossible.
     fn cold(&self) -> Result<Option<Cold>, ProbeError> {
         if !self.options.cold {
             return Ok(None);
@@ -153,8 +149,8 @@ impl Store {
             (_, Some(files)) => {
                 let client = StoreClient::new(&self.address, &self.options.tls)?;
                 let cool = move || {
-                    // What is not flushed is not in a file. A server without the command flushes
-                    // by its own rules, and the share that is read from the device shows that.
+                    // Unflushed data is not in a file. A server without the command flushes by its
+                    // own rules, and the share read from the device shows that.
                     let deadline = Instant::now() + FLUSH_TIME;
                     let _ = client.call(&[b"FLUSHMEMTABLE"], deadline);
                     drop_page_cache(&files).map(drop).map_err(|source| ProbeError::System {
@@ -198,7 +194,7 @@ impl Store {
         });
     }
 
-    /// What speaks against the settings of a store that runs already; one of ours has its recipe.
+    /// Settings unsuited for blocks, for a running store; a started one has its recipe.
     fn warnings(&self, servers: &[ServerReport]) -> Vec<String> {
         if self.started.is_some() {
             return Vec::new();
@@ -225,7 +221,7 @@ impl Subject for Store {
     ) -> Result<Opened, ProbeError> {
         let connections = self.connections(threads);
         let mut at_stake = None;
-        // A connection of its own for questions, so that they disturb no measurement.
+        // A separate connection for queries, so that they disturb no measurement.
         let control = self.tier(block, 1)?;
         match control.servers(Instant::now() + self.options.deadline) {
             Ok(servers) => {
@@ -235,7 +231,7 @@ impl Subject for Store {
                     at_stake = AtStake::of(&self.address.to_string(), &servers).map(Box::new);
                 }
             }
-            // Blocks can be moved all the same.
+            // Blocks can still be moved.
             Err(error) if error.is_not_allowed() => {
                 self.silent = Some(format!(
                     "it does not say its version, limits and CPU time, which are unknown, and \
@@ -267,7 +263,7 @@ impl Subject for Store {
 
     fn baselines(&mut self, point: &ProbePoint) -> Result<Baselines, ProbeError> {
         let in_memory = self.in_memory;
-        // On another machine nobody answers raw bytes, and TLS would make another path.
+        // A remote machine has no peer for raw bytes, and TLS would change the path.
         if !self.is_local() || self.address.tls {
             return Ok(Baselines::Store { raw: None, null: None, in_memory });
         }
@@ -304,7 +300,7 @@ impl ProbedSubject for Store {
     }
 }
 
-/// What all servers say together; nothing of a figure that one of them does not give.
+/// The servers' counters together; None for a figure that one of them lacks.
 fn words(servers: Vec<ServerReport>) -> ServerWords {
     let cpu = servers.iter().map(|server| server.cpu_ns).sum::<Option<u64>>().map(Nanos);
     let traffic =
@@ -315,14 +311,14 @@ fn words(servers: Vec<ServerReport>) -> ServerWords {
     ServerWords { cpu, traffic, rocksdb: figures.and_then(sum) }
 }
 
-/// What a server counts of its clients; one that has answered has sent something.
+/// A server's client traffic; a server that has answered has sent bytes.
 fn traffic(server: &ServerReport) -> Option<Traffic> {
     let bytes = server.input_bytes + server.output_bytes;
     let commands = server.commands?;
     (bytes > 0).then_some(Traffic { bytes, commands })
 }
 
-/// Refuses more bytes than there is room for where a server that is started keeps them.
+/// Refuses more bytes than the machine has room for in a started server.
 pub(super) fn check_room(product: Product, options: &SubjectOptions) -> Result<(), ProbeError> {
     let wanted = options.stored.min(options.capacity);
     let (free, of) = if product.traits().keeps_in_memory {
@@ -339,7 +335,7 @@ pub(super) fn check_room(product: Product, options: &SubjectOptions) -> Result<(
     Err(ProbeError::NoRoom { product: product.name(), wanted, free, of })
 }
 
-/// Refuses lines that would move the server away from where it is looked for.
+/// Refuses lines that would change the server's address or files.
 pub(super) fn check_lines(lines: &ConfigLines) -> Result<(), ProbeError> {
     for line in &lines.text {
         let problem = if line.chars().any(char::is_control) {
@@ -362,7 +358,7 @@ pub(super) fn check_lines(lines: &ConfigLines) -> Result<(), ProbeError> {
     Ok(())
 }
 
-/// A server that ended with lines of the user's: those that its log repeats, or all of them.
+/// A server that ended with the user's lines: the error names those in its log, or all of them.
 fn not_started(product: Product, lines: &ConfigLines, error: ServerError) -> ProbeError {
     let ServerError::Ended { log, .. } = &error else { return error.into() };
     if lines.text.is_empty() {
@@ -384,7 +380,6 @@ fn not_started(product: Product, lines: &ConfigLines, error: ServerError) -> Pro
     )
 }
 
-/// Whether a server is on this machine.
 fn is_here(endpoint: &StoreEndpoint) -> bool {
     match endpoint {
         StoreEndpoint::Unix(_) => true,

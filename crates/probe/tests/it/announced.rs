@@ -1,4 +1,4 @@
-//! How long a session says that it will take, on a tier whose questions cost as much as loads.
+//! Expected duration of a session, on a tier whose lookups cost as much as loads.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use weir_store::{
 use weir_tier::EvictionPolicy;
 use weir_workload::config::Draw;
 
-/// Host memory that takes its time for every block, and for every key of a question.
+/// Host memory with a delay per block and per looked-up key.
 #[derive(Debug)]
 struct Slow(MemoryTier);
 
@@ -65,7 +65,7 @@ impl Tier for Slow {
     }
 }
 
-/// What it is compared with takes so long to be made.
+/// Its comparison runs take this long to prepare.
 struct SlowSubject(Duration);
 
 impl Subject for SlowSubject {
@@ -110,8 +110,7 @@ fn config(working: u64) -> ProbeConfig {
     }
 }
 
-/// Announced within 30 % of what was taken; on a machine that does other things, now and then one
-/// is off.
+/// Expected within 30 % of the real time; on a busy machine, an attempt may fail now and then.
 fn announces(config: &ProbeConfig, differential: bool, baselines: Duration, least: f64) {
     let mut seen = Vec::new();
     for _ in 0..3 {
@@ -137,12 +136,12 @@ fn announces(config: &ProbeConfig, differential: bool, baselines: Duration, leas
 
 #[test]
 fn questions_and_filling_are_part_of_the_announced_time() {
-    // What is measured is the smaller part of it.
+    // The measured time is the smaller part.
     announces(&config(64), false, Duration::ZERO, 2.0 * 16.0 * 0.11);
 }
 
 #[test]
 fn what_differential_runs_need_is_part_of_the_announced_time() {
-    // Made for loads and for stores, it takes about half of all.
+    // Prepared for loads and for stores, it takes about half of the session.
     announces(&config(8), true, Duration::from_secs(3), 2.0 * 3.0);
 }

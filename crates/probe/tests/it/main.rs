@@ -1,6 +1,6 @@
 //! Tests of the probe on real tiers.
 
-// Clippy exempts tests by itself only inside `#[test]` functions, not in what they share.
+// Clippy exempts only `#[test]` functions by itself, not their helpers.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod announced;

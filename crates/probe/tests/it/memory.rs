@@ -68,7 +68,7 @@ fn all_works_move_bytes_and_leave_nothing() {
         assert_eq!(run.outcomes.trouble(), "", "{point:?}");
         let (reads, writes) = (run.read.is_some(), run.write.is_some());
         assert_eq!(reads, point.work.reads(), "{point:?}");
-        // All is there: an engine has nothing to store.
+        // All blocks are present: an engine has nothing to store.
         assert_eq!(writes, point.work.writes_new(), "{point:?}");
         let main = run.main().unwrap();
         assert!(main.blocks > 0 && main.gb_per_s > 0.0, "{run:?}");
@@ -91,7 +91,7 @@ fn the_hit_rate_of_twice_the_capacity_is_a_half() {
     assert_eq!(bench.working_blocks(), 128);
     let point = ProbePoint { block: BLOCK, threads: 1, depth: 1, work: Work::Engine };
     let run = bench.measure(point, 0).unwrap().unwrap();
-    // Uniform draws from twice what an LRU holds: every second block is there.
+    // Uniform draws from twice the LRU's capacity: every second block is present.
     let share = run.outcomes.hit_share().unwrap();
     assert!((share - 0.5).abs() < 0.1, "{share}");
     assert_eq!(run.outcomes.stored, run.outcomes.misses);
@@ -106,7 +106,7 @@ fn a_budget_of_blocks_ends_a_point() {
     for work in [Work::Read, Work::Write] {
         let point = ProbePoint { block: BLOCK, threads: 3, depth: 8, work };
         let run = bench.measure(point, 0).unwrap().unwrap();
-        // The last batch is asked for as a whole.
+        // The last batch is requested as a whole.
         assert!((100..108).contains(&run.main().unwrap().blocks), "{run:?}");
     }
 }
@@ -120,7 +120,7 @@ fn a_stopped_measurement_ends_soon() {
     let mut bench = bench(&config, tier(512, EvictionPolicy::Lru), &stop).unwrap();
     let began = Instant::now();
     let point = ProbePoint { block: BLOCK, threads: 3, depth: 8, work: Work::Read };
-    // What was measured until then is a result, or there is none.
+    // A stopped run has a result, or none if nothing was measured.
     let run = bench.measure(point, 0).unwrap();
     assert!(run.is_none_or(|run| run.main().is_some()));
     assert!(began.elapsed() < Duration::from_secs(30));
@@ -140,13 +140,13 @@ fn a_fit_reckons_with_the_blocks_that_batches_had() {
     assert_eq!(results[0].batch_blocks(true), Some(2.0));
     assert_eq!(results[0].batch_blocks(false), None);
     for one in observations(&results) {
-        // Of one thread, the rate is that of its batches.
+        // With one thread, the rate is that of its batches.
         let rate = one.batch_blocks * one.block_bytes as f64 / one.batch_s / 1e9;
         assert!((rate / one.gb_per_s - 1.0).abs() < 0.02, "{one:?}");
     }
 }
 
-/// A tier that does something wrong with each block it gives out, or takes none.
+/// A tier that returns each block damaged, or takes none.
 #[derive(Debug)]
 struct Broken {
     inner: Arc<dyn Tier>,

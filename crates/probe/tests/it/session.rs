@@ -62,7 +62,7 @@ fn options(config: &ProbeConfig) -> SubjectOptions {
     }
 }
 
-/// Whether no part has at least more than at most.
+/// Whether no lower bound exceeds its upper one.
 fn are_in_order(bounds: &Bounds) -> bool {
     bounds.parts.iter().filter_map(|part| part.time).all(|time| time.low <= time.high)
 }
@@ -86,7 +86,7 @@ fn measure_with(
     let total = ProbeSession::steps(config, true);
     let mut step = |step: ProbeStep<'_>| {
         assert_eq!((step.done, step.total), (steps, total));
-        // What it will take is said once, before anything is measured; a trace ends by itself.
+        // The expected time is reported once, before anything is measured; not for a trace.
         assert_eq!(step.expected.is_some(), steps == 0 && traces.is_empty());
         steps += 1;
     };
@@ -105,7 +105,6 @@ fn check(measured: &ProbeMeasurements, config: &ProbeConfig) {
         assert_eq!(result.outcomes.trouble(), "", "{:?}", result.point);
         assert!(result.main().unwrap().gb_per_s.low > 0.0);
     }
-    // Loads and stores of each size of blocks.
     assert_eq!(measured.breakdowns.len(), 2 * config.blocks.len());
     for found in &measured.breakdowns {
         assert!(are_in_order(&found.bounds), "{:?}", found.bounds);
@@ -132,7 +131,7 @@ fn a_disk_is_measured_becomes_a_link_and_is_left_as_it_was() {
         check(&measure(&ProbeTarget::Disk(path), &config, &[]), &config);
     }
     let left = |path: &Path| std::fs::read_dir(path).unwrap().count();
-    // The folder that it made goes.
+    // The probe removes the folder that it created.
     assert_eq!(left(folder.path()), 0);
 }
 
@@ -170,15 +169,15 @@ fn a_trace_is_played_with_its_own_reuse() {
     assert_eq!((traces[0].1.asked(), traces[0].1.distinct().len()), (420, 40));
     let measured = measure(&ProbeTarget::Memory, &config, &traces);
     for result in &measured.points {
-        // All but the first use of each of 40 blocks, in both repeats alike: the tier begins empty.
+        // All but the first use of each of 40 blocks, in both repeats: the tier begins empty.
         let share = result.hit_share.unwrap();
         assert!((share.low - 380.0 / 420.0).abs() < 1e-9 && share.low == share.high, "{share:?}");
         assert_eq!(result.outcomes.stored, 2 * 40);
     }
 }
 
-/// Whether a program is there; without it a test says so and is passed over, but not on a machine
-/// that has to run all of them.
+/// Whether a program is installed. Without it a test prints that and is skipped, except on a
+/// machine that must run all tests.
 fn has(test: &str, product: weir_model::Product) -> bool {
     if weir_store::server::program(product).is_some() {
         return true;
@@ -194,9 +193,9 @@ fn is_measured(product: Product) {
     let measured = measure(&ProbeTarget::Started(product), &config, &[]);
     check(&measured, &config);
     for result in &measured.points {
-        // The store's own clock of its CPU time.
+        // By the store's own CPU clock.
         assert!(result.server_cpu_s_per_gb.unwrap().median > 0.0, "{:?}", result.point);
-        // It keeps values in memory, and its process is seen to read nothing from a device.
+        // It keeps values in memory, and its process reads nothing from a device.
         let from = result.read.as_ref().map(|_| LoadedFrom::Memory);
         assert_eq!(result.loaded_from, from, "{:?}", result.point);
         assert_eq!(result.device_bytes_per_loaded_byte.is_some(), from.is_some());
@@ -227,7 +226,6 @@ fn valkey_is_measured_too() {
     }
 }
 
-/// A Kvrocks says what its `RocksDB` did in each row, and that splits the time of its server.
 #[test]
 fn a_kvrocks_tells_what_its_rocksdb_did() {
     // A memtable is a quarter of this, and the working set twice that.
@@ -239,7 +237,7 @@ fn a_kvrocks_tells_what_its_rocksdb_did() {
     let measured = measure(&ProbeTarget::Store(server.address().to_string()), &config, &[]);
     let [write, read] = &measured.points[..] else { panic!("{:?}", measured.points) };
     let (write, read) = (write.engine.as_ref().unwrap(), read.engine.as_ref().unwrap());
-    // All blocks go to the log, and not all of them are flushed yet.
+    // All blocks go to the log, and some of them are not flushed yet.
     assert!((0.99..1.1).contains(&write.log_per_byte.unwrap()), "{write:?}");
     assert!(write.write_s_per_gb.unwrap() > 0.0 && write.stalls == Some(0), "{write:?}");
     assert!((0.99..1.01).contains(&read.read_per_byte.unwrap()), "{read:?}");
@@ -247,7 +245,7 @@ fn a_kvrocks_tells_what_its_rocksdb_did() {
     assert!((0.0..100.0).contains(&memtable), "{read:?}");
     assert!(read.get_s_per_gb.unwrap() > read.file_read_s_per_gb.unwrap(), "{read:?}");
     assert_eq!((read.block_cache_percent, read.log_per_byte), (Some(0.0), Some(0.0)));
-    // A question for keys reads their values.
+    // A lookup reads values.
     for time in &measured.lookups {
         let engine = time.engine.as_ref().unwrap();
         assert!((0.99..1.01).contains(&engine.read_per_byte.unwrap()), "{engine:?}");
@@ -257,8 +255,8 @@ fn a_kvrocks_tells_what_its_rocksdb_did() {
         let expected = ["client copy", "network and sockets", "wire protocol"];
         assert_eq!(names[..3], expected);
         assert_eq!(names[3..5], ["server without RocksDB", "RocksDB"]);
-        // Nobody knows where its files are, because it has none. It is this process, whose other
-        // tests may read from a device meanwhile.
+        // Its files are unknown, because it has none. It runs in this process, whose other tests
+        // may read from a device meanwhile.
         let may_be: &[&str] = match names[5..] {
             ["device"] => &["device"],
             _ => &["device and page cache"],
@@ -286,7 +284,7 @@ fn a_store_that_runs_already_keeps_what_is_not_ours() {
         let mut subject = subject(&target, &options).unwrap();
         ProbeSession::new(&config, &mut *subject, &[], false, &|| false, &mut |_| ()).run()
     };
-    // Somebody else's block, of the same size.
+    // Another user's block, of the same size.
     let layout = KeyLayout::Weir { namespace: "theirs".to_owned(), checksums: true };
     let theirs = RespTier::new(RespOptions::new(server.address(), layout, 64 << 10)).unwrap();
     let (key, bytes) = (ChunkHash([7; 32]), vec![7; 64 << 10]);

@@ -1,4 +1,4 @@
-//! From the first row to `cell.json`, and everything in between that is no cell yet.
+//! From the first row to `cell.json`.
 
 use std::fs;
 
@@ -33,7 +33,7 @@ fn a_finished_cell_is_complete_with_figures_and_evidence_to_the_last_bit() {
     assert_eq!(read.evidence().unwrap(), Some(sample::evidence()));
 }
 
-/// Runs of before had who and metric in one text, which is shown as it stands.
+/// Older runs have source and metric in one text, shown unchanged.
 #[test]
 fn a_signal_says_who_and_what_in_keys_and_older_ones_read_whole() {
     let source = SignalSource::of("redis INFO").metric("used_memory").at_lookup();
@@ -71,7 +71,7 @@ fn a_dropped_cell_is_not_complete_and_can_be_run_again() {
     let (_kept, run) = sample::run();
     assert_eq!(run.cell_state(CELL).unwrap(), CellState::Missing);
     let mut cell = run.begin_cell(CELL).unwrap();
-    // More than a row group, so that the table is on disk in part.
+    // More than a row group, so that a part of the table is on disk.
     for index in 0..40_000 {
         cell.push_request(&sample::request(index)).unwrap();
     }
@@ -88,7 +88,7 @@ fn a_dropped_cell_is_not_complete_and_can_be_run_again() {
     let mut again = run.begin_cell(CELL).unwrap();
     again.push_request(&sample::request(1)).unwrap();
     let record = again.finish(CellFigures::default(), CellStatus::Complete, 2).unwrap();
-    // Nothing of the first attempt is left: its evidence would vouch for other rows.
+    // Evidence of the first attempt would be of other rows.
     assert_eq!(record.files.keys().collect::<Vec<_>>(), ["requests.parquet", "steps.parquet"]);
     assert_eq!(run.open_cell(CELL).unwrap().rows().unwrap().count(), 1);
 }

@@ -1,4 +1,4 @@
-//! Bytes that changed after they were written are found, whichever they are.
+//! Every changed byte is found.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -94,7 +94,7 @@ fn no_flipped_bit_of_the_record_goes_unseen() {
         fs::write(&file, &changed).unwrap();
         match run.cell_state(CELL).unwrap() {
             CellState::Damaged(_) => {}
-            // White space between values says nothing.
+            // White space between values has no effect.
             CellState::Complete(same) => {
                 assert_eq!(*same, record, "byte {place}");
                 unseen += 1;

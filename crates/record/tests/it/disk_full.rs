@@ -12,7 +12,7 @@ use crate::sample::{self, CELL};
 
 const FULL: &str = "/dev/full";
 
-/// Rows after which the first row group has been written.
+/// Enough for the first row group.
 const ROWS: u64 = 40_000;
 
 fn available() -> bool {
@@ -51,7 +51,6 @@ fn a_full_disk_while_rows_come_is_an_error_of_the_environment() {
     assert_full(&error, &file);
     drop(cell);
     assert_eq!(run.completed(CELL).unwrap(), None);
-    // With space again, the cell can be run.
     let again = run.begin_cell(CELL).unwrap();
     again.finish(CellFigures::default(), CellStatus::Complete, 2).unwrap();
     assert!(run.completed(CELL).unwrap().is_some());

@@ -1,5 +1,3 @@
-//! Tests of the run folder as its callers use it.
-
 // Clippy exempts tests by itself only inside `#[test]` functions, not in what they share.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 

@@ -1,5 +1,3 @@
-//! What is pushed comes back, and nothing else.
-
 use proptest::collection::vec;
 use proptest::prelude::*;
 use weir_model::{CellFailure, Nanos, Outcome, RequestRow, StepRow, Tokens};
@@ -146,7 +144,7 @@ fn only_chosen_columns_are_filled() {
     let (_kept, run) = sample::run();
     push_many(&run, CELL);
     let cell = run.open_cell(CELL).unwrap();
-    // Out of order and one of them twice: neither may matter.
+    // Out of order, and one twice.
     let chosen = [RequestColumn::End, RequestColumn::Error, RequestColumn::Due, RequestColumn::End];
     let mut index = 0;
     for table in cell.tables().request_groups(&chosen).unwrap() {

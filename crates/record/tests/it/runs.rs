@@ -25,7 +25,6 @@ fn a_new_run_keeps_the_experiment_the_plan_and_the_environment() {
     let mut names: Vec<_> =
         fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    // No temporary file is left.
     assert_eq!(names, ["environment.json", "experiment.yaml", "lock", "plan.json"]);
 }
 
@@ -56,10 +55,9 @@ fn two_writers_exclude_each_other() {
     assert_eq!(holder, &format!("process {}", std::process::id()));
     sample::assert_one_line(&error, run.path());
     assert_eq!(error.fault(), ErrorCause::User);
-    // Readers are not excluded.
     RunFolder::open_read_only(run.path()).unwrap();
 
-    // A cell under way holds the lock after its run is gone.
+    // A cell under way keeps the lock without its run.
     let path = run.path().to_owned();
     let cell = run.begin_cell(CELL).unwrap();
     drop(run);
@@ -79,7 +77,7 @@ fn a_changed_plan_is_refused() {
     assert!(error.to_string().contains("start a new run"), "{error}");
     assert_eq!(error.fault(), ErrorCause::User);
     sample::assert_one_line(&error, &path);
-    // The refusal lets go of the lock.
+    // The refusal released the lock.
     RunFolder::resume(&path, PLAN_HASH).unwrap();
 }
 
@@ -102,7 +100,7 @@ fn another_format_is_named_and_a_broken_header_is_damage() {
     let path = run.path().to_owned();
     drop(run);
     let header = path.join("environment.json");
-    // A later format may have fields that this version does not know.
+    // A later format may have unknown fields.
     fs::write(&header, r#"{"format": 7, "weir": "9.9.9", "moon_phase": "full"}"#).unwrap();
     let error = RunFolder::open_read_only(&path).unwrap_err();
     assert!(matches!(error, RecordError::WrongFormat { found: 7, expected: 3, .. }), "{error}");
@@ -132,7 +130,7 @@ fn a_folder_below_a_file_is_the_users_mistake() {
 
 #[test]
 fn an_unwritable_folder_is_the_environments_fault() {
-    // Holds for root too: nobody makes folders in /sys.
+    // Also for root: /sys allows no folders.
     let path = Path::new("/sys/weir-run");
     if !Path::new("/sys/kernel").exists() {
         println!("SKIPPED: no /sys here");
@@ -156,7 +154,6 @@ fn outputs_are_replaced_whole_and_can_be_written_by_readers() {
     let chart = read.write_report("charts/ttft.svg", b"<svg/>").unwrap();
     assert_eq!(fs::read(chart).unwrap(), b"<svg/>");
     assert_eq!(fs::read_dir(run.path().join("analysis")).unwrap().count(), 1);
-    // But not cells.
     let error = read.begin_cell(CELL).err().unwrap();
     assert!(matches!(error, RecordError::ReadOnly { .. }), "{error}");
 }

@@ -1,5 +1,3 @@
-//! Runs, rows and records that the tests share.
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -30,7 +28,7 @@ pub(crate) fn create(path: &Path) -> Result<RunFolder, RecordError> {
     RunFolder::create(path, "name: sample\n", &plan, PLAN_HASH, &environment())
 }
 
-/// A new run in a folder that goes away with the first value.
+/// The folder is removed with the first value.
 pub(crate) fn run() -> (TempDir, RunFolder) {
     let folder = tempfile::tempdir().unwrap();
     let run = create(&folder.path().join("run")).unwrap();
@@ -45,7 +43,7 @@ fn mixed(index: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A row that differs from its neighbours in every column.
+/// Differs from its neighbours in every column.
 pub(crate) fn request(index: u64) -> RequestRow {
     let noise = mixed(index);
     let tokens = |shift: u32| Tokens((noise >> shift) as u32 % 10_000);
@@ -139,7 +137,7 @@ pub(crate) fn evidence() -> Evidence {
     }
 }
 
-/// Figures whose decimal forms need every digit.
+/// Decimal forms need every digit.
 pub(crate) fn figures() -> CellFigures {
     let awkward = Distribution {
         count: 3,
@@ -152,7 +150,7 @@ pub(crate) fn figures() -> CellFigures {
     CellFigures { window_s: 120.0, ttft_ms: awkward, completed: 3, ..CellFigures::default() }
 }
 
-/// The message is one line that names `path`.
+/// One line with `path`.
 #[track_caller]
 pub(crate) fn assert_one_line(error: &RecordError, path: &Path) {
     let text = error.to_string();

@@ -22,14 +22,12 @@ const LINES: [&str; 10] = [
     "stored_gb_per_s",
 ];
 
-/// Metrics drawn as heat maps of changes.
 const HEATS: [&str; 3] = ["output_tokens_per_s", "ttft_p50_ms", "itl_mean_ms"];
 
 pub fn charts(of: &Comparison) -> Vec<Chart> {
     of.deployments.iter().flat_map(deployment_charts).collect()
 }
 
-/// The charts of one model on one kind of hardware; those without any value are left out.
 pub fn deployment_charts(of: &DeploymentComparison) -> Vec<Chart> {
     let lines = LINES.iter().filter_map(|key| line_chart(of, metric(key)?)).map(Chart::Lines);
     let heats = HEATS.iter().filter_map(|key| heat_map(of, metric(key)?)).map(Chart::Heat);
@@ -44,7 +42,7 @@ fn id(of: &DeploymentComparison, key: &str) -> String {
 }
 
 fn line_chart(of: &DeploymentComparison, metric: &Metric) -> Option<LineChart> {
-    // A single level is no line: the arms stand side by side.
+    // A single level gives no line: the arms stand side by side.
     let by_arm = of.levels.len() == 1;
     let mut ticks = if by_arm { Vec::new() } else { ticks(&of.levels) };
     let mut series = Vec::new();
@@ -56,7 +54,7 @@ fn line_chart(of: &DeploymentComparison, metric: &Metric) -> Option<LineChart> {
             .enumerate()
             .filter_map(|(at, level)| {
                 let estimate = of.group(&arm.name, &level.name)?.metrics.get(metric.key)?;
-                // No figure of a chart can be below zero, whatever few repeats allow.
+                // No figure is below zero, but an interval over few repeats can be.
                 let interval =
                     estimate.interval.map(|interval| (interval.low.max(0.0), interval.high));
                 let x = if by_arm { own } else { ticks[at].0 };
@@ -64,7 +62,7 @@ fn line_chart(of: &DeploymentComparison, metric: &Metric) -> Option<LineChart> {
                 Some(Point { x, y: estimate.mean, interval, level })
             })
             .collect();
-        // An arm without a tier has no traffic: a line at zero would only clutter.
+        // An arm without a tier has no traffic; its line at zero would hide others.
         let is_flat = metric.key.ends_with("gb_per_s") && points.iter().all(|point| point.y == 0.0);
         if !points.is_empty() && !is_flat {
             if by_arm {
@@ -94,7 +92,7 @@ fn line_chart(of: &DeploymentComparison, metric: &Metric) -> Option<LineChart> {
     })
 }
 
-/// Colours: grey for the control, light grey for the A/A arm, one after the other for the rest.
+/// Index of each arm's colour.
 fn places(arms: &[ArmNote]) -> Vec<usize> {
     let mut next = 2..;
     let place = |arm: &ArmNote| match arm.role {
@@ -115,8 +113,8 @@ fn stroke(arm: &ArmNote) -> Stroke {
     }
 }
 
-/// Places of the levels: their size where they are of one kind and not too close together to be
-/// read, else evenly spaced.
+/// Horizontal places: by size where levels are of one kind and labels do not overlap, else evenly
+/// spaced.
 fn ticks(levels: &[LevelNote]) -> Vec<(f64, String)> {
     let names =
         |level: &LevelNote| level.value.map_or(level.name.clone(), |value| value.to_string());
@@ -132,7 +130,6 @@ fn ticks(levels: &[LevelNote]) -> Vec<(f64, String)> {
     levels.iter().enumerate().map(|(place, level)| (place as f64, names(level))).collect()
 }
 
-/// What a single level is: "Arms at level c4".
 fn single(level: &LevelNote) -> String {
     format!("Arms at level {}", level.name)
 }
@@ -182,7 +179,7 @@ fn heat_map(of: &DeploymentComparison, metric: &Metric) -> Option<HeatMap> {
     (!map.rows.is_empty()).then_some(map)
 }
 
-/// Arms and levels without any cell that counts: "lmcache-redis: void (no-operation)".
+/// Arms and levels without a cell that counts: "lmcache-redis: void (no-operation)".
 fn left_out(of: &DeploymentComparison, which: impl Fn(&ArmNote) -> bool) -> Vec<String> {
     let mut notes = Vec::new();
     for arm in of.arms.iter().filter(|arm| which(arm)) {

@@ -1,4 +1,4 @@
-//! Charts as plotly figures: JSON that the page draws with the script embedded in it.
+//! Charts as plotly figures, in JSON.
 
 use plotly::color::{NamedColor, Rgb};
 use plotly::common::{
@@ -11,8 +11,8 @@ use plotly::{HeatMap as HeatTrace, Plot, Scatter};
 use super::palette::{self, BETTER, NEUTRAL, WORSE};
 use super::{Chart, HeatMap, LineChart, Series, Stroke};
 
-/// The plotly script as one `<script>` element, to be embedded once. (The crate's second script
-/// typesets formulas, which no chart here has.)
+/// The plotly script as one `<script>` element. The crate's second script typesets formulas, which
+/// no chart has.
 pub fn script() -> String {
     let sources = Plot::offline_js_sources();
     let end = "</script>";
@@ -20,8 +20,7 @@ pub fn script() -> String {
     sources[..first].to_owned()
 }
 
-/// The figure as JSON (`data`, `layout`, `config`), with `<` escaped so that it can stand inside
-/// a `<script>` element whatever the names in it are.
+/// `<` is escaped, so that the JSON can stand inside a `<script>` element.
 pub fn chart_json(chart: &Chart) -> String {
     let plot = match chart {
         Chart::Lines(chart) => lines(chart),

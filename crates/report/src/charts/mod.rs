@@ -27,7 +27,6 @@ impl Chart {
         }
     }
 
-    /// What it shows, and of what.
     pub fn title(&self) -> String {
         match self {
             Self::Lines(chart) => chart.title(),
@@ -35,7 +34,6 @@ impl Chart {
         }
     }
 
-    /// What it shows, for where a reader knows of what.
     pub(crate) fn what(&self) -> &str {
         match self {
             Self::Lines(chart) => &chart.what,
@@ -43,7 +41,6 @@ impl Chart {
         }
     }
 
-    /// What is not drawn, with the reason.
     pub fn left_out(&self) -> &[String] {
         match self {
             Self::Lines(chart) => &chart.left_out,
@@ -55,23 +52,19 @@ impl Chart {
 /// Lines over levels, one per arm; at a single level the arms side by side.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LineChart {
-    /// Unique in a report.
     pub id: String,
     pub what: String,
-    /// Of what: model and hardware, or a tier.
+    /// Model and hardware, or a tier.
     pub subject: String,
-    /// Title of the horizontal axis, with its unit.
     pub x_title: String,
-    /// Title of the vertical axis, with its unit.
     pub y_title: String,
-    /// Places and names of the levels, or arms, on the horizontal axis.
+    /// Places and names on the horizontal axis.
     pub ticks: Vec<(f64, String)>,
-    /// The arms are on the horizontal axis, with one point each: no legend is needed.
+    /// The arms are on the horizontal axis, so there is no legend.
     pub by_arm: bool,
-    /// Whether the vertical axis is logarithmic (values span more than a factor of 50).
+    /// Set where values span more than a factor of 50.
     pub log_y: bool,
     pub series: Vec<Series>,
-    /// What is not drawn, with the reason.
     pub left_out: Vec<String>,
 }
 
@@ -88,31 +81,29 @@ impl LineChart {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
     pub name: String,
-    /// Its colour and marker, in all charts of a deployment alike: 0 is the control, 1 the A/A arm.
+    /// Index of the colour and marker in all charts of a deployment: 0 is the control, 1 the A/A
+    /// arm.
     pub place: usize,
-    /// How the line is drawn.
     pub stroke: Stroke,
-    /// Points, from light to heavy load.
+    /// From light to heavy load.
     pub points: Vec<Point>,
 }
 
-/// How a line is drawn: the control wide, what repeats or replaces it dashed, so that a dashed
-/// line that lies on the control's lets it be seen.
+/// The control is wide; repeats and replacements are dashed, so that a covered control stays
+/// visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stroke {
     Wide,
-    /// The A/A arm and routing by chance.
+    /// The A/A arm and random routing.
     Dashed,
-    /// An arm under test.
     Solid,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
-    /// Place on the horizontal axis.
     pub x: f64,
     pub y: f64,
-    /// 95 % interval, where there is one.
+    /// 95 %.
     pub interval: Option<(f64, f64)>,
     pub level: String,
 }
@@ -120,20 +111,16 @@ pub struct Point {
 /// Changes in percent, arm by level, coloured around zero.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeatMap {
-    /// Unique in a report.
     pub id: String,
     pub what: String,
-    /// Of what: model and hardware.
+    /// Model and hardware.
     pub subject: String,
-    /// Names of the levels.
     pub columns: Vec<String>,
-    /// Names of the arms.
     pub rows: Vec<String>,
-    /// Gain in percent (positive is better, whatever the metric's direction), which colours.
+    /// Percent; positive is better, whatever the metric's direction.
     pub gains: Vec<Vec<Option<f64>>>,
-    /// What stands in the cells: the change as it is.
+    /// The change as it is, per cell.
     pub words: Vec<Vec<String>>,
-    /// What is not drawn, with the reason.
     pub left_out: Vec<String>,
 }
 

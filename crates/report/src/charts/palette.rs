@@ -1,8 +1,8 @@
-//! Colours that can be told apart by most eyes, on light and on dark ground.
+//! Colours that most readers can distinguish, on light and on dark ground.
 
 pub(super) type Rgb = (u8, u8, u8);
 
-/// Grey for the control, light grey for the A/A arm, then colours for the arms under test.
+/// Grey for the control, light grey for the A/A arm, then the arms under test.
 const ARMS: [Rgb; 13] = [
     (120, 120, 120),
     (190, 190, 190),
@@ -19,7 +19,7 @@ const ARMS: [Rgb; 13] = [
     (40, 160, 170),
 ];
 
-/// Colour of an arm; those of the arms under test repeat after eleven.
+/// Colours of arms under test repeat after eleven.
 pub(super) fn arm(place: usize) -> Rgb {
     if place < 2 { ARMS[place] } else { ARMS[2 + (place - 2) % (ARMS.len() - 2)] }
 }
@@ -29,7 +29,6 @@ pub(super) const WORSE: Rgb = (202, 84, 40);
 pub(super) const NEUTRAL: Rgb = (245, 245, 245);
 pub(super) const BETTER: Rgb = (38, 110, 175);
 
-/// Colour of a gain on the scale from `-reach` to `reach`.
 pub(super) fn diverging(gain: f64, reach: f64) -> Rgb {
     let share = (gain / reach).clamp(-1.0, 1.0);
     let end = if share < 0.0 { WORSE } else { BETTER };
@@ -39,13 +38,11 @@ pub(super) fn diverging(gain: f64, reach: f64) -> Rgb {
     (mix(NEUTRAL.0, end.0), mix(NEUTRAL.1, end.1), mix(NEUTRAL.2, end.2))
 }
 
-/// `rgb(1, 2, 3)`.
 pub(super) fn css((red, green, blue): Rgb) -> String {
     format!("rgb({red}, {green}, {blue})")
 }
 
-/// Whether white text reads better than black on a colour (WCAG relative luminance, linearised
-/// by a square).
+/// Whether white text reads better than black (WCAG relative luminance, linearised by a square).
 pub(super) fn wants_white_text((red, green, blue): Rgb) -> bool {
     let part = |value: u8| (f64::from(value) / 255.0) * (f64::from(value) / 255.0);
     0.2126 * part(red) + 0.7152 * part(green) + 0.0722 * part(blue) < 0.25

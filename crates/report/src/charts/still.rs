@@ -1,5 +1,4 @@
-//! Charts as still pictures, PNG and SVG, drawn with one font that comes with the program: the
-//! same bytes on every machine, whatever fonts it has.
+//! Charts as PNG and SVG. The font is built in, so all machines give the same bytes.
 
 use std::sync::OnceLock;
 
@@ -24,7 +23,7 @@ const GRID: RGBColor = RGBColor(225, 225, 225);
 /// Mean width of a character of the legend's text, pixels, rounded up.
 const CHARACTER: i32 = 11;
 
-/// Where the first row of a heat map begins, and how high a row is, pixels.
+/// Top of the first row of a heat map and height of a row, pixels.
 const HEAT_TOP: i32 = 100;
 const HEAT_ROW: i32 = 56;
 
@@ -70,12 +69,11 @@ fn size(chart: &Chart) -> (u32, u32) {
     (WIDTH.unsigned_abs(), height.unsigned_abs())
 }
 
-/// A number of things as pixels; charts have far fewer than a million of anything.
+/// Charts have far fewer than a million of anything.
 fn pixels(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX).min(1_000_000)
 }
 
-/// Width of the longest of some names.
 fn names_width<'a>(names: impl Iterator<Item = &'a String>) -> i32 {
     CHARACTER * pixels(names.map(|name| name.chars().count()).max().unwrap_or(0).min(40))
 }
@@ -129,7 +127,7 @@ fn draw_lines<B: DrawingBackend>(area: &Area<'_, B>, chart: &LineChart) -> Drawn
     }
 }
 
-/// The horizontal axis: its marks are the levels, not round numbers between them.
+/// The horizontal axis: its marks are the levels, not round numbers.
 struct Levels {
     places: Vec<f64>,
     low: f64,
@@ -164,7 +162,7 @@ where
     let (first, last) = (places[0], places[places.len() - 1]);
     let pad = if chart.by_arm || last <= first { 0.5 } else { (last - first) * 0.03 };
     let x_range = Levels { places, low: first - pad, high: last + pad };
-    // Names of arms that do not fit side by side stand upright.
+    // Arm names that do not fit side by side stand upright.
     let names = names_width(chart.ticks.iter().map(|tick| &tick.1));
     let is_upright = chart.by_arm && names * pixels(chart.ticks.len()) > WIDTH - 150;
     let mut context = ChartBuilder::on(area)
@@ -247,7 +245,6 @@ fn tick_name(chart: &LineChart, x: f64) -> String {
     chart.ticks.iter().find(near).map_or(String::new(), |tick| tick.1.clone())
 }
 
-/// Round axis values without superfluous digits.
 fn tick_value(value: f64) -> String {
     if value == 0.0 { "0".to_owned() } else { numerals::axis(value) }
 }

@@ -1,7 +1,6 @@
-//! The sentences a run ends with: what to do for one model and hardware, as far as the evidence
-//! allows, and why it does not allow more.
+//! What to do for one model and hardware, as far as the evidence allows, and why it allows no more.
 //!
-//! A recommendation needs a run of levels without a gap at which the arm gains ([`Standing`]).
+//! A recommendation needs consecutive levels at which the arm gains ([`Standing`]).
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -20,17 +19,15 @@ use crate::words::remedy as remedy_sentence;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Decision {
-    /// The sentence, or several where offloading and routing were both under test.
+    /// Several where offloading and routing were both under test.
     pub sentence: String,
-    /// Arms that are worth it somewhere, best first.
+    /// Best first.
     pub recommended: Vec<Recommendation>,
-    /// What to change to see an effect, where none was seen.
     pub remedies: Vec<String>,
-    /// What each level says about each arm under test.
+    /// Per arm under test.
     pub standings: Vec<ArmStanding>,
 }
 
-/// An arm with what its levels say.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ArmStanding {
     pub arm: String,
@@ -38,7 +35,6 @@ pub struct ArmStanding {
     pub levels: Vec<LevelStanding>,
 }
 
-/// What one level says about an arm.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LevelStanding {
     pub level: String,
@@ -46,7 +42,6 @@ pub struct LevelStanding {
     pub standing: Standing,
 }
 
-/// An arm that is worth it over a run of levels.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Recommendation {
     pub arm: String,
@@ -55,18 +50,17 @@ pub struct Recommendation {
     pub from: String,
     /// Last level where it is worth it.
     pub to: String,
-    /// The level of the largest gain.
+    /// Level of the largest gain.
     pub best: String,
-    /// Gain there in the deciding metric, percent (positive is better); absent where the control's
-    /// figure is zero.
+    /// In the deciding metric, at `best`; positive is better. Absent where the control's figure is
+    /// zero.
     pub gain_percent: Option<f64>,
 }
 
-/// An arm under test, judged.
 struct Candidate<'a> {
     arm: usize,
     judged: Vec<Judged<'a>>,
-    /// First and last place in `judged` of the longest run of levels that are worth it.
+    /// First and last index in `judged` of the longest run of levels that are worth it.
     run: Option<(usize, usize)>,
 }
 
@@ -111,17 +105,15 @@ struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    /// The sentences about the offload arms, or about the routing arms.
     fn family(&self, arms: &[usize], routing: bool, decision: &mut Decision) -> String {
         let mut candidates: Vec<Candidate<'a>> =
             arms.iter().map(|&arm| self.candidate(arm)).collect();
         decision.standings.extend(candidates.iter().map(|of| self.noted(of)));
         let (mut worth, others): (Vec<_>, Vec<_>) =
             candidates.drain(..).partition(|candidate| candidate.run.is_some());
-        // An arm that gains a little at many levels comes before one that gains much at one of them
-        // and loses at the rest; of gains that are equal within a
-        // percent, the cheaper. Stable: equals keep the file's order.
-        // Objectives come first: no gain makes up for a level that misses them.
+        // Objectives come first: no gain makes up for a level that misses them. Small gains at many
+        // levels come before a large one at one level. Of gains equal within a percent, the cheaper
+        // comes first. The sort is stable: equals keep the file's order.
         let steps = |of: &Candidate<'_>| (self.gain_over(of) / WORTH_PERCENT).round();
         worth.sort_by(|a, b| {
             let by_levels = b.only_meets().cmp(&a.only_meets());
@@ -167,7 +159,7 @@ impl<'a> Case<'a> {
         Some(self.judge.metric.better.gain(seen.change.as_ref()?.percent))
     }
 
-    /// The longest run of levels without a gap where the arm is worth it; the later of equals.
+    /// Finds the longest run of consecutive levels that are worth it; the later of equals.
     fn candidate(&self, arm: usize) -> Candidate<'a> {
         let judged = self.judge.arm(arm);
         let mut run: Option<(usize, usize)> = None;
@@ -188,7 +180,7 @@ impl<'a> Case<'a> {
         of.in_run().iter().filter_map(|seen| self.gain(seen)).sum()
     }
 
-    /// Mean cost over the levels that are worth it; unknown costs come last.
+    /// Mean over the levels that are worth it; unknown costs come last.
     fn cost_over(&self, of: &Candidate<'_>) -> f64 {
         let cost = |seen: &Judged<'_>| {
             let group = self.judge.comparison.group(self.arm_name(of.arm), &seen.level.name)?;
@@ -213,7 +205,8 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// The level of the largest gain; the first of equals, since the lighter load says more.
+    /// The level of the largest gain; of equals the first, because a gain at a lighter load says
+    /// more.
     fn best(&self, of: &Candidate<'_>) -> Option<usize> {
         let (first, last) = of.run?;
         let gain = |place: usize| self.gain(&of.judged[place]).unwrap_or(f64::INFINITY);
@@ -234,7 +227,6 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// The deciding metric within a sentence.
     fn metric_words(&self) -> String {
         match self.judge.metric.better {
             Better::Lower => self.judge.metric.title.to_owned(),
@@ -242,8 +234,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// "output throughput +12.3 % ± 0.8 over no-offload"; of an arm that meets the objectives and
-    /// whose control does not, that.
+    /// "output throughput +12.3 % ± 0.8 over no-offload", or that it alone meets the objectives.
     fn gain_words(&self, arm: usize, seen: &Judged<'_>) -> String {
         let (metric, control) = (self.metric_words(), self.control_name(arm));
         let change = seen.change.as_ref().map(numerals::change);
@@ -342,7 +333,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// "lowers output throughput by 12.0 % ± 1.0 at 32 users", the worst level of an arm.
+    /// The worst level of an arm: "lowers output throughput by 12.0 % ± 1.0 at 32 users".
     fn losses(&self, of: &Candidate<'_>) -> Option<String> {
         let losses = || of.judged.iter().filter(|seen| seen.standing.is_loss());
         if let Some(seen) = losses().find(|seen| seen.standing == Standing::LosesObjectives) {
@@ -364,7 +355,7 @@ impl<'a> Case<'a> {
         ))
     }
 
-    /// Arms that are worse than their controls.
+    /// None where no arm is worse than its control.
     fn harm(&self, arms: &[Candidate<'_>]) -> Option<String> {
         let each: Vec<String> = arms
             .iter()
@@ -373,7 +364,7 @@ impl<'a> Case<'a> {
         (!each.is_empty()).then(|| format!("{}.", each.join("; ")))
     }
 
-    /// Arms were compared, and none is worth it.
+    /// For arms of which none is worth it.
     fn keep(&self, arms: &[Candidate<'_>], harms: bool) -> String {
         let control = arms.first().map_or("the control", |of| self.control_name(of.arm));
         let closest = arms
@@ -406,7 +397,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// No level says anything: why.
+    /// For arms that no level says anything about.
     fn no_decision(&self, arms: &[Candidate<'a>], routing: bool) -> String {
         let about = if routing { "routing by cache content" } else { "offloading" };
         let all: Vec<&Candidate<'a>> = arms.iter().collect();
@@ -417,7 +408,6 @@ impl<'a> Case<'a> {
         format!("No decision about {about}: {why}{}.", self.unjudged(&all).join("; "))
     }
 
-    /// Why levels say nothing: each reason once, with the arms and levels it is about.
     fn unjudged(&self, arms: &[&Candidate<'a>]) -> Vec<String> {
         let levels = self.judge.comparison.levels.len();
         let mut reasons: Vec<(&Standing, Vec<Places<'_>>)> = Vec::new();
@@ -462,7 +452,6 @@ impl<'a> Case<'a> {
         reasons.into_iter().map(sentence).collect()
     }
 
-    /// What to change, each remedy once.
     fn remedies(&self, arms: &[Candidate<'_>], decision: &mut Decision) -> Option<String> {
         let mut effects: Vec<Remedy> = Vec::new();
         let mut others = Vec::new();
@@ -489,8 +478,8 @@ impl<'a> Case<'a> {
         (!text.is_empty()).then_some(text)
     }
 
-    /// What should be changed at the heaviest load at which an arm did not act: by the evidence, or
-    /// by the plan's forecast where that names nothing.
+    /// The remedy at the heaviest load at which the arm did not act: by the evidence, else by the
+    /// plan's forecast.
     fn remedy_of(&self, of: &Candidate<'_>) -> Option<Remedy> {
         let idle = |seen: &&Judged<'_>| matches!(seen.standing, Standing::NotEffective { .. });
         of.judged.iter().rev().filter(idle).find_map(|seen| {
@@ -503,13 +492,13 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// That the run has not come to its end.
+    /// None where the run is complete.
     fn unrun(&self) -> Option<String> {
         let (run, planned) = self.judge.comparison.cells_run;
         (run < planned).then(|| words::interrupted(planned - run, planned))
     }
 
-    /// Arms whose store's figures nobody measured, and those whose figures are another product's.
+    /// Stores whose figures were not measured, or are another product's.
     fn assumed(&self) -> Vec<String> {
         if !self.judge.context.simulated {
             return Vec::new();
@@ -534,7 +523,6 @@ impl<'a> Case<'a> {
         stores.into_iter().map(sentence).collect()
     }
 
-    /// What the sentence rests on.
     fn basis(&self) -> String {
         let repeats = match self.judge.context.results.plan.repeats {
             0 | 1 => "one repeat: no interval, raise `repeats` before relying on it".to_owned(),
@@ -556,19 +544,16 @@ impl<'a> Candidate<'a> {
         self.run.map_or(&[], |(first, last)| &self.judged[first..=last])
     }
 
-    /// Levels at which it meets the objectives and its control does not.
     fn only_meets(&self) -> usize {
         let only = |seen: &&Judged<'_>| matches!(seen.standing, Standing::OnlyMeets { .. });
         self.in_run().iter().filter(only).count()
     }
 
-    /// Whether some level compares it with its control.
     fn is_judged(&self) -> bool {
         self.judged.iter().any(|seen| seen.standing.is_judged())
     }
 }
 
-/// At which levels it is worth it.
 fn range_words(best: &Candidate<'_>) -> String {
     let Some((first, last)) = best.run else { return String::new() };
     let load = |place: usize| best.judged[place].level.load.as_str();

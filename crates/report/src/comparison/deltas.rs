@@ -11,17 +11,14 @@ use crate::metric::{METRICS, Metric};
 use crate::results::{Group, reference};
 use crate::statistics::{Difference, mean, paired_change};
 
-/// One metric of an arm against a control, over the levels.
 #[derive(Debug, Clone, Serialize)]
 pub struct Delta {
     pub arm: String,
     pub control: String,
     pub metric: &'static str,
-    /// Levels where there is something to say.
     pub levels: Vec<LevelDelta>,
 }
 
-/// One metric of an arm against a control at one level.
 #[derive(Debug, Clone, Serialize)]
 pub struct LevelDelta {
     pub level: String,
@@ -29,19 +26,17 @@ pub struct LevelDelta {
     pub control_mean: Option<f64>,
     /// The arm's mean over the pairs.
     pub arm_mean: Option<f64>,
-    /// The change from the one mean to the other; absent where no pair of repeats counts.
+    /// Absent where no pair of repeats counts.
     pub change: Option<Difference>,
-    /// The arms' own means hold repeats that are in no pair, or lack some: they are not those of
-    /// the pairs.
+    /// The arms' own means are over other repeats than the pairs.
     pub is_partial: bool,
-    /// Whether the change is above the noise floor and its interval excludes zero.
+    /// Above the noise floor, with an interval that excludes zero.
     pub distinguishable: bool,
     /// Why there is no change, or which repeats were left out.
     pub note: String,
 }
 
-/// All comparisons of a deployment: each arm with its first control, and routing arms also with
-/// the control of all.
+/// Compares each arm with its first control, and routing arms also with the common control.
 pub(super) fn deltas(
     context: &Context<'_>,
     deployment: usize,
@@ -65,7 +60,7 @@ pub(super) fn deltas(
                     level_delta(metric, most, (control, arm), &level.name, noise)
                 };
                 let levels: Vec<LevelDelta> = levels.iter().map(at).collect();
-                // A metric that no cell has (goodput without objectives) is left out altogether.
+                // A metric that no cell has (goodput without objectives) is left out.
                 if levels.iter().any(|delta| delta.change.is_some()) {
                     let (arm, control) = (of.arms[arm].name.clone(), of.arms[control].name.clone());
                     all.push(Delta { arm, control, metric: metric.key, levels });
@@ -80,7 +75,7 @@ fn has_value(metric: &Metric, group: &Group<'_>) -> bool {
     group.counted().any(|(_, result)| (metric.of)(result).is_some())
 }
 
-/// Repeats that are in a group's own mean.
+/// Repeats in a group's own mean.
 fn in_mean(metric: &Metric, group: &Group<'_>) -> usize {
     group.counted().filter(|(_, result)| metric.exact(result).is_some()).count()
 }

@@ -6,17 +6,17 @@ use crate::metric::{Metric, THROUGHPUT};
 use crate::results::CellResult;
 use crate::statistics::{CONFIDENCE, Interval, Method, batch_means, mean, t_interval};
 
-/// A mean with its interval, in the metric's unit.
+/// In the metric's unit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Estimate {
     pub mean: f64,
-    /// Interval over repeats; with one repeat, that of batch means where batches were recorded.
+    /// Over repeats; with one repeat, of batch means where batches were recorded.
     pub interval: Option<Interval>,
     pub repeats: usize,
 }
 
 impl Estimate {
-    /// The estimate of a metric from results that count; nothing where none has a value.
+    /// `counted`: results that count. None where none has a value.
     pub fn of(metric: &Metric, counted: &[&CellResult]) -> Option<Self> {
         let values: Vec<f64> = counted.iter().filter_map(|result| metric.exact(result)).collect();
         let interval = match counted {

@@ -1,15 +1,13 @@
-//! The levels of a deployment: what load each is, in words and as a size to put it in order by.
+//! The levels of a deployment: the load of each in words, and its size for sorting.
 
 use serde::Serialize;
 use weir_spec::plan::{Deployment, Level, LevelLoad};
 
 #[derive(Debug, Clone, Serialize)]
 pub struct LevelNote {
-    /// Its name: `c50`.
     pub name: String,
-    /// Place in the plan's list of levels.
+    /// In the plan's list of levels.
     pub index: usize,
-    /// Its load in words: "50 users".
     pub load: String,
     /// Users, or sessions per second; absent for a trace.
     pub value: Option<f64>,
@@ -17,7 +15,7 @@ pub struct LevelNote {
     pub open_loop: bool,
 }
 
-/// Levels from light to heavy load; a trace, which has no size, keeps its place.
+/// Sorts levels from light to heavy load; a trace, which has no size, keeps its place.
 pub(super) fn notes(deployment: &Deployment) -> Vec<LevelNote> {
     let mut notes: Vec<LevelNote> =
         deployment.levels.iter().enumerate().map(|(index, level)| note(index, level)).collect();

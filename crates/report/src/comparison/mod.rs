@@ -1,4 +1,4 @@
-//! Arms compared, per model and hardware: the one structure that all outputs are written from.
+//! Arms compared, per model and hardware: the structure that all outputs are written from.
 //!
 //! Cells that do not count (void, corrupt, failed, unverified, not run) never enter a mean, a
 //! difference or a peak; they appear as verdicts with their reason.
@@ -66,21 +66,19 @@ pub struct Comparison {
     /// Currency of costs; empty without prices.
     pub currency: String,
     pub versions: BTreeMap<String, String>,
-    /// Cells planned, run and counted.
     pub cells: CellCounts,
-    /// Of which requests the figures speak.
+    /// The requests that figures are of.
     pub requests: RequestCounts,
-    /// What intervals mean in this run, in one sentence.
+    /// The meaning of intervals in this run, in one sentence.
     pub doubt: String,
     /// How the traces were read, one sentence each.
     pub traces: Vec<String>,
-    /// The plan's warnings, and those of the analysis.
+    /// Of the plan and of the analysis.
     pub warnings: Vec<String>,
-    /// Values that are not defaults, with where they come from.
+    /// Values that are not defaults, with their source.
     pub origins: BTreeMap<String, String>,
-    /// Per model and hardware.
     pub deployments: Vec<DeploymentComparison>,
-    /// A simulated run beside this live one, where the caller has one.
+    /// A simulated run beside this live one, where given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prediction: Option<PredictionComparison>,
 }
@@ -88,49 +86,41 @@ pub struct Comparison {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct CellCounts {
     pub planned: usize,
-    /// With a result, whatever it is.
+    /// With a result, whether it counts or not.
     pub run: usize,
     pub counted: usize,
 }
 
-/// One model on one kind of hardware.
 #[derive(Debug, Clone, Serialize)]
 pub struct DeploymentComparison {
     pub model: String,
     pub model_slug: String,
     pub hardware: String,
-    /// GPUs of all replicas, or processors where there is none.
+    /// GPUs of all replicas, or CPUs where there is none.
     pub gpus: u32,
     #[serde(skip)]
     pub on_processors: bool,
     pub replicas: u32,
-    /// Tensor-parallel ranks of a replica.
     pub tensor_parallel: u32,
-    /// Arms, in the file's order.
+    /// In the file's order.
     pub arms: Vec<ArmNote>,
-    /// Levels, from light to heavy load.
+    /// From light to heavy load.
     pub levels: Vec<LevelNote>,
-    /// Currency of costs; empty without prices.
     #[serde(skip)]
     pub currency: String,
     /// Which tiers costs contain.
     pub cost_basis: CostBasis,
-    /// The user's own largest error of the load generator.
+    /// The user's limit for the load generator's error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_error: Option<Tolerance>,
     pub cells_run: (usize, usize),
     pub deciding_metric: &'static str,
-    /// What to do, as far as the evidence allows.
     pub decision: Decision,
-    /// The A/A arm's differences.
     pub noise_floor: NoiseFloor,
-    /// Per arm its peak of output throughput.
     pub peaks: Vec<PeakRow>,
-    /// Per arm and level: verdict and means.
     pub groups: Vec<GroupNote>,
-    /// Per arm, control and metric: the change at each level.
     pub deltas: Vec<Delta>,
-    /// Live targets: what ran in each arm, as it said itself.
+    /// Live targets: the software of each arm, as it reported itself.
     #[serde(skip_serializing_if = "SoftwareNote::is_empty")]
     pub software: SoftwareNote,
     /// Live targets: per arm and level, its answers against the control's.
@@ -142,70 +132,63 @@ pub struct DeploymentComparison {
 pub struct ArmNote {
     pub name: String,
     pub preset: String,
-    /// Its part in comparisons.
     pub role: ArmRole,
-    /// One line about it.
     pub description: String,
-    /// Name of the arm it is compared with first; absent for controls.
+    /// The arm it is compared with first; absent for controls.
     pub control: Option<String>,
     pub routing_is_claim: bool,
 }
 
-/// What the load generator said of itself in one repeat.
+/// The load generator's certificate of one repeat.
 #[derive(Debug, Clone, Serialize)]
 pub struct CertificateNote {
     pub repeat: u32,
-    /// The certificate, refusal included.
+    /// Refusal included.
     #[serde(flatten)]
     pub certificate: Certificate,
 }
 
-/// All repeats of one arm at one level.
 #[derive(Debug, Clone, Serialize)]
 pub struct GroupNote {
     pub arm: String,
     pub level: String,
-    /// Of all repeats.
     pub verdict: GroupVerdicts,
     /// Whether the verdict is predicted by a model rather than observed.
     pub predicted: bool,
-    /// Why, from the first repeat with evidence.
+    /// From the first repeat with evidence.
     pub explanation: String,
-    /// What to change and what for, from the first repeat that asks for something; without a full
-    /// stop.
+    /// From the first repeat that has one; without a full stop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
-    /// What could not be done or seen, over the repeats: a sentence each without a full stop.
+    /// What could not be done or observed, over the repeats; no full stops.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// What the plan predicts from capacities alone.
+    /// From capacities alone.
     pub prediction: Option<GroupPrediction>,
     pub counted: usize,
     pub planned: usize,
-    /// Means over the repeats that count, by metric key; without those, empty.
+    /// Means over the repeats that count, by metric key.
     pub metrics: BTreeMap<&'static str, Estimate>,
-    /// Live targets: what is known of metrics that have no mean, because the load generator was the
-    /// limit or its error is not small, by metric key.
+    /// Live targets: bounds, by metric key, of metrics without a mean, because the load generator
+    /// was the limit or its error is not small.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub bounds: BTreeMap<&'static str, Bound>,
-    /// Live targets: how the tokens of answers were counted, over the repeats.
+    /// Live targets: how output tokens were counted, over the repeats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answers: Option<AnswerFacts>,
-    /// Live targets: the load generator, by repeat, whether the repeat counts or not.
+    /// Live targets, by repeat, whether it counts or not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<CertificateNote>,
 }
 
-/// What the plan predicts of a group, from capacities alone.
+/// Predicted from capacities alone.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GroupPrediction {
     pub verdict: Verdict,
-    /// What becomes of the working set.
     pub regime: Regime,
 }
 
 impl Comparison {
-    /// Compares the arms of a run.
     pub fn of(results: &Results<'_>) -> Result<Self, ResultsError> {
         results.check()?;
         let plan = results.plan;
@@ -240,7 +223,7 @@ impl Comparison {
         })
     }
 
-    /// That the run has not come to its end, where it has not.
+    /// None where the run is complete.
     pub fn interrupted(&self) -> Option<String> {
         let CellCounts { planned, run, .. } = self.cells;
         (run < planned).then(|| words::interrupted(planned - run, planned))
@@ -248,12 +231,11 @@ impl Comparison {
 }
 
 impl DeploymentComparison {
-    /// The group of an arm at a level, by name.
     pub fn group(&self, arm: &str, level: &str) -> Option<&GroupNote> {
         self.groups.iter().find(|group| group.arm == arm && group.level == level)
     }
 
-    /// The change of an arm against its first control in a metric at a level.
+    /// The change against the arm's first control.
     pub fn change(&self, arm: &str, metric: &str, level: &str) -> Option<&LevelDelta> {
         let control = self.arms.iter().find(|note| note.name == arm)?.control.as_deref()?;
         self.deltas
@@ -275,7 +257,7 @@ impl DeploymentComparison {
         format!("{gpus}, {replicas}, tensor parallel {}", self.tensor_parallel)
     }
 
-    /// Each arm with each control it was compared with, in the plan's order.
+    /// Each arm with each of its controls, in the plan's order.
     pub fn compared_pairs(&self) -> Vec<(&str, &str)> {
         let mut pairs: Vec<(&str, &str)> = Vec::new();
         for delta in &self.deltas {
@@ -292,7 +274,6 @@ impl DeploymentComparison {
     }
 }
 
-/// What the parts of a comparison share while it is made.
 pub(crate) struct Context<'r> {
     pub(crate) results: &'r Results<'r>,
     pub(crate) grid: &'r Grid<'r>,
@@ -332,7 +313,7 @@ impl Context<'_> {
         comparison
     }
 
-    /// Cells of a deployment that have run, and those planned.
+    /// Run and planned.
     fn cells_run(&self, deployment: usize) -> (usize, usize) {
         let plan = self.results.plan;
         let of = |cell: usize| plan.cells[cell].deployment == deployment;
@@ -395,7 +376,7 @@ impl Context<'_> {
             .entries
             .iter()
             .filter_map(|entry| {
-                // Where nothing completed there is no time that the generator can have made wrong.
+                // Where nothing completed, the generator cannot have made any time wrong.
                 let figures = &entry.result?.record.figures;
                 let certificate = figures.certificate.clone().filter(|_| figures.completed > 0)?;
                 Some(CertificateNote { repeat: entry.cell.repeat, certificate })
@@ -428,7 +409,7 @@ impl Context<'_> {
     }
 }
 
-/// The currency of costs; empty without prices.
+/// Empty without prices.
 pub(super) fn currency(prices: &Prices) -> String {
     prices.gpu_hour.map_or_else(String::new, |_| prices.currency.clone())
 }

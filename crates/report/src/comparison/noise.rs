@@ -1,4 +1,4 @@
-//! The noise floor: what two runs of the same thing differ by.
+//! The noise floor: the difference between two runs of the same thing.
 
 use std::collections::BTreeMap;
 
@@ -10,50 +10,47 @@ use super::{Context, LevelNote};
 use crate::metric::{METRICS, metric};
 use crate::statistics::{Difference, change_percent};
 
-/// Pairs of equal arms that a floor rests on at least.
+/// Fewest pairs of equal arms for a floor.
 const LEAST_PAIRS: usize = 2;
-/// Pairs below which the largest difference is called rough.
+/// With fewer pairs the largest difference is called rough.
 const ROUGH_BELOW: usize = 5;
 
-/// The A/A arm's differences from the control, per metric and level.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct NoiseFloor {
-    /// The A/A arm, where the plan has one.
     pub arm: Option<String>,
     /// Largest size of a paired difference, percent: metric -> level -> floor. A level with one
     /// pair has the largest difference over all levels.
     pub percent: BTreeMap<&'static str, BTreeMap<String, f64>>,
-    /// Pairs that the floor of a level rests on, at least.
+    /// Fewest pairs behind a level's floor.
     pub pairs: usize,
-    /// Equal arms give equal figures, so that there is no noise to know.
+    /// Equal arms then give equal figures: there is no noise.
     pub simulated: bool,
-    /// Largest of them over all levels, in the metric that decides.
+    /// Largest over all levels, in the deciding metric.
     pub deciding_percent: Option<f64>,
-    /// What it means, in one sentence.
     pub note: String,
 }
 
 impl NoiseFloor {
-    /// The floor of a metric at a level; zero where it is unknown.
+    /// Percent; zero where unknown.
     fn percent(&self, level: &str, metric: &str) -> f64 {
         let seen = self.percent.get(metric).and_then(|levels| levels.get(level));
         seen.copied().unwrap_or(0.0)
     }
 
-    /// Whether it is known how much equal arms differ: one pair does not show it.
+    /// One pair does not show how much equal arms differ.
     fn is_known(&self) -> bool {
         self.simulated || self.pairs >= LEAST_PAIRS
     }
 
-    /// Whether a change is an effect: above `least` percent and the floor, its interval excludes
-    /// zero, and where it has none, the floor is known.
+    /// Whether a change is an effect: above `least` percent and the floor, with an interval that
+    /// excludes zero. Without an interval, the floor must be known.
     pub fn tells(&self, change: &Difference, level: &str, metric: &str, least: f64) -> bool {
         let floor = self.percent(level, metric).max(least);
         (change.interval.is_some() || self.is_known()) && change.is_distinguishable(floor)
     }
 
-    /// Whether a change is large enough for an effect, and the pairs do not tell it from noise: its
-    /// interval includes zero, or there is none and it is unknown how much equal arms differ.
+    /// Whether a change is large enough for an effect, but not distinguishable from noise: its
+    /// interval includes zero, or it has none and the floor is unknown.
     pub(super) fn is_unproven(
         &self,
         change: &Difference,
@@ -101,7 +98,7 @@ pub(super) fn noise_floor(
                 levels_of.insert(level.name.clone(), (largest, differences.len()));
             }
         }
-        // One pair does not show what two equal arms can differ by; pairs of other levels help.
+        // One pair does not show the noise; pairs of other levels help.
         let over_all = levels_of.values().map(|(largest, _)| *largest).fold(0.0, f64::max);
         let floor = |(largest, pairs): (f64, usize)| {
             if pairs < LEAST_PAIRS { over_all } else { largest }
@@ -142,7 +139,7 @@ impl Pairs {
         self.fewest = Some(self.fewest.map_or(of_level, |fewest| fewest.min(of_level)));
     }
 
-    /// Pairs that the floor of each level rests on at least.
+    /// Fewest pairs behind a level's floor.
     fn of_a_floor(self) -> usize {
         match self.fewest {
             Some(fewest) if fewest >= LEAST_PAIRS => fewest,

@@ -8,8 +8,8 @@ use crate::metric::Metric;
 use crate::precision::is_comparable;
 use crate::results::{CellResult, Group};
 
-/// Values of a metric in the repeats that count in both groups and are exact enough for it.
-/// `most`: the user's own largest error.
+/// Pairs values of the repeats that count in both groups and are exact enough for the metric.
+/// `most`: the user's largest error.
 pub(super) fn pairs(
     metric: &Metric,
     most: Option<Tolerance>,

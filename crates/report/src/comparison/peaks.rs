@@ -1,4 +1,4 @@
-//! The peak of each arm's output throughput, with its level and the doubt of the choice.
+//! The peak of each arm's output throughput, with its level and the uncertainty of the choice.
 
 use serde::Serialize;
 
@@ -10,17 +10,16 @@ use crate::statistics::{Peak, PeakChange, peak, peak_change};
 #[derive(Debug, Clone, Serialize)]
 pub struct PeakRow {
     pub arm: String,
-    /// The level of its peak; absent where no cell counts.
+    /// Absent where no cell counts.
     pub level: Option<String>,
-    /// Output throughput there, tok/s, with the interval of the choice.
+    /// Output throughput, tok/s; its interval covers the choice of the level.
     pub peak: Option<Peak>,
     /// Other levels that win in at least 5 % of the replicates, with their share.
     pub rivals: Vec<(String, f64)>,
-    /// The arm it is compared with.
     pub control: Option<String>,
     pub control_level: Option<String>,
     pub change: Option<PeakChange>,
-    /// What to keep in mind, for example that the levels differ.
+    /// Caveats, for example that the levels differ.
     pub note: String,
 }
 
@@ -65,7 +64,7 @@ pub(super) fn peaks(
 }
 
 impl Context<'_> {
-    /// Output throughput per repeat of an arm at a level, with nothing for what does not count.
+    /// Output throughput per repeat; None for what does not count.
     fn values(&self, deployment: usize, arm: usize, level: &LevelNote) -> Vec<Option<f64>> {
         let group = self.grid.group(deployment, arm, level.index);
         let value =

@@ -1,16 +1,16 @@
 //! A simulated run against a live one of the same experiment: the predicted and the measured.
 //!
-//! Hit tokens per tier follow from what is asked and from the rules of engine and tiers, not from
-//! how fast anything is. Where requests are sequential (one user, one replica) and both runs asked
-//! the same, they must be equal to the token. Where requests overlap, the order of stores and
-//! lookups depends on speed; there the shares of the prompt tokens must agree within a tolerance.
-//! So they must where LMCache's server evicted or was full: it evicts by the clock, whose phase
-//! nobody predicts. Which of its levels served what is given there and judged by nobody.
+//! Hit tokens per tier follow from the requests and from the rules of engine and tiers, not from
+//! speed. They must be equal to the token where requests are sequential (one user, one replica) and
+//! both runs sent the same. Where requests overlap, the order of stores and lookups depends on
+//! speed: the shares of the prompt tokens must agree within a tolerance. The same holds where
+//! LMCache's server evicted or was full: it evicts by the clock, whose phase is not predictable.
+//! Its levels are then given and not judged.
 //!
-//! LMCache's server tells levels apart in its lookups alone, which start at the first token and
-//! find what the GPU has too. Its levels are compared by that, in both runs.
+//! LMCache's server separates its levels only in lookups, which start at the first token and
+//! include what the GPU has. Both runs are compared by those.
 //!
-//! Throughput and latency are given with the error of the prediction and judged by nobody.
+//! Throughput and latency are given with the error of the prediction and not judged.
 
 use std::collections::BTreeMap;
 
@@ -25,20 +25,20 @@ use crate::sources::Seen;
 use crate::statistics::{change_percent, mean};
 use crate::words;
 
-/// Metrics whose predictions are given with their error.
+/// Metrics given with the error of their prediction.
 const PREDICTED: [&str; 4] = ["output_tokens_per_s", "ttft_mean_ms", "ttft_p50_ms", "tpot_mean_ms"];
 
-/// Tolerance unless another is asked for, percent of the prompt tokens.
+/// Default tolerance, percent of the prompt tokens.
 pub const TOLERANCE_PERCENT: f64 = 5.0;
 
-/// A simulated run against a live one.
 #[derive(Debug, Clone, Serialize)]
 pub struct PredictionComparison {
-    /// What the simulated run is called.
+    /// Name of the simulated run.
     pub predicted: String,
-    /// What the live run is called.
+    /// Name of the live run.
     pub measured: String,
-    /// Largest difference in hit tokens, percent of the prompt tokens, where requests overlap.
+    /// Largest accepted difference in hit tokens, percent of the prompt tokens, where requests
+    /// overlap.
     pub tolerance_percent: f64,
     /// Settings of the plans that differ, a sentence each.
     pub differences: Vec<String>,
@@ -48,7 +48,6 @@ pub struct PredictionComparison {
     pub groups: Vec<PredictedGroup>,
 }
 
-/// One arm at one level, over the repeats that count in both runs.
 #[derive(Debug, Clone, Serialize)]
 pub struct PredictedGroup {
     pub model: String,
@@ -56,9 +55,9 @@ pub struct PredictedGroup {
     pub arm: String,
     pub level: String,
     pub repeats: usize,
-    /// Whether one request ran at a time.
+    /// One request ran at a time.
     pub sequential: bool,
-    /// Whether hit tokens must be equal: sequential, nothing done by the clock, and both asked the
+    /// Hit tokens must be equal: sequential, nothing evicted by the clock, and both runs sent the
     /// same.
     pub exact: bool,
     /// Prompt tokens, and hits by tier.
@@ -68,41 +67,39 @@ pub struct PredictedGroup {
 
 #[derive(Debug, Clone, Serialize)]
 pub struct PredictedTokens {
-    /// "prompt", "gpu", "host", "disk", "remote" or "all tiers"; "host lookups" and so on where
-    /// what the GPU has is in it.
+    /// "prompt", "gpu", "host", "disk", "remote" or "all tiers"; "host lookups" and so on where the
+    /// GPU's hits are included.
     pub place: &'static str,
-    /// The one tier that it is; nothing for prompts and for several tiers together.
+    /// None for prompts and for several tiers together.
     #[serde(skip)]
     pub tier: Option<TierKind>,
     pub predicted: Option<f64>,
     pub measured: Option<f64>,
     pub difference: Option<f64>,
-    /// Measured minus predicted share of the run's prompt tokens, percentage points; of the prompt
+    /// Measured minus predicted share of the run's prompt tokens, percentage points; for the prompt
     /// tokens themselves the relative difference.
     pub difference_percent: Option<f64>,
-    /// Whether it is exact, or within the tolerance; of the prompt tokens nothing is asked, nor of
-    /// levels that evict by the clock.
+    /// Whether it is exact, or within the tolerance. Absent for prompt tokens and for levels that
+    /// evict by the clock.
     pub holds: Option<bool>,
 }
 
 #[derive(Debug, Clone, Serialize)]
 pub struct PredictedMetric {
     pub metric: &'static str,
-    /// Mean in the simulation.
     pub predicted: f64,
     pub measured: f64,
     /// 100 x (predicted / measured - 1).
     pub error_percent: f64,
 }
 
-/// Cells of one group that count in both runs, and what is said of the others.
 #[derive(Default)]
 struct Pairs<'r> {
     predicted: Vec<&'r CellResult>,
     measured: Vec<&'r CellResult>,
 }
 
-/// Compares a simulated run with a live one. Cells are matched by their path and seed.
+/// Matches cells by their path and seed.
 pub fn compare_prediction(
     predicted: &Results<'_>,
     measured: &Results<'_>,
@@ -173,7 +170,6 @@ fn by_path<'r>(results: &'r Results<'_>) -> BTreeMap<&'r str, (&'r Cell, &'r Cel
     results.cells.iter().map(entry).collect()
 }
 
-/// Why a pair is not compared: the verdict of the side that does not count.
 fn uncounted(predicted: &CellResult, measured: &CellResult) -> Option<String> {
     let of = |side: &CellResult| words::verdict(&side.verdict());
     match (predicted.counts(), measured.counts()) {
@@ -197,7 +193,7 @@ fn metrics(pairs: &Pairs<'_>) -> Vec<PredictedMetric> {
     PREDICTED.into_iter().filter_map(compared).collect()
 }
 
-/// Fills in the tokens of a group and whether they must be equal.
+/// Sets the tokens of a group and whether they must be equal.
 fn tokens(arm: &Arm, pairs: &Pairs<'_>, tolerance_percent: f64, group: &mut PredictedGroup) {
     let (predicted, measured) = (Seen::of(&pairs.predicted), Seen::of(&pairs.measured));
     let prompts = [&predicted, &measured].map(|seen| seen.get(SignalKind::PromptTokens));
@@ -245,20 +241,19 @@ fn tokens(arm: &Arm, pairs: &Pairs<'_>, tolerance_percent: f64, group: &mut Pred
     group.tokens = rows;
 }
 
-/// True where what was evicted, or found no room, depended on the time.
+/// True where evictions or refused stores depended on the time.
 fn is_clocked(arm: &Arm, seen: &Seen) -> bool {
     let some = |kind| seen.tiers(kind).any(|(_, value)| value > 0.0);
     arm.mechanism().is_some_and(|of| of.evicts_by_clock)
         && (some(SignalKind::EvictedBytes) || some(SignalKind::StoreFailures))
 }
 
-/// Where hits can come from.
 #[derive(Debug, Clone, Copy)]
 enum Place {
     Gpu,
-    /// All tiers below the GPU: what the engine took from its connector.
+    /// All tiers below the GPU: the engine's count of connector hits.
     AllTiers,
-    /// The same, of the only tier that there is.
+    /// The same count, where there is only one tier.
     OnlyTier(TierKind),
     Tier(TierKind),
     Lookups(TierKind),
@@ -284,7 +279,7 @@ impl Place {
         }
     }
 
-    /// Its tokens; nothing where nobody says it.
+    /// None where no source reports it.
     fn hits(self, seen: &Seen) -> Option<f64> {
         let of = |kind, lookups| {
             let seen =
@@ -300,7 +295,6 @@ impl Place {
     }
 }
 
-/// The places that an arm's hits can come from.
 fn places(arm: &Arm) -> Vec<Place> {
     let mut places = vec![Place::Gpu];
     let Some(offload) = &arm.offload else { return places };
@@ -316,7 +310,6 @@ fn places(arm: &Arm) -> Vec<Place> {
     places
 }
 
-/// Settings of the plans that should be equal and are not.
 fn differences(predicted: &Results<'_>, measured: &Results<'_>) -> Vec<String> {
     let mut found = Vec::new();
     for of in &measured.plan.deployments {
@@ -351,7 +344,7 @@ fn differences(predicted: &Results<'_>, measured: &Results<'_>) -> Vec<String> {
     found
 }
 
-/// "blocks 129 and not 130", of settings that are not equal.
+/// Settings that are not equal: "blocks 129 and not 130".
 fn differing(one: &impl Serialize, other: &impl Serialize) -> Vec<String> {
     let (Ok(Value::Object(one)), Ok(Value::Object(other))) = (to_value(one), to_value(other))
     else {

@@ -9,7 +9,7 @@ use crate::metric::{COST, METRICS, Metric, THROUGHPUT};
 use crate::results::{Grid, GroupVerdicts, Results, ResultsError};
 use crate::statistics::{Difference, change_percent, mean, paired_change};
 
-/// The change of one metric of one group (arm at a level) between two runs.
+/// One metric of one group (arm at a level) between two runs.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunDelta {
     pub model: String,
@@ -17,20 +17,17 @@ pub struct RunDelta {
     pub arm: String,
     pub level: String,
     pub metric: &'static str,
-    /// Mean in the first run, over the repeats that are paired, or else over all that count; absent
-    /// where nothing counts.
+    /// Mean over the paired repeats, else over all that count; absent where nothing counts.
     pub first: Option<f64>,
-    /// Mean in the second run, likewise.
+    /// Likewise of the second run.
     pub second: Option<f64>,
-    /// The change from the one mean to the other. Repeats are paired where their workload seeds are
-    /// equal; without pairs it has no interval.
+    /// Repeats are paired where their workload seeds are equal; without pairs there is no interval.
     pub change: Option<Difference>,
-    /// Verdicts of both runs where they differ, and whether the repeats could not be paired.
+    /// Both verdicts where they differ, and whether repeats could not be paired.
     pub note: String,
 }
 
 impl RunDelta {
-    /// Whether it is below `least` percent and there is nothing else to say of it.
     pub(crate) fn is_small(&self, least: f64) -> bool {
         let percent = self.change.as_ref().map(|change| change.percent.abs());
         percent.is_some_and(|percent| percent < least) && self.note.is_empty()
@@ -40,21 +37,18 @@ impl RunDelta {
 #[derive(Debug, Clone, Serialize)]
 pub struct RunComparison {
     pub first: String,
-    /// What the second run is called.
     pub second: String,
-    /// Currency of costs; empty without prices, or where the runs have different ones.
+    /// Empty without prices, or where the runs have different ones.
     pub currency: String,
-    /// Whether both ran the same plan.
     pub same_plan: bool,
-    /// Repeats that the plans have per cell, first and second.
+    /// Planned per cell, first and second run.
     pub repeats: [u32; 2],
-    /// Master seeds of the plans, first and second.
+    /// Master seeds of the plans, first and second run.
     pub seeds: [u64; 2],
-    /// Groups of the first run that the second lacks, as paths.
+    /// Paths of groups that the second run lacks.
     pub only_in_first: Vec<String>,
-    /// Groups of the second run that the first lacks.
     pub only_in_second: Vec<String>,
-    /// Changes, in the first run's order.
+    /// In the first run's order.
     pub deltas: Vec<RunDelta>,
 }
 
@@ -66,7 +60,6 @@ struct GroupValues {
 
 type Key = (String, String, String, String);
 
-/// Compares the cells that two runs have in common.
 pub fn compare_runs(
     first: &Results<'_>,
     second: &Results<'_>,
@@ -109,7 +102,7 @@ fn shared_currency(first: &Results<'_>, second: &Results<'_>) -> String {
     if first == second { first } else { String::new() }
 }
 
-/// A group that counts in neither run, and whose verdict changed.
+/// For a group that counts in neither run, and whose verdict changed.
 fn without_figures(key: &Key, first: &GroupValues, second: &GroupValues) -> RunDelta {
     let (model, hardware, arm, level) = key.clone();
     RunDelta {

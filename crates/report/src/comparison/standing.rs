@@ -1,8 +1,8 @@
 //! What each level says about an arm: a gain, a loss, neither, or why it says nothing.
 //!
 //! An arm gains at a level when its mechanism was effective there, its gain in the deciding metric
-//! is above the noise floor and above [`WORTH_PERCENT`], and the interval (if there is one)
-//! excludes zero. With objectives, no decision rests on a level at which the arm misses them.
+//! is above the noise floor and [`WORTH_PERCENT`], and the interval (if any) excludes zero. With
+//! objectives, no decision rests on a level at which the arm misses them.
 
 use std::mem::discriminant;
 
@@ -15,62 +15,54 @@ use crate::metric::{COST, GOODPUT, GOODPUT_SHARE, Metric};
 use crate::results::{Group, reference};
 use crate::statistics::Difference;
 
-/// A gain below this many percent does not pay for running one more component.
+/// A smaller gain does not pay for one more component.
 pub const WORTH_PERCENT: f64 = 1.0;
 
-/// Share of the requests that must meet the objectives for a level to meet them; the default of
-/// `weir load --slo-share`.
+/// Share of requests that must meet the objectives; the default of `weir load --slo-share`.
 pub const OBJECTIVES_SHARE: f64 = 0.95;
 
-/// What a level says about an arm.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum Standing {
-    /// It is better than its control.
     Gain,
-    /// It meets the objectives, and its control misses them.
     OnlyMeets {
-        /// Share of its requests that met them, 0 to 1.
+        /// Of its requests, 0 to 1.
         share: f64,
         control_share: f64,
     },
     Cheaper,
-    /// It is worse than its control.
     Loss,
-    /// It misses objectives that its control meets.
+    /// Misses objectives that its control meets.
     LosesObjectives,
-    /// Its mechanism acted, and it is neither better nor worse.
+    /// The mechanism acted, and the arm is neither better nor worse.
     NoDifference,
-    /// A difference that the repeats do not tell from noise.
+    /// A difference that the repeats do not separate from noise.
     Unproven,
-    /// It is no worse, and its mechanism did not act, or only cost something.
+    /// No worse, and its mechanism did not act, or only cost something.
     NotEffective {
         verdict: Verdict,
     },
-    /// It misses the objectives, as its control does.
     MissesObjectives,
-    /// The error of the load generator is too large for the comparison.
+    /// The load generator's error is too large for the comparison.
     TooInexact {
-        /// What made it late.
         why: Lateness,
     },
-    /// The load generator, and not the server, was the limit.
+    /// The load generator was the limit, not the server.
     GeneratorLimit {
         refusal: Refusal,
     },
-    /// No cell ended as it should.
+    /// No cell completed.
     Failed {
-        /// The verdict of the first repeat, with its cause.
+        /// Of the first repeat.
         verdict: Verdict,
     },
-    /// The run ended before its cells.
     NotRun,
-    /// The control has no cells that count there.
+    /// The control has no cells that count at the level.
     NoControl,
 }
 
 impl Standing {
-    /// Whether another says the same of its level, whatever the figures.
+    /// Equal apart from figures.
     pub(super) fn is_told_as(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::TooInexact { .. }, Self::TooInexact { .. }) => true,
@@ -85,17 +77,15 @@ impl Standing {
         }
     }
 
-    /// Whether the arm is worth it there.
     pub(super) const fn is_worth(&self) -> bool {
         matches!(self, Self::Gain | Self::OnlyMeets { .. } | Self::Cheaper)
     }
 
-    /// Whether the arm does harm there.
     pub(super) const fn is_loss(&self) -> bool {
         matches!(self, Self::Loss | Self::LosesObjectives)
     }
 
-    /// Whether the arm and its control were compared there.
+    /// Whether the arm and its control were compared.
     pub(super) const fn is_judged(&self) -> bool {
         matches!(
             self,
@@ -110,16 +100,13 @@ impl Standing {
     }
 }
 
-/// How an arm does at one level.
 pub(super) struct Judged<'a> {
     pub(super) level: &'a LevelNote,
     pub(super) standing: Standing,
-    /// In the deciding metric; absent where nothing could be compared, and where the control's
-    /// figure is zero.
+    /// In the deciding metric; absent without a comparison, and where the control's figure is zero.
     pub(super) change: Option<Difference>,
 }
 
-/// Judges the levels of a deployment's arms.
 #[derive(Clone, Copy)]
 pub(super) struct Judge<'a> {
     pub(super) context: &'a Context<'a>,
@@ -129,7 +116,6 @@ pub(super) struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    /// An arm at all levels, from light to heavy load.
     pub(super) fn arm(&self, arm: usize) -> Vec<Judged<'a>> {
         self.comparison.levels.iter().map(|level| self.level(arm, level)).collect()
     }
@@ -205,7 +191,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Both count, and yet there is no change.
+    /// For groups that both count and yet have no change.
     fn incomparable(&self, group: &Group<'_>) -> Standing {
         let has_value = group.counted().any(|(_, result)| (self.metric.of)(result).is_some());
         let certificate =
@@ -217,7 +203,7 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// A standing that only an effective mechanism has.
+/// `standing`, where the mechanism was effective.
 fn effective_or(group: &Group<'_>, standing: Standing) -> Standing {
     if group.is_effective() {
         return standing;
@@ -229,7 +215,7 @@ fn effective_or(group: &Group<'_>, standing: Standing) -> Standing {
     Standing::NotEffective { verdict: verdict.unwrap_or(Verdict::Unverified) }
 }
 
-/// Why no repeat counts.
+/// For a group of which no repeat counts.
 fn uncounted(group: &Group<'_>) -> Standing {
     let Some(result) = group.entries.iter().find_map(|entry| entry.result) else {
         return Standing::NotRun;

@@ -1,4 +1,4 @@
-//! What to know before a run's figures are read, a sentence each.
+//! Warnings before a run's figures are read, a sentence each.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,6 @@ use crate::results::{CellResult, Results, without_result};
 use crate::words::difference::not_comparable;
 use crate::words::failure;
 
-/// All that the analysis warns of, beside the plan's own.
 pub(super) fn warnings(results: &Results<'_>, deployments: &[DeploymentComparison]) -> Vec<String> {
     let mut warnings = above_hardware(results);
     warnings.extend(overloaded(results));
@@ -24,7 +23,6 @@ pub(super) fn warnings(results: &Results<'_>, deployments: &[DeploymentCompariso
     warnings
 }
 
-/// Arms at levels whose figures ask for more arithmetic than the hardware has.
 fn above_hardware(results: &Results<'_>) -> Vec<String> {
     let plan = results.plan;
     // By plan order: deployment, arm, level -> cells and largest share.
@@ -50,10 +48,10 @@ fn above_hardware(results: &Results<'_>) -> Vec<String> {
     above.into_iter().map(warning).collect()
 }
 
-/// Above this share of open requests, latencies speak of the lucky ones only.
+/// Above this share of open requests, latencies are biased towards fast ones.
 const OPEN_SHARE: f64 = 0.2;
 
-/// One warning per deployment and level that was overloaded, with the arms it is about.
+/// One warning per overloaded level of a deployment, with its arms.
 fn overloaded(results: &Results<'_>) -> Vec<String> {
     let plan = results.plan;
     let mut overloaded: BTreeMap<(usize, usize), BTreeMap<usize, f64>> = BTreeMap::new();
@@ -87,7 +85,7 @@ fn overloaded(results: &Results<'_>) -> Vec<String> {
     overloaded.into_iter().map(warning).collect()
 }
 
-/// One warning per cause, arm and level, for cells whose requests are why they have no result.
+/// One warning per cause, arm and level, for cells whose requests left them without a result.
 fn without_results(results: &Results<'_>) -> Vec<String> {
     let mut found: Vec<((usize, usize, usize), FailureReason)> = Vec::new();
     for result in results.in_order() {
@@ -107,7 +105,7 @@ fn without_results(results: &Results<'_>) -> Vec<String> {
     found.into_iter().map(warning).collect()
 }
 
-/// One warning per arm, for cells whose software is not that of what they are compared with.
+/// One warning per arm whose software differs from that of its control.
 fn unlike_arms(results: &Results<'_>) -> Vec<String> {
     let warning = |(cell, differences): (&Cell, &[FactDifference])| {
         let of = &results.plan.deployments[cell.deployment];
@@ -117,8 +115,7 @@ fn unlike_arms(results: &Results<'_>) -> Vec<String> {
     likeness::unlike_arms(results).into_iter().map(warning).collect()
 }
 
-/// That measured windows are short against their requests: one sentence per deployment, with its
-/// levels.
+/// One sentence per deployment whose measured windows are short against their requests.
 pub fn short_windows(results: &Results<'_>) -> Vec<String> {
     let sentence = |(index, of): (usize, &Deployment)| {
         let here = |result: &&CellResult| results.plan.cells[result.cell].deployment == index;
@@ -135,7 +132,6 @@ pub fn short_windows(results: &Results<'_>) -> Vec<String> {
     results.plan.deployments.iter().enumerate().filter_map(sentence).collect()
 }
 
-/// Arms whose answers are not the control's.
 fn other_answers(of: &DeploymentComparison) -> Vec<String> {
     let warning = |note: &OutputNote| {
         let what = match note.outcome {

@@ -10,10 +10,9 @@ use crate::numerals;
 use crate::words;
 use crate::words::refusal::{lateness_remedy, refusal_remedy};
 
-/// What a remedy begins with where a mechanism did not act.
 pub(super) const EFFECT: &str = "To see an effect:";
 
-/// A remedy with what it is for, without a full stop. `verdict`: of the cell that asks for it.
+/// A remedy with its purpose, without a full stop. `verdict`: of the cell that has it.
 pub(crate) fn remedy_words(verdict: &Verdict, remedy: Remedy) -> String {
     let remedy = words::remedy(remedy);
     match verdict {
@@ -22,7 +21,7 @@ pub(crate) fn remedy_words(verdict: &Verdict, remedy: Remedy) -> String {
     }
 }
 
-/// Why a level was not judged; nothing where it was.
+/// Why a level was not judged; None where it was.
 pub(super) fn reason(of: &Standing) -> Option<String> {
     Some(match of {
         Standing::NotEffective { verdict } | Standing::Failed { verdict } => {
@@ -45,7 +44,7 @@ pub(super) fn reason(of: &Standing) -> Option<String> {
     })
 }
 
-/// How the generator was the limit, without the figures of a level.
+/// Without the figures of a level.
 const fn limit(of: &Refusal) -> &'static str {
     match of {
         Refusal::NothingSent => "no request was due in the window",
@@ -57,20 +56,20 @@ const fn limit(of: &Refusal) -> &'static str {
     }
 }
 
-/// What would let a level say something, where that is not the mechanism's doing. `lightest`: no
-/// level of the run has less load.
+/// How to get a judgement, where the mechanism is not the cause. `lightest`: no level of the run
+/// has less load.
 pub(super) fn remedy(of: &Judged<'_>, lightest: bool) -> Option<&'static str> {
     match &of.standing {
         Standing::GeneratorLimit { refusal } => Some(refusal_remedy(refusal)),
         Standing::TooInexact { why } => Some(lateness_remedy(*why, !of.level.open_loop)),
-        // Where a lighter level meets them, one that is lighter still shows nothing new.
+        // Where a lighter level meets them, a still lighter one shows nothing new.
         Standing::MissesObjectives if lightest => Some("add a level with less load"),
         _ => None,
     }
 }
 
-/// That windows are short against the requests in them: one sentence, without a full stop, that
-/// names the levels. Nothing without such a window.
+/// Names the levels whose windows are short against their requests, without a full stop. None
+/// without such a window.
 pub(crate) fn short_window<'p>(
     seen: impl Iterator<Item = (ShortWindow, &'p Level)>,
 ) -> Option<String> {
@@ -106,12 +105,12 @@ pub(crate) fn short_window<'p>(
     })
 }
 
-/// A time to three digits.
+/// To three digits.
 fn rounded(time: Nanos) -> String {
     numerals::millis(time.as_millis_f64())
 }
 
-/// What makes the window of a level longer: what ended it.
+/// How to make the window longer: by what ended it.
 fn longer_window(seen: ShortWindow, level: &Level) -> &'static str {
     let planned = level.duration.map(|end| end.saturating_sub(level.warmup));
     match (planned, level.max_requests, &level.workload) {
@@ -122,7 +121,6 @@ fn longer_window(seen: ShortWindow, level: &Level) -> &'static str {
     }
 }
 
-/// That a run has not come to its end.
 pub(crate) fn interrupted(missing: usize, planned: usize) -> String {
     format!(
         "The run was interrupted: {missing} of {planned} cells have not run; `weir run --resume` \

@@ -8,12 +8,11 @@ use weir_spec::plan::{Arm, Deployment, Prediction, Regime};
 use crate::numerals;
 use crate::sources::{Seen, TokenSources, tier_name};
 
-/// The account of one arm at one level.
 pub(super) struct Account<'a> {
     pub(super) deployment: &'a Deployment,
     pub(super) arm: &'a Arm,
     pub(super) seen: &'a Seen,
-    /// Bytes that were moved per byte of the model's, where they are not the same.
+    /// Moved bytes per byte of the model, where they differ.
     pub(super) byte_scale: Option<f64>,
 }
 
@@ -30,7 +29,7 @@ fn pool_bytes(of: &Deployment) -> Bytes {
     Bytes(tokens * of.engine.kv_bytes_per_token)
 }
 
-/// What the GPU's pool is planned to hold, as far as it is known.
+/// The planned capacity of the GPU's pool, as far as it is known.
 pub(super) fn pool_words(of: &Deployment) -> String {
     let tokens = u64::from(of.engine.blocks) * u64::from(of.engine.block_size);
     if tokens == 0 {
@@ -46,7 +45,7 @@ pub(super) fn pool_words(of: &Deployment) -> String {
     )
 }
 
-/// Where the working set has its place, from the sizes compared.
+/// Where the working set fits, by its sizes.
 fn place_words(regime: Regime, set: Bytes, pool: Bytes) -> &'static str {
     match (regime, set <= pool) {
         (Regime::FitsGpu, true) => "the GPU pool holds it",
@@ -70,7 +69,7 @@ fn place_words(regime: Regime, set: Bytes, pool: Bytes) -> &'static str {
 }
 
 impl Account<'_> {
-    /// The working set, against the room for it.
+    /// The working set, against the capacity for it.
     pub(super) fn regime(&self, predicted: &Prediction) -> String {
         let Some(offload) = &self.arm.offload else { return String::new() };
         let local = offload.tiers.iter().map(|tier| (tier.kind.name().to_owned(), tier.capacity));
@@ -80,7 +79,7 @@ impl Account<'_> {
             local.chain(store).map(|(name, capacity)| format!("{name} {capacity}")).collect();
         let regime = predicted.regime;
         let engine = self.deployment.engine_of(self.arm);
-        // As the tiers would keep it, which may hold windows for more tokens than the GPU does.
+        // In the tiers' form, which may hold windows for more tokens than the GPU does.
         let pool = match offload.kept(u64::from(engine.blocks) * u64::from(engine.block_size)) {
             Bytes::ZERO => pool_bytes(self.deployment),
             bytes => bytes,
@@ -97,14 +96,12 @@ impl Account<'_> {
         )
     }
 
-    /// The only tier below the GPU, where there is one.
     pub(super) fn only_tier(arm: &Arm) -> Option<TierKind> {
         let mut tiers = arm.offload.as_ref()?.capacities();
         let (only, _) = tiers.next()?;
         tiers.next().is_none().then_some(only)
     }
 
-    /// Where the prompt tokens came from, and who else says so.
     pub(super) fn hits(&self) -> Vec<String> {
         let gpu_only = self.arm.is_gpu_only();
         let only_tier = Self::only_tier(self.arm);
@@ -129,7 +126,7 @@ impl Account<'_> {
             }
             None => {}
         }
-        // With one source there is nobody else to name.
+        // With one source the name adds nothing.
         let by = if self.seen.all(SignalKind::PromptTokens).len() > 1 {
             format!(" ({})", of.part)
         } else {
@@ -142,8 +139,8 @@ impl Account<'_> {
         lines
     }
 
-    /// What could have been served, and how much of it was: shares of the prompt tokens as the one
-    /// counts them who knows what was asked before.
+    /// Shares of the prompt tokens: what could have been served, and what was, by the source that
+    /// knows earlier prompts.
     fn reuse(&self) -> Option<String> {
         let asked = self.seen.all(SignalKind::SeenTokens).first()?;
         let prompt = self.seen.by(&asked.part, SignalKind::PromptTokens)?;
@@ -177,7 +174,7 @@ impl Account<'_> {
         Some(words)
     }
 
-    /// The sources of prompts and hits where several differ, or where the split is not believed.
+    /// The sources of prompts and hits where several differ, or where the split is not accepted.
     fn who_says(&self, of: &TokenSources) -> Vec<String> {
         let kinds = [
             (SignalKind::GpuHitTokens, "Hits in the GPU's cache"),
@@ -188,7 +185,7 @@ impl Account<'_> {
             lines.extend(self.line("Prompt tokens", SignalKind::PromptTokens, tokens));
         }
         for (kind, title) in kinds {
-            // What the account has no place for is told beside it.
+            // Figures outside of the account stand beside it.
             let is_outside = kind == SignalKind::ExternalHitTokens
                 && self.arm.offload.is_some()
                 && of.computed.is_none();
@@ -200,7 +197,7 @@ impl Account<'_> {
         for tier in TierKind::ALL.into_iter().skip(1) {
             let kind = SignalKind::hits_of(tier);
             let parts = self.seen.all(kind);
-            // Nobody needs to hear of a tier that the arm does not have.
+            // Unused tiers are left out.
             let is_used = parts.iter().any(|seen| seen.value > 0.0);
             if is_used && (parts.len() > 1 || !has_split) {
                 lines.extend(self.line(&format!("Hits in {}", tier_name(tier)), kind, tokens));
@@ -219,7 +216,6 @@ impl Account<'_> {
         Some(format!("{title}: {told}{contradiction}"))
     }
 
-    /// What was written and read, and what became of it.
     pub(super) fn stored(&self) -> Vec<String> {
         let stored = self.line("Stored", SignalKind::StoredBytes, bytes);
         let mut lines = vec![stored.unwrap_or_else(|| "Stored: not observable".to_owned())];
@@ -241,7 +237,7 @@ impl Account<'_> {
         lines
     }
 
-    /// Whether what a tier on a device served came from there, or from memory before it.
+    /// Whether hits of a device tier came from the device, or from memory before it.
     fn origins(&self) -> Vec<String> {
         let Some(offload) = &self.arm.offload else { return Vec::new() };
         let per_token = offload.chunk_bytes.kept as f64 / f64::from(offload.chunk_tokens.max(1));
@@ -258,7 +254,6 @@ impl Account<'_> {
         told.collect()
     }
 
-    /// What the tiers held at the end.
     pub(super) fn held(&self) -> Option<String> {
         let used = self.seen.tiers(SignalKind::TierUsedBytes).filter_map(|(tier, _)| {
             let told = self.seen.told_of(tier, SignalKind::TierUsedBytes, bytes)?;
@@ -270,7 +265,6 @@ impl Account<'_> {
         (!parts.is_empty()).then(|| format!("Held at the end: {}", parts.join(", ")))
     }
 
-    /// What went wrong, where something did.
     pub(super) fn trouble(&self) -> Option<String> {
         let refused = self.seen.tiers(SignalKind::StoreFailures);
         let refused = refused.filter(|(_, count)| *count > 0.0).map(|(tier, count)| {
@@ -290,7 +284,7 @@ impl Account<'_> {
         (!parts.is_empty()).then(|| format!("Trouble: {}", parts.join(", ")))
     }
 
-    /// What the choices of replicas brought; nothing with one replica.
+    /// Empty with one replica.
     pub(super) fn routing(&self) -> Vec<String> {
         let get = |kind| self.seen.get(kind);
         let mut lines = Vec::new();
@@ -326,7 +320,6 @@ impl Account<'_> {
 mod tests {
     use super::*;
 
-    /// What is said of the GPU pool and the tiers follows from the sizes beside it.
     #[test]
     fn a_regime_does_not_contradict_the_sizes() {
         let (small, large) = (Bytes::from_gib(51), Bytes::from_gib(142));

@@ -1,7 +1,7 @@
-//! What happened, in words: per deployment, arm and level what the mechanism did, who says so, why
-//! the cells count or do not, and what to change.
+//! What happened, in words: per deployment, arm and level what the mechanism did, by which source,
+//! why the cells count or do not, and what to change.
 //!
-//! Every sentence rests on what was recorded; a quantity that nobody saw is called not observable,
+//! Every sentence rests on a record; a quantity that no source reported is called not observable,
 //! never zero. Signals are summed over the complete repeats, because shares of sums are steadier
 //! than sums of shares.
 
@@ -26,29 +26,28 @@ use crate::words;
 
 use account::Account;
 
-/// What a difference from the control is not, where no token came from a tier.
+/// Where no token came from a tier, a difference from the control is no gain.
 const SERVED_NOTHING: &str = "The tiers served nothing: what differs from the control is the cost of \
                               the mechanism, another order of requests or noise, not a gain";
 
-/// What a live cell left besides signals.
+/// What a live cell recorded besides signals; no full stops.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CellNotes {
-    /// What its parts said when they started, as sentences without full stop.
+    /// Reported by its parts at their start.
     pub started: Vec<String>,
-    /// What was done before the load, the same.
+    /// Done before the load.
     pub prepared: Vec<String>,
-    /// What could not be done or seen.
+    /// What could not be done or observed.
     pub notes: Vec<Note>,
 }
 
-/// What to tell of a run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Scope<'a> {
     pub arm: Option<&'a str>,
     pub level: Option<&'a str>,
 }
 
-/// Tells a run in words. `told` is by cell index; cells without an entry left nothing.
+/// Describes a run in words. `told` is by cell index; cells without an entry left nothing.
 pub fn explain(
     results: &Results<'_>,
     comparison: &Comparison,
@@ -99,14 +98,13 @@ pub fn explain(
     Ok(out)
 }
 
-/// What is told of one deployment.
 struct Narrative<'a> {
     grid: &'a Grid<'a>,
     told: &'a BTreeMap<usize, CellNotes>,
     index: usize,
     deployment: &'a Deployment,
     of: &'a DeploymentComparison,
-    /// Bytes that were moved per byte of the model's, where they are not the same.
+    /// Moved bytes per byte of the model, where they differ.
     byte_scale: Option<f64>,
 }
 
@@ -155,7 +153,6 @@ impl Narrative<'_> {
         out
     }
 
-    /// The sentences about an arm at a level.
     fn lines(
         &self,
         arm: usize,
@@ -203,7 +200,6 @@ impl Narrative<'_> {
         lines
     }
 
-    /// Its answers against the control's.
     fn outputs(&self, arm: &str, level: &str) -> Option<String> {
         let note = self.of.outputs.iter().find(|note| note.arm == arm && note.level == level)?;
         let floor =
@@ -216,7 +212,6 @@ impl Narrative<'_> {
         ))
     }
 
-    /// What it changed against its control.
     fn effect(&self, note: &GroupNote) -> Option<String> {
         let control = self.of.arms.iter().find(|arm| arm.name == note.arm)?.control.as_ref()?;
         let keys = [self.of.deciding_metric, "output_tokens_per_s", "ttft_mean_ms", "tpot_mean_ms"];
@@ -233,7 +228,7 @@ impl Narrative<'_> {
             .then(|| format!("Against {control} at this level: {}", words.join(", ")))
     }
 
-    /// What the cells left besides signals: each sentence once.
+    /// What the cells recorded besides signals, each sentence once.
     fn told(&self, level: &LevelNote, group: &Group<'_>) -> Vec<String> {
         let cells = || {
             let results = group.entries.iter().filter_map(|entry| entry.result);
@@ -251,7 +246,7 @@ impl Narrative<'_> {
         let line = |title: &str, each: Vec<String>| {
             (!each.is_empty()).then(|| format!("{title}: {}", each.join(". ")))
         };
-        // A cell that failed on its way has notes in its journal alone.
+        // A cell that failed early has its notes in its journal alone.
         let mut recorded = group.notes();
         for note in cells().flat_map(|told| &told.notes) {
             if !recorded.contains(&note) {
@@ -275,8 +270,7 @@ impl Narrative<'_> {
     }
 }
 
-/// The repeats whose signals are told: the complete ones; where there are none, those that failed
-/// and yet saw something.
+/// The repeats whose signals are described: the complete ones, else failed ones with signals.
 fn told_results<'r>(group: &Group<'r>) -> Vec<&'r CellResult> {
     let with_signals = || {
         let results = group.entries.iter().filter_map(|entry| entry.result);
@@ -289,21 +283,21 @@ fn told_results<'r>(group: &Group<'r>) -> Vec<&'r CellResult> {
     if complete.is_empty() { with_signals().collect() } else { complete }
 }
 
-/// Why it has its verdicts and what to change, told of the first repeat with each verdict.
+/// Why the group has its verdicts and what to change, by the first repeat with each verdict.
 fn whys(group: &Group<'_>) -> Vec<String> {
     let mut told: Vec<Verdict> = Vec::new();
     let mut lines = Vec::new();
     for result in group.entries.iter().filter_map(|entry| entry.result) {
         let verdict = result.verdict();
         let Some(why) = result.why().map(Why::words) else { continue };
-        // A baseline's reason says nothing of this run.
+        // A baseline's reason is the same in every run.
         if verdict == Verdict::Control || told.contains(&verdict) {
             continue;
         }
         told.push(verdict.clone());
         let which = if told.len() > 1 { format!(" ({})", verdict.word()) } else { String::new() };
         lines.push(match verdict {
-            // The cause stands with the verdict.
+            // The cause already stands with the verdict.
             Verdict::Failed(_) if !result.is_not_comparable() => {
                 format!("Its signals alone{which} say: {why}")
             }
@@ -322,7 +316,7 @@ fn unproven_claims(complete: &[&CellResult]) -> Vec<String> {
         .filter_map(|result| result.evidence.as_ref())
         .flat_map(|evidence| evidence.claims.iter().filter(|claim| claim.held != Some(true)))
     {
-        // The same claim with other figures in another repeat.
+        // Another repeat can have the same claim with other figures.
         if !told.iter().any(|other| other.claim.is_same(&claim.claim)) {
             told.push(claim);
         }
@@ -337,7 +331,6 @@ fn unproven_claims(complete: &[&CellResult]) -> Vec<String> {
     told.into_iter().map(line).collect()
 }
 
-/// What the plan predicted, where it came otherwise.
 fn forecast(group: &Group<'_>) -> Option<String> {
     let predicted = &group.entries.first()?.cell.prediction.verdict;
     let mut verdicts = group.verdicts().peekable();
@@ -345,7 +338,6 @@ fn forecast(group: &Group<'_>) -> Option<String> {
         .then(|| format!("The plan had predicted {}", words::verdict(predicted)))
 }
 
-/// With a full stop at its end.
 fn sentence(text: &str) -> String {
     let text = text.trim_end();
     if text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }

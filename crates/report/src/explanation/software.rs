@@ -3,8 +3,7 @@
 use crate::likeness::SoftwareNote;
 use crate::words::difference::name;
 
-/// What the file gives an arm's processes, and the facts in which arms differ, as sentences without
-/// full stop.
+/// The file's settings of an arm's processes, and the facts in which arms differ; no full stops.
 pub(super) fn of_arm(note: &SoftwareNote, arm: &str) -> Vec<String> {
     let Some(software) = note.arms.iter().find(|known| known.arm == arm) else {
         return Vec::new();

@@ -2,8 +2,8 @@
 //! (`llmdbenchmark/analysis/benchmark_report/schema_v0_2.py`, `schema_v0_2_1.py`, `base.py`): only
 //! known keys, units from its lists.
 //!
-//! What is deployed behind the endpoint is not known here, so the stack is one `generic` component,
-//! and accelerators are left out rather than guessed.
+//! The deployment behind the endpoint is unknown here: the stack is one `generic` component, and
+//! accelerators are left out.
 
 use std::io::Write;
 
@@ -42,7 +42,7 @@ pub(super) fn write(input: &ExportInput<'_>, out: &mut dyn Write) -> Result<(), 
         .map_err(|source| ExportError::Write { format, source })
 }
 
-/// Without nulls, as llm-d-benchmark writes its reports.
+/// Drops nulls, as llm-d-benchmark does.
 fn pruned(value: Value) -> Value {
     match value {
         Value::Object(fields) => fields
@@ -66,7 +66,7 @@ fn gaps(input: &ExportInput<'_>) -> Result<Distribution, RecordError> {
     Ok(gaps.distribution_ms())
 }
 
-/// Stable for equal settings: `cfg_id` is "a hash of the configuration".
+/// Equal for equal settings: `cfg_id` is "a hash of the configuration".
 fn digest(of: &Value) -> String {
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(of.to_string().as_bytes()))
 }
@@ -104,7 +104,7 @@ fn component(input: &ExportInput<'_>) -> Value {
     })
 }
 
-/// Lengths in tokens: their distribution is only known where they are all equal.
+/// In tokens. The distribution is only known where all lengths are equal.
 fn lengths(values: impl Iterator<Item = u32> + Clone) -> Value {
     let (low, high) = (values.clone().min().unwrap_or(0), values.clone().max().unwrap_or(0));
     let count = values.clone().count().max(1);
@@ -159,7 +159,7 @@ fn done(seen: &[Seen]) -> impl Iterator<Item = &Seen> + Clone {
     seen.iter().filter(|seen| seen.outcome == Outcome::Done)
 }
 
-/// `Statistics` of exact values; nothing without any.
+/// `Statistics` of exact values; None without any.
 fn statistics(units: &str, values: impl Iterator<Item = f64>) -> Option<Value> {
     let mut values: Vec<f64> = values.collect();
     values.sort_unstable_by(f64::total_cmp);
@@ -237,8 +237,7 @@ fn results(input: &ExportInput<'_>, seen: &[Seen], gaps: &Distribution) -> Value
     })
 }
 
-/// The hit rate that the engine told in its answers; servers that tell none show as zero and are
-/// left out.
+/// The hit rate that the engine reported in its answers; zero means that it reports none.
 fn hits(input: &ExportInput<'_>) -> Option<Value> {
     let percent =
         input.figures.gpu_hit_percent? + input.figures.external_hit_percent.unwrap_or(0.0);

@@ -1,34 +1,26 @@
-//! The load of a level, as far as other formats have words for it.
+//! The load of a level, as far as other formats have keys for it.
 
 use weir_spec::plan::{Level, LevelLoad};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum OfferedLoad {
-    /// So many users, each with one request at a time (closed loop).
     Users {
         users: u32,
-        /// Seconds over which they started.
+        /// Seconds over which users started.
         ramp_s: f64,
     },
     /// Sessions at equal distances.
-    Constant {
-        /// Sessions per second.
-        per_s: f64,
-    },
+    Constant { per_s: f64 },
     /// Sessions with exponential distances.
-    Poisson {
-        /// Sessions per second.
-        per_s: f64,
-    },
+    Poisson { per_s: f64 },
     /// Sessions with gamma-distributed distances.
     Gamma {
-        /// Sessions per second.
         per_s: f64,
         /// Shape of the distances; 1 is Poisson, less is burstier. vLLM's `burstiness`.
         shape: f64,
     },
     Trace {
-        /// How much faster than recorded.
+        /// Relative to the recording.
         speed: f64,
     },
 }
@@ -45,7 +37,6 @@ impl OfferedLoad {
         }
     }
 
-    /// Users of a closed loop.
     pub fn users(self) -> Option<u32> {
         match self {
             Self::Users { users, .. } => Some(users),
@@ -53,7 +44,6 @@ impl OfferedLoad {
         }
     }
 
-    /// Sessions per second of an open loop with a rate.
     pub fn per_s(self) -> Option<f64> {
         match self {
             Self::Constant { per_s } | Self::Poisson { per_s } | Self::Gamma { per_s, .. } => {

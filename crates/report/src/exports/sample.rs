@@ -1,4 +1,4 @@
-//! The requests that an export speaks of, without the times of their chunks.
+//! The requests of an export, without the times of their chunks.
 
 use weir_model::{Outcome, RequestRow};
 use weir_record::RecordError;
@@ -6,15 +6,14 @@ use weir_record::RecordError;
 use super::ExportInput;
 use crate::figures::Stream;
 
-/// What exports need of a request besides its texts and gaps; times in nanoseconds since the start
-/// of the cell.
+/// A request without texts and gaps; nanoseconds since the start of the cell.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
     pub(super) turn: u32,
     pub(super) due: u64,
     pub(super) start: u64,
     pub(super) first: Option<u64>,
-    /// When its last token came; nothing where none did.
+    /// Time of its last token.
     pub(super) last: Option<u64>,
     pub(super) end: u64,
     pub(super) prompt: u32,
@@ -29,8 +28,7 @@ impl Seen {
     pub(super) fn of(row: &RequestRow) -> Self {
         let first = row.first_token.map(|at| at.0);
         let last = first.map(|first| {
-            // Without gaps nothing says when tokens after the first came, but that the last one
-            // ended a complete request.
+            // Without gaps only one later time is known: the last token ended a complete request.
             match row.outcome {
                 Outcome::Done if row.chunk_gaps.is_empty() => row.end.0,
                 _ => row.chunk_gaps.iter().fold(first, |at, gap| at.saturating_add(gap.0)),
@@ -51,24 +49,23 @@ impl Seen {
         }
     }
 
-    /// From sending to the end, nanoseconds.
+    /// Nanoseconds from sending.
     pub(super) fn latency(&self) -> u64 {
         self.end.saturating_sub(self.start)
     }
 
-    /// From sending to the first token, nanoseconds.
+    /// Nanoseconds from sending.
     pub(super) fn ttft(&self) -> Option<u64> {
         Some(self.first?.saturating_sub(self.start))
     }
 
-    /// From the first to the last token, per token after the first, nanoseconds.
+    /// Nanoseconds per token after the first.
     pub(super) fn mean_gap(&self) -> Option<f64> {
         let span = self.last?.saturating_sub(self.first?);
         (self.output > 1).then(|| span as f64 / f64::from(self.output - 1))
     }
 }
 
-/// The rows of the measured set.
 pub(super) fn exported<'a>(
     input: &ExportInput<'a>,
 ) -> Result<impl Iterator<Item = Result<RequestRow, RecordError>> + use<'a>, RecordError> {
@@ -77,13 +74,12 @@ pub(super) fn exported<'a>(
     Ok(rows.filter(move |row| row.as_ref().map_or(true, |row| window.measures(row.due))))
 }
 
-/// The measured set without texts and gaps.
 pub(super) fn sample(input: &ExportInput<'_>) -> Result<Vec<Seen>, RecordError> {
     exported(input)?.map(|row| Ok(Seen::of(&row?))).collect()
 }
 
-/// The rows that `GuideLLM` would speak of: those that ended inside the window, whenever they were
-/// due, and those in flight when it cut the load off.
+/// The requests of `GuideLLM`'s reports: those that ended inside the window, whenever they were
+/// due, and those in flight at its end.
 pub(super) fn ended_inside<'a>(
     input: &ExportInput<'a>,
 ) -> Result<impl Iterator<Item = Result<RequestRow, RecordError>> + use<'a>, RecordError> {

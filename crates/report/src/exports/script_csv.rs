@@ -1,6 +1,6 @@
 //! The CSV of the published vLLM + `LMCache` scripts: seconds with six decimals, completed requests
-//! only, `avg_itl` the mean gap between stream events, empty where there is none. `gen_len` is the
-//! number of tokens (the scripts count stream events and take them for tokens).
+//! only. `avg_itl` is the mean gap between stream events, or empty. `gen_len` is the number of
+//! tokens, where the scripts count stream events.
 
 use std::io::Write;
 

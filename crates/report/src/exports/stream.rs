@@ -1,9 +1,9 @@
-//! JSON lists that are written while their elements are made.
+//! JSON lists, written while their elements are made.
 
 use serde::ser::{Error, Serialize, SerializeSeq, Serializer};
 use weir_record::RecordError;
 
-/// Serialises as a list whose elements come from an iterator that is opened then.
+/// Opens the iterator of its elements when it is serialised.
 pub(super) struct Streamed<F>(pub(super) F);
 
 impl<F, I, T> Serialize for Streamed<F>

@@ -1,14 +1,14 @@
-//! The result file of `vllm bench serve` (vLLM 0.32) with `--save-detailed`: the keys, units and
+//! The result file of `vllm bench serve` (vLLM 0.32) with `--save-detailed`: keys, units and
 //! definitions of its `benchmark` and `calculate_metrics`.
 //!
-//! Definitions: TTFT, ITL and latency from sending, latency to the last stream event; TPOT =
-//! (latency - TTFT) / (tokens - 1); ITL over the gaps between stream events of completed requests;
-//! deviations with n; percentiles interpolated (type 7); throughput over `duration`, which is, as
-//! vLLM's, the time until the last of these requests had ended, from the start of the window on.
-//! What nobody saw is null, where vLLM writes 0. `queue_times` is the wait from the due time to
-//! sending, and `start_times` count from the start of the cell (vLLM's from an arbitrary moment).
-//! Unfinished requests are left out, as vLLM has none. What vLLM does not write stands under
-//! `weir`.
+//! TTFT, ITL and latency count from sending, latency to the last stream event; TPOT = (latency -
+//! TTFT) / (tokens - 1); ITL over the gaps between stream events of completed requests; deviations
+//! with n; percentiles interpolated (type 7). Throughput is over `duration`: from the start of the
+//! window until the last of these requests ended, as vLLM's.
+//!
+//! Differences: unknown values are null, where vLLM writes 0. `queue_times` is the wait from the
+//! due time to sending; `start_times` count from the start of the cell. Unfinished requests are
+//! left out. Keys that vLLM lacks stand under `weir`.
 
 use std::io::Write;
 
@@ -42,7 +42,7 @@ pub(super) fn write(input: &ExportInput<'_>, out: &mut dyn Write) -> Result<(), 
     file.end().map_err(failed)
 }
 
-/// What vLLM writes of how it was called.
+/// The keys in which vLLM records its arguments.
 fn setup(input: &ExportInput<'_>, requests: usize) -> Map<String, Value> {
     let date = jiff::Timestamp::from_nanosecond(i128::from(input.started_unix_ns))
         .map_or(String::new(), |at| at.strftime("%Y%m%d-%H%M%S").to_string());
@@ -89,7 +89,7 @@ fn totals(input: &ExportInput<'_>, seen: &[Seen], seconds: &Seconds) -> Map<Stri
     let last_end = seen.iter().map(|seen| seen.end).max().unwrap_or(input.window.end.0);
     let duration = Nanos(last_end).saturating_sub(input.window.start).as_secs_f64();
     let completed = done(seen).count();
-    // Rates of nothing are not zero: they were not seen.
+    // Rates without a request are unknown, not zero.
     let rate = |amount: f64| (completed > 0 && duration > 0.0).then(|| amount / duration);
     let prompt: u64 = done(seen).map(|seen| u64::from(seen.prompt)).sum();
     let output: u64 = done(seen).map(|seen| u64::from(seen.output)).sum();
@@ -124,7 +124,7 @@ fn latency(seen: &Seen) -> Option<u64> {
     Some(seen.last?.saturating_sub(seen.start))
 }
 
-/// Nothing with fewer than two tokens.
+/// None with fewer than two tokens.
 fn tpot(seen: &Seen) -> Option<f64> {
     let after = latency(seen)?.saturating_sub(seen.ttft()?);
     (seen.output > 1).then(|| after as f64 / f64::from(seen.output - 1))
@@ -168,7 +168,7 @@ fn statistics(name: &str, of: &Distribution) -> [(String, Value); 6] {
     ]
 }
 
-/// The lists with a value per request, in the order the requests ended.
+/// Lists with a value per request, in the order the requests ended.
 fn detailed<M: SerializeMap>(
     input: &ExportInput<'_>,
     seen: &[Seen],
@@ -194,9 +194,9 @@ fn detailed<M: SerializeMap>(
     file.serialize_entry("start_times", &each(|seen| Some(seen.start as f64 / 1e9)))?;
     let queued = |seen: &Seen| Some(seen.start.saturating_sub(seen.due) as f64 / 1e9);
     file.serialize_entry("queue_times", &each(queued))?;
-    // Texts are not kept: empty, but one per request, so that the lists stay parallel.
+    // Texts are not kept: an empty one per request keeps the lists parallel.
     file.serialize_entry("generated_texts", &Streamed(|| Ok(seen.iter().map(|_| Ok("")))))?;
-    // An empty text says "succeeded".
+    // An empty text means success.
     let error = |row: &RequestRow| match row.outcome {
         Outcome::Done => String::new(),
         _ => row.error.clone().unwrap_or_else(|| row.outcome.name().to_owned()),
@@ -204,7 +204,6 @@ fn detailed<M: SerializeMap>(
     file.serialize_entry("errors", &Streamed(|| ended(input, error)))
 }
 
-/// A value of each row that ended.
 fn ended<'a, T>(
     input: &ExportInput<'a>,
     value: impl Fn(&RequestRow) -> T + 'a,
@@ -218,11 +217,11 @@ where
     Ok(ended.map(move |row| Ok(value(&row?))))
 }
 
-/// Stream events and requests in flight in each second, and the gaps between events, of completed
-/// requests.
+/// Of completed requests: stream events and requests in flight in each second, and gaps between
+/// events.
 struct Seconds {
     events: Vec<u64>,
-    // Change of the number of requests that touch a second, from one second to the next.
+    // Change from one second to the next in the number of requests that touch a second.
     changes: Vec<i64>,
     gaps: TimeSketch,
 }

@@ -4,13 +4,12 @@ use weir_model::ModelShape;
 use weir_record::CellFigures;
 use weir_spec::plan::Deployment;
 
-/// The share of the deployment's peak arithmetic that the cell's figures imply, or nothing for
-/// models whose active weights the shape does not give exactly.
+/// The implied share of the deployment's peak arithmetic. None for models whose active weights the
+/// shape does not give exactly.
 ///
 /// A token costs at least `2 * weights` floating-point operations (one multiplication and one
-/// addition per weight; attention comes on top). Tokens that were computed are the prompt tokens
-/// that no cache served, plus the output tokens. More than 1 cannot be: hits were not seen, or
-/// the throughput is inflated.
+/// addition per weight), plus attention. Computed tokens are the uncached prompt tokens and the
+/// output tokens. A share above 1 means that hits were missed, or that throughput is inflated.
 pub fn compute_share(figures: &CellFigures, deployment: &Deployment) -> Option<f64> {
     let model = &deployment.model;
     if model.experts.is_some() || model.latent.is_some() || !model.kv_layers.is_empty() {
@@ -29,8 +28,8 @@ pub fn compute_share(figures: &CellFigures, deployment: &Deployment) -> Option<f
     (peak > 0.0).then(|| 2.0 * weights * computed / peak)
 }
 
-/// Weights that each token is multiplied with: those of the layers. Embeddings are looked up, and
-/// logits are computed for the last token of a prompt only.
+/// Weights of the layers that each token is multiplied with. Embeddings are looked up; logits are
+/// computed for the last prompt token only.
 fn products(model: &ModelShape) -> f64 {
     let of = f64::from;
     let attention = 2.0 * of(model.heads) + 2.0 * of(model.kv_heads);

@@ -1,13 +1,12 @@
-//! Request rows as columns of integers, the working form of all figures.
+//! Request rows as columns of integers, the input of all figures.
 
 use weir_model::{Nanos, Outcome, RequestRow, Window};
 use weir_record::{RequestColumn, RequestTable};
 
-/// Stands in the `first_token` column for "no token came".
+/// "No token came" in the `first_token` column.
 pub(super) const NEVER: u64 = u64::MAX;
 
-/// The columns of the request rows that figures are made of; times in nanoseconds since the
-/// start of the cell, 70 bytes per request.
+/// Columns of the request rows; nanoseconds since the start of the cell, 70 bytes per request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RequestColumns {
     pub(super) request: Vec<u64>,
@@ -26,7 +25,6 @@ pub struct RequestColumns {
 }
 
 impl RequestColumns {
-    /// Empty columns with room for `rows` requests.
     pub fn with_capacity(rows: usize) -> Self {
         Self {
             request: Vec::with_capacity(rows),
@@ -61,7 +59,6 @@ impl RequestColumns {
         self.outcome.push(row.outcome);
     }
 
-    /// The columns of `requests.parquet` that [`RequestColumns::add_table`] needs.
     pub const STORED: &'static [RequestColumn] = &[
         RequestColumn::Request,
         RequestColumn::Replica,
@@ -80,8 +77,7 @@ impl RequestColumns {
         RequestColumn::Outcome,
     ];
 
-    /// Adds the rows of a table that holds [`RequestColumns::STORED`]; without the lists of rows,
-    /// this is the quick way for cells that have them.
+    /// Adds a table that holds [`RequestColumns::STORED`]; faster than row by row.
     pub fn add_table(&mut self, table: &RequestTable) {
         let raw = |times: &[Nanos]| times.iter().map(|time| time.0).collect::<Vec<_>>();
         self.request.extend(&table.request);
@@ -111,22 +107,19 @@ impl RequestColumns {
         self.request.is_empty()
     }
 
-    /// The latest end of all requests; the end of the cell where nothing else bounds it.
+    /// The latest end of all requests; bounds the cell where nothing else does.
     pub fn last_end(&self) -> Nanos {
         Nanos(self.end.iter().copied().max().unwrap_or(0))
     }
 
-    /// True when some request failed.
     pub fn has_failures(&self) -> bool {
         self.outcome.contains(&Outcome::Failed)
     }
 
-    /// True when the request at `row` was answered in full.
     pub(super) fn is_done(&self, row: usize) -> bool {
         self.outcome[row] == Outcome::Done
     }
 
-    /// True when the request at `row` belongs to the measured set.
     pub(super) fn is_measured(&self, row: usize, window: Window) -> bool {
         window.measures(Nanos(self.due[row]))
     }

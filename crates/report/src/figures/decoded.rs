@@ -1,4 +1,4 @@
-//! Which passes brought which requests their tokens, in simulation.
+//! Which passes gave which requests their tokens, in simulation.
 
 use std::collections::BTreeMap;
 
@@ -6,18 +6,17 @@ use weir_model::StepRow;
 
 use super::columns::RequestColumns;
 
-/// For each pass, in the order given, how many of the requests that `picks` names it brought a
-/// token after their first one.
+/// Per pass, in the order given: how many requests of `picks` got a token after their first one.
 ///
-/// A request decodes in every pass of its replica after the one that gave its first token, until
-/// it has all. One that was preempted is taken to have gone on at once: its number of tokens is
-/// right, and those after the pause count as earlier than they came.
+/// A request decodes in every pass of its replica after the one of its first token, until it is
+/// complete. Preemption is ignored: the number of tokens is right, but those after the pause count
+/// early.
 pub(super) fn decoded(
     columns: &RequestColumns,
     steps: &[StepRow],
     picks: impl Fn(usize) -> bool,
 ) -> Vec<u64> {
-    // Of each replica: the places of its passes, in order of their numbers.
+    // Per replica: the places of its passes, in order of their numbers.
     let mut places: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
     for (place, step) in steps.iter().enumerate() {
         places.entry(step.replica).or_default().push(place);

@@ -1,12 +1,12 @@
 //! Exact quantiles and the distributions made of them.
 //!
-//! Quantiles are Hyndman and Fan's type 7 (The American Statistician 50(4), 1996; the default of
-//! R and NumPy): with `h = (n - 1) p`, interpolate between the order statistics `floor(h)` and
+//! Quantiles are Hyndman and Fan's type 7 (The American Statistician 50(4), 1996; the default of R
+//! and NumPy): with `h = (n - 1) p`, interpolate between the order statistics `floor(h)` and
 //! `floor(h) + 1`, counted from 0.
 
 use weir_record::Distribution;
 
-/// Type-7 quantile of values in ascending order; nothing without values. `p` is clamped to 0..=1.
+/// Type-7 quantile of values in ascending order; None without values. `p` is clamped to 0..=1.
 pub fn quantile(sorted: &[f64], p: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
     let h = last as f64 * p.clamp(0.0, 1.0);
@@ -19,7 +19,7 @@ fn interpolate(below: f64, above: f64, fraction: f64) -> f64 {
     below + fraction * (above - below)
 }
 
-/// The distribution of `values`, which are sorted in place. All zero without values.
+/// Sorts `values` in place. All zero without values.
 pub fn distribution(values: &mut [f64]) -> Distribution {
     values.sort_unstable_by(f64::total_cmp);
     let at = |p| quantile(values, p).unwrap_or(0.0);
@@ -42,8 +42,8 @@ pub fn distribution(values: &mut [f64]) -> Distribution {
     }
 }
 
-/// The distribution of values that each stand for `weight` equal observations, without writing
-/// those out. Pairs are sorted in place; a weight of zero is no observation.
+/// Each value stands for `weight` equal observations. Sorts `pairs` in place; a weight of zero is
+/// no observation.
 pub fn weighted_distribution(pairs: &mut [(f64, u64)]) -> Distribution {
     pairs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
     let count: u64 = pairs.iter().map(|pair| pair.1).sum();
@@ -64,14 +64,14 @@ fn standard_deviation(squares: f64, count: u64) -> f64 {
     if count < 2 { 0.0 } else { libm::sqrt(squares / (count - 1) as f64) }
 }
 
-/// Type-7 quantiles of the written-out multiset, for ascending `ps`, in one sweep.
+/// Type-7 quantiles of the expanded multiset, for ascending `ps`, in one sweep.
 fn weighted_quantiles<const N: usize>(sorted: &[(f64, u64)], count: u64, ps: [f64; N]) -> [f64; N] {
     let mut cursor = Cursor { sorted, place: 0, seen: 0 };
     ps.map(|p| {
         let h = (count - 1) as f64 * p;
         let below_rank = (h.floor() as u64).min(count - 1);
         let below = cursor.value_at(below_rank);
-        // A look ahead from a copy, so that the next quantile may start at the same rank.
+        // Look ahead from a copy: the next quantile may start at the same rank.
         let above = cursor.clone().value_at((below_rank + 1).min(count - 1));
         interpolate(below, above, h - h.floor())
     })
@@ -85,7 +85,7 @@ struct Cursor<'a> {
 }
 
 impl Cursor<'_> {
-    /// The value at a rank (from 0) that is not below that of the last call.
+    /// Ranks count from 0 and must not fall from call to call.
     fn value_at(&mut self, rank: u64) -> f64 {
         while self.seen + self.sorted[self.place].1 <= rank {
             self.seen += self.sorted[self.place].1;

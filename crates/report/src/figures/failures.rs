@@ -5,21 +5,18 @@ use std::collections::BTreeMap;
 use weir_model::{FailureCause, Outcome, Window};
 use weir_record::{RequestColumn, RequestTable};
 
-/// Different causes that are counted: a server that gives each failure its own words must not fill
-/// the memory.
+/// Bounds memory where a server gives each failure its own words.
 const CAUSES_KEPT: usize = 1000;
 const CAUSES_SHOWN: usize = 3;
 
-/// Causes of failed requests of the measured set, counted as a cell's table is read.
 #[derive(Debug, Default)]
 pub struct Failures(BTreeMap<String, u64>);
 
 impl Failures {
-    /// The columns that [`Failures::add_table`] needs.
     pub const COLUMNS: &'static [RequestColumn] =
         &[RequestColumn::Due, RequestColumn::Outcome, RequestColumn::Error];
 
-    /// Adds the requests of a table that holds [`Failures::COLUMNS`].
+    /// The table must hold [`Failures::COLUMNS`].
     pub fn add_table(&mut self, table: &RequestTable, window: Window) {
         for row in 0..table.len() {
             let is_counted =
@@ -33,7 +30,6 @@ impl Failures {
         }
     }
 
-    /// The commonest causes, most frequent first.
     pub fn commonest(self) -> Vec<FailureCause> {
         let mut causes: Vec<FailureCause> =
             self.0.into_iter().map(|(cause, requests)| FailureCause { cause, requests }).collect();

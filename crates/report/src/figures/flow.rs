@@ -1,26 +1,22 @@
-//! Checks that the rows of a cell agree with each other: row by row, as a flow, and against the
-//! passes.
+//! Checks that the rows of a cell agree: row by row, as a flow, and with the passes.
 
 use weir_model::{RowContradiction, StepRow};
 
 use super::columns::{NEVER, RequestColumns};
 
-/// Both sides of the flow identity behind Little's law (`L = lambda W`, here without any
-/// statistics: over an interval that contains all requests it holds exactly).
+/// Both sides of the flow identity behind Little's law (`L = lambda W`). Over an interval that
+/// contains all requests it holds exactly, without statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlowBalance {
-    /// Integral of the number in flight over the cell, request-nanoseconds, from a sweep over
-    /// the arrivals and departures.
+    /// Integral of the number in flight over the cell, request-nanoseconds.
     pub in_flight_ns: i128,
-    /// Sum of the residence times (end - start), nanoseconds; negative ones are kept, so that they
-    /// show.
+    /// Sum of end - start, nanoseconds; negative times are kept, so that they show.
     pub residence_ns: i128,
-    /// Most requests in flight at once.
     pub most_in_flight: u64,
 }
 
-/// Sweeps arrivals and departures of the whole cell and sums residence times, independently.
-/// A departure with no request in flight is left out of the sweep, so the sides then differ.
+/// Computes both sides independently. A departure with no request in flight is left out of the
+/// sweep, so that the sides differ.
 pub fn flow_balance(columns: &RequestColumns) -> FlowBalance {
     let mut arrivals = columns.start.clone();
     let mut departures = columns.end.clone();
@@ -46,7 +42,7 @@ pub fn flow_balance(columns: &RequestColumns) -> FlowBalance {
     balance
 }
 
-/// Checks each row, then the flow identity; the first contradiction in row order is returned.
+/// Checks each row, then the flow identity; returns the first contradiction in row order.
 pub fn check_rows(columns: &RequestColumns) -> Result<FlowBalance, RowContradiction> {
     for row in 0..columns.len() {
         check_row(columns, row)?;
@@ -61,7 +57,7 @@ pub fn check_rows(columns: &RequestColumns) -> Result<FlowBalance, RowContradict
     })
 }
 
-/// In what files can hold: 292 years of one request.
+/// Clamped to the range of the files: 292 years.
 fn recorded(time: i128) -> i64 {
     time.clamp(i64::MIN.into(), i64::MAX.into()) as i64
 }
@@ -99,10 +95,9 @@ fn check_row(columns: &RequestColumns, row: usize) -> Result<(), RowContradictio
     Ok(())
 }
 
-/// Checks that the passes of the whole cell gave as many tokens as the requests received: each
-/// request's first token, plus one token per decoding sequence and pass. Holds only where no
-/// sequence was preempted (a resumed sequence gets its next token from a prefill pass), so it is
-/// not asked of cells with preemptions, nor of cells without passes.
+/// Checks that the passes gave as many tokens as the requests received: each first token, plus one
+/// per decoding sequence and pass. A preempted sequence gets its next token from a prefill pass, so
+/// cells with preemptions are not checked, nor cells without passes.
 pub fn check_tokens(columns: &RequestColumns, steps: &[StepRow]) -> Result<(), RowContradiction> {
     if steps.is_empty() || columns.preemptions.iter().any(|&times| times > 0) {
         return Ok(());

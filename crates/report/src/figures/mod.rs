@@ -1,11 +1,9 @@
 //! The figures of one cell: request rows and passes in, `CellFigures` out.
 //!
-//! Everything works on columns of integers, because a cell can have a million requests and the
-//! same rows are looked at several times (checks, flow identity, distributions). Figures are
-//! refused, not repaired, when rows contradict each other: a wrong figure is worse than none.
-//! Which requests and which times each figure speaks of is docs/definitions.md, and nothing else.
-//! Token times come from the passes in simulation (`summarise`) and from the gaps between stream
-//! events on live targets (`Streams`, `summarise_streams`).
+//! Columns of integers keep repeated sweeps over a million requests cheap. Rows that contradict
+//! each other give an error, not repaired figures. docs/definitions.md defines the requests and
+//! times of each figure. Token times come from the passes in simulation (`summarise`) and from the
+//! gaps between stream events on live targets (`Streams`, `summarise_streams`).
 
 mod bounds;
 mod columns;

@@ -1,8 +1,8 @@
-//! Output tokens inside the window, whatever their times come from.
+//! Output tokens inside the window, from any source of token times.
 
 use weir_model::{Nanos, Outcome, Window};
 
-/// Output tokens that came inside the window, by what came of their requests.
+/// By the outcome of their requests.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct OutputTokens {
     pub(super) completed: u64,
@@ -20,7 +20,7 @@ impl OutputTokens {
     }
 }
 
-/// The equal part of the window in which a moment lies, if it lies in one.
+/// The index of the batch (equal part of the window); None outside of the window.
 pub(super) fn batch_of(at: Nanos, window: Window, batches: usize) -> Option<usize> {
     if batches == 0 || !window.contains(at) {
         return None;

@@ -6,23 +6,21 @@ use weir_record::Distribution;
 
 use super::distribution::distribution;
 
-/// Values that are kept as they are: 8 MiB. Quantiles are exact up to this many.
+/// Exact values that are kept (8 MiB): quantiles are exact up to this many.
 pub const EXACT_VALUES: usize = 1 << 20;
 
-/// Significant decimal digits of quantiles beyond [`EXACT_VALUES`]: each is at most 0.01 % above
-/// the true one.
+/// Significant digits of quantiles beyond [`EXACT_VALUES`]: at most 0.01 % too high.
 const DIGITS: u8 = 4;
 
-/// Longer times count as this long in quantiles beyond [`EXACT_VALUES`]: 13 days.
+/// Cap of times in quantiles beyond [`EXACT_VALUES`]: 13 days.
 const LONGEST_NS: u64 = 1 << 50;
 
-/// Times, gathered one by one. Count, mean, deviation, smallest and largest are always exact;
-/// quantiles are exact (type 7) up to [`EXACT_VALUES`] values, and within 0.01 % beyond.
+/// Count, mean, deviation, minimum and maximum are always exact. Quantiles are exact (type 7) up to
+/// [`EXACT_VALUES`] values, and within 0.01 % beyond.
 #[derive(Debug, Clone, Default)]
 pub struct TimeSketch {
     count: u64,
-    // Sums of the differences from the first value: exact in integers, and the deviation of times
-    // that hardly differ is not lost against their size.
+    // Sums of differences from the first value: exact, and small deviations keep their precision.
     origin: i128,
     sum: i128,
     squares: u128,
@@ -51,7 +49,7 @@ impl TimeSketch {
         }
     }
 
-    /// The exact values and one more as a histogram; the exact ones are given up.
+    /// Moves the exact values and one more into a histogram.
     fn coarsened(&mut self, value: u64) -> Histogram<u64> {
         let mut coarse = Histogram::new_with_bounds(1, LONGEST_NS, DIGITS)
             .expect("0 to 5 digits and bounds further apart than a factor of two are valid");
@@ -65,7 +63,7 @@ impl TimeSketch {
         self.count
     }
 
-    /// Their distribution in milliseconds; all zero without any.
+    /// All zero without values.
     pub fn distribution_ms(&self) -> Distribution {
         let Some(coarse) = &self.coarse else {
             let mut values: Vec<f64> = self.exact.iter().map(|&ns| ns as f64 / 1e6).collect();

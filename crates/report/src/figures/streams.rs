@@ -1,7 +1,7 @@
-//! When the tokens of live requests came: what the gaps between stream events say of the window.
+//! When the tokens of live requests came, by the gaps between stream events.
 //!
-//! The gaps of a cell can be a hundred million numbers. They pass through here once, request by
-//! request, and leave sums and a sketch; nothing of their number stays in memory.
+//! A cell can have a hundred million gaps. They are read once, request by request, and leave sums
+//! and a sketch: memory does not grow with them.
 
 use weir_model::{Nanos, Outcome, RequestRow, RowContradiction, Window};
 use weir_record::{Distribution, RequestColumn, RequestTable};
@@ -14,11 +14,11 @@ pub struct Stream<'a> {
     pub request: u64,
     pub due: Nanos,
     pub outcome: Outcome,
-    /// When the first chunk came; nothing where none did.
+    /// Time of the first chunk.
     pub first_token: Option<Nanos>,
     pub end: Nanos,
     pub output_tokens: u32,
-    /// Time between its chunks; one less than there are.
+    /// Between its chunks; one fewer than chunks.
     pub gaps: &'a [Nanos],
 }
 
@@ -39,8 +39,8 @@ impl<'a> Stream<'a> {
         if self.first_token.is_some() { self.gaps.len() as u64 + 1 } else { 0 }
     }
 
-    /// Time and tokens of each chunk. Where there are as many tokens as chunks, each brought one;
-    /// else the tokens are spread evenly, in whole tokens, the first chunk bringing at least one.
+    /// Time and tokens of each chunk. With as many tokens as chunks, each brought one. Else whole
+    /// tokens are spread evenly, at least one to the first chunk.
     pub fn arrivals(&self) -> impl Iterator<Item = (Nanos, u32)> + use<'a> {
         let (gaps, tokens, chunks) = (self.gaps, u64::from(self.output_tokens), self.chunks());
         let mut at = self.first_token.unwrap_or_default().0;
@@ -73,7 +73,6 @@ impl<'a> Stream<'a> {
     }
 }
 
-/// What the streams of a cell say of its window.
 #[derive(Debug, Clone)]
 pub struct Streams {
     window: Window,
@@ -86,7 +85,6 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// The columns that [`Streams::add_table`] needs.
     pub const COLUMNS: &'static [RequestColumn] = &[
         RequestColumn::Request,
         RequestColumn::Due,
@@ -97,8 +95,7 @@ impl Streams {
         RequestColumn::ChunkGaps,
     ];
 
-    /// Nothing yet. `batches` is the number of equal parts of the window that
-    /// [`Streams::throughput_batches`] gives.
+    /// `batches`: equal parts of the window for [`Streams::throughput_batches`].
     pub fn new(window: Window, batches: usize) -> Self {
         Self {
             window,
@@ -111,7 +108,6 @@ impl Streams {
         }
     }
 
-    /// Adds a request, whatever became of it.
     pub fn add(&mut self, stream: &Stream<'_>) {
         self.requests += 1;
         if let Err(contradiction) = stream.check() {
@@ -136,8 +132,8 @@ impl Streams {
         }
     }
 
-    /// Adds the requests of a table that holds [`Streams::COLUMNS`]; tables come a row group at a
-    /// time from `CellTables::request_groups`.
+    /// The table must hold [`Streams::COLUMNS`]; `CellTables::request_groups` gives a row group at
+    /// a time.
     pub fn add_table(&mut self, table: &RequestTable) {
         for row in 0..table.len() {
             self.add(&Stream {
@@ -156,22 +152,22 @@ impl Streams {
         self.requests
     }
 
-    /// Tokens that came inside the window, by what came of their requests.
+    /// Inside the window, by the outcome of their requests.
     pub(super) fn tokens(&self) -> OutputTokens {
         self.tokens
     }
 
-    /// Gaps of completed requests of the measured set, milliseconds.
+    /// Of completed requests of the measured set.
     pub fn gaps_ms(&self) -> Distribution {
         self.gaps.distribution_ms()
     }
 
-    /// Gaps that ended inside the window, of all requests, milliseconds.
+    /// Gaps that ended inside the window, of all requests.
     pub(super) fn gaps_in_window_ms(&self) -> Distribution {
         self.gaps_in_window.distribution_ms()
     }
 
-    /// Output tokens per second of equal parts of the window, for batch means.
+    /// Per equal part of the window, for batch means.
     pub fn throughput_batches(&self) -> Vec<f64> {
         let seconds = self.window.seconds() / self.batches.len() as f64;
         if seconds > 0.0 {
@@ -185,7 +181,7 @@ impl Streams {
         self.window
     }
 
-    /// The first stream whose times cannot be true, or that there are not `rows` of them.
+    /// The first stream with impossible times, or a number of streams other than `rows`.
     pub(super) fn check(&self, rows: usize) -> Result<(), RowContradiction> {
         if let Some(contradiction) = &self.contradiction {
             return Err(contradiction.clone());

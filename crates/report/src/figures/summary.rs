@@ -12,12 +12,11 @@ use super::flow::{check_rows, check_tokens};
 use super::output_tokens::{OutputTokens, batch_of};
 use super::streams::Streams;
 
-/// What figures are measured against.
 #[derive(Debug, Clone, Copy)]
 pub struct Measure<'a> {
     pub window: Window,
     pub slo: &'a Slo,
-    /// Price of an hour of what the arm runs on; nothing without prices.
+    /// None without prices.
     pub hour_price: Option<f64>,
 }
 
@@ -30,10 +29,10 @@ impl<'a> Measure<'a> {
 }
 
 /// The figures of a simulated cell, after all rows were checked against each other. Without passes,
-/// the tokens between a request's first and last are taken to be evenly spaced.
+/// the tokens between a request's first and last are spread evenly.
 ///
-/// Latencies count from `due`, so that a load generator that falls behind does not hide the
-/// wait; residence (in flight) counts from `start`.
+/// Latencies count from `due`, so that a late load generator does not hide the wait; residence (in
+/// flight) counts from `start`.
 pub fn summarise(
     columns: &RequestColumns,
     steps: &[StepRow],
@@ -52,7 +51,7 @@ pub fn summarise(
     let completed =
         steps.iter().zip(&done).filter(|(step, _)| inside(step)).map(|(_, tokens)| tokens).sum();
     tokens.add(Outcome::Done, completed);
-    // A request that the simulator refused has no token: the others are of open ones.
+    // A request that the simulator refused has no token: the rest is of open ones.
     tokens.add(Outcome::Unfinished, decoding.saturating_sub(completed));
     let measured =
         decoded(columns, steps, |row| columns.is_done(row) && columns.is_measured(row, window));
@@ -71,8 +70,8 @@ pub fn summarise(
 }
 
 /// The figures of a live cell, after all rows and streams were checked against each other. Each
-/// token counts at the time of the stream event that brought it.
-/// `streams` has to hold all requests of `columns`, cut to the window of `measure`.
+/// token counts at the time of its stream event. `streams` must hold all requests of `columns`, cut
+/// to the window of `measure`.
 pub fn summarise_streams(
     columns: &RequestColumns,
     streams: &Streams,
@@ -86,7 +85,7 @@ pub fn summarise_streams(
     Ok(CellFigures { itl_ms: streams.gaps_ms(), guidellm, ..figures })
 }
 
-/// All figures that need no time of a token but the first.
+/// All figures that need no token time but the first.
 fn figures(
     columns: &RequestColumns,
     measure: &Measure<'_>,
@@ -104,7 +103,7 @@ fn figures(
     let mut set = MeasuredSet::of(columns, measure);
     let ended = EndedInside::of(columns, window);
     let mean_in_flight = in_flight_ns(columns, window) as f64 / (seconds * 1e9);
-    // Where nothing completed nothing was seen of the server's work: no rate is then zero.
+    // Where nothing completed, rates of work are unknown, not zero.
     let has_work = set.completed > 0 || ended.completed > 0 || tokens.completed > 0;
     let work = |amount: u64| has_work.then(|| per_s(amount));
     let output_tokens_per_s = work(tokens.completed);
@@ -135,14 +134,14 @@ fn figures(
         ttft_ms: distribution(&mut set.ttft_ms),
         tpot_ms: distribution(&mut set.tpot_ms),
         e2e_ms: distribution(&mut set.e2e_ms),
-        // Token gaps, passes, causes of failures and the certificate come from elsewhere; requests
-        // that were never asked have no rows, so whoever fed the trace fills their numbers in.
+        // Token gaps, passes, causes of failures and the certificate come from elsewhere. Requests
+        // that were never sent have no rows: the caller adds their numbers.
         ..CellFigures::default()
     })
 }
 
-/// Output tokens per second of `batches` equal parts of the window, for batch means: the tokens of
-/// completed requests, from the passes where there are any, else from the ends of requests.
+/// Output tokens per second of `batches` equal parts of the window: those of completed requests,
+/// from the passes where there are any, else from the ends of requests.
 pub fn throughput_batches(
     columns: &RequestColumns,
     steps: &[StepRow],
@@ -175,7 +174,7 @@ pub fn throughput_batches(
     tokens.into_iter().map(|count| count as f64 / seconds).collect()
 }
 
-/// Sums and samples over the requests that were due inside the window.
+/// Over the requests that were due inside the window.
 #[derive(Default)]
 struct MeasuredSet {
     completed: u64,
@@ -231,8 +230,7 @@ impl MeasuredSet {
     }
 }
 
-/// Sums and samples over the completed requests that ended inside the window, whenever they were
-/// due: rates by time of completion, and `GuideLLM`'s figures.
+/// Over the completed requests that ended inside the window, whenever they were due.
 #[derive(Default)]
 struct EndedInside {
     completed: u64,
@@ -289,8 +287,8 @@ fn first_tokens(columns: &RequestColumns, window: Window) -> OutputTokens {
     tokens
 }
 
-/// Tokens inside the window where only the first and the last one have times: those between are
-/// taken to be evenly spaced.
+/// Tokens inside the window where only the first and the last have times: those between are spread
+/// evenly.
 fn interpolated_output_tokens(columns: &RequestColumns, window: Window) -> OutputTokens {
     let mut total = OutputTokens::default();
     for row in 0..columns.len() {
@@ -322,7 +320,7 @@ fn decoding_of(step: &StepRow) -> u64 {
     u64::from(step.decoding)
 }
 
-/// Gaps, each with the number of requests that it stands for.
+/// Each gap with its number of requests.
 fn token_gaps<'a>(steps: impl Iterator<Item = (&'a StepRow, u64)>) -> Distribution {
     let mut gaps: Vec<(f64, u64)> = steps
         .filter(|(_, requests)| *requests > 0)
@@ -331,7 +329,7 @@ fn token_gaps<'a>(steps: impl Iterator<Item = (&'a StepRow, u64)>) -> Distributi
     weighted_distribution(&mut gaps)
 }
 
-/// Price of a million tokens at a rate.
+/// Price per million tokens.
 fn cost(measure: &Measure<'_>, tokens_per_s: f64) -> Option<f64> {
     let hour = measure.hour_price?;
     (tokens_per_s > 0.0).then(|| hour / 3600.0 / tokens_per_s * 1e6)

@@ -8,7 +8,7 @@ use crate::tables::{columns_of, definitions_table, markdown};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
     pub name: String,
-    /// Unit; empty for words.
+    /// Empty for words.
     pub unit: String,
     pub meaning: String,
 }
@@ -25,7 +25,7 @@ fn metric_columns() -> impl Iterator<Item = Column> {
     METRICS.iter().map(|metric| column(metric.key, metric.unit, metric.definition))
 }
 
-/// Columns of `<model>_<arm>_metrics.csv`: one row per cell, whether it counts or not.
+/// `<model>_<arm>_metrics.csv`: one row per cell, whether it counts or not.
 pub fn cell_columns() -> Vec<Column> {
     let mut all = columns(&[
         ("model", "", "Model, as in the plan."),
@@ -43,7 +43,7 @@ pub fn cell_columns() -> Vec<Column> {
     all
 }
 
-/// Columns of `all_peak_metrics.csv`: one row per model, hardware and arm.
+/// `all_peak_metrics.csv`: one row per model, hardware and arm.
 pub fn peak_columns() -> Vec<Column> {
     let mut all = columns(&[
         ("model", "", "Model, as in the plan."),
@@ -79,7 +79,7 @@ pub fn peak_columns() -> Vec<Column> {
     all
 }
 
-/// Columns of `performance_comparisons.csv`: one row per arm, control, metric and level.
+/// `performance_comparisons.csv`: one row per arm, control, metric and level.
 pub fn change_columns() -> Vec<Column> {
     columns(&[
         ("model", "", "Model, as in the plan."),
@@ -118,7 +118,7 @@ pub fn change_columns() -> Vec<Column> {
     ])
 }
 
-/// Columns of `outputs.csv`, live targets: one row per arm and level whose answers were compared.
+/// `outputs.csv`, live targets: one row per arm and level whose answers were compared.
 pub fn output_columns() -> Vec<Column> {
     columns(&[
         ("model", "", "Model, as in the plan."),
@@ -152,7 +152,7 @@ pub fn output_columns() -> Vec<Column> {
     ])
 }
 
-/// Columns of `prediction.csv`: one row per arm, level and quantity.
+/// `prediction.csv`: one row per arm, level and quantity.
 pub fn prediction_columns() -> Vec<Column> {
     columns(&[
         ("model", "", "Model, as in the plan."),
@@ -190,7 +190,7 @@ pub fn prediction_columns() -> Vec<Column> {
     ])
 }
 
-/// Columns of the CSV of two runs compared.
+/// The CSV of two runs compared.
 pub fn run_columns() -> Vec<Column> {
     columns(&[
         ("model", "", "Model, as in the plan."),
@@ -273,8 +273,7 @@ const SUMMARY_KEYS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// The reference of `analysis/`, as Markdown: written to `analysis/columns.md`, and part of the
-/// documentation.
+/// `analysis/columns.md`, also part of the documentation.
 pub fn columns_reference() -> String {
     let mut out = String::from(
         "# Files of analysis/\n\nCells that do not count (void, corrupt, failed, refused, \

@@ -16,7 +16,7 @@ use crate::results::{Entry, Grid, Results};
 use crate::statistics::Interval;
 use crate::words;
 
-/// One file in memory whose rows must be as long as its header.
+/// Rows must be as long as the header.
 struct File {
     name: &'static str,
     writer: csv::Writer<Vec<u8>>,
@@ -183,7 +183,7 @@ fn cell_row(
         yes_no(result.is_some_and(super::super::results::CellResult::counts)),
         result.map_or(String::new(), |result| result.record.attempts.to_string()),
     ];
-    // Bounds are no values: whoever averages a column must not meet them.
+    // Bounds are not values: a reader who averages the column must not get them.
     let measured = result.filter(|result| result.refusal().is_none());
     fields.extend(
         METRICS.iter().map(|metric| number(measured.and_then(|result| metric.exact(result)))),
@@ -191,7 +191,7 @@ fn cell_row(
     fields
 }
 
-/// `outputs.csv`; nothing where no answers were compared.
+/// `outputs.csv`; None where no answers were compared.
 pub fn outputs_csv(of: &Comparison) -> Result<Option<Vec<u8>>, ReportError> {
     if of.deployments.iter().all(|deployment| deployment.outputs.is_empty()) {
         return Ok(None);

@@ -1,9 +1,9 @@
-//! Whether the arms of a run differ in their mechanism alone, judged over cells: what the software
-//! of a cell said of itself against what that of its control said.
+//! Whether the arms of a run differ in their mechanism alone, by what the software reported of
+//! itself.
 //!
 //! A cell is compared with the control's cell of the same level and repeat, or else with the
-//! control's first; the control's own cells with its first. What differs besides the mechanism
-//! makes the cell `failed`: whatever it gained, nobody can say by what.
+//! control's first; the control's own cells with its first. Any other difference makes the cell
+//! `failed`: the cause of its gain is then unknown.
 
 mod software;
 
@@ -15,7 +15,7 @@ use crate::results::{CellResult, Results, reference};
 
 pub use software::{ArmSoftware, SoftwareNote};
 
-/// Marks the cells whose software is not like that of what they are compared with.
+/// Marks the cells whose software differs from that of their control.
 pub fn judge(results: &mut Results<'_>) {
     if results.plan.target.live().is_none() {
         return;
@@ -41,7 +41,6 @@ fn unlike(results: &Results<'_>, result: &CellResult) -> Option<Vec<FactDifferen
     Some(pair.differences(facts(result)?, known))
 }
 
-/// What the cell that a cell is compared with said of itself.
 fn known<'r>(results: &'r Results<'_>, cell: &Cell, arm: usize) -> Option<&'r RunningFacts> {
     let of_arm = |other: &&Cell| (other.deployment, other.arm) == (cell.deployment, arm);
     let facts_of = |index: usize| {
@@ -63,7 +62,7 @@ fn facts(result: &CellResult) -> Option<&RunningFacts> {
     Some(&result.evidence.as_ref()?.facts)
 }
 
-/// Cells whose software is not that of what they are compared with: each arm's differences once.
+/// Cells whose software differs from that of their control: each arm's differences once.
 pub(crate) fn unlike_arms<'r>(results: &'r Results<'_>) -> Vec<(&'r Cell, &'r [FactDifference])> {
     let mut found: Vec<(&Cell, &[FactDifference])> = Vec::new();
     for result in results.cells.iter().filter(|result| !result.unlike.is_empty()) {

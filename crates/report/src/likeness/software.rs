@@ -1,4 +1,4 @@
-//! What ran in the arms of a deployment, for reports: facts and what the file adds to processes.
+//! What ran in the arms of a deployment, for reports: facts and added settings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,13 +11,12 @@ use crate::words::difference;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ArmSoftware {
     pub arm: String,
-    /// Its facts: the different values over all cells and parts. What is missing was not seen.
+    /// Different values over all cells and parts.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub facts: BTreeMap<FactKind, BTreeSet<FactValue>>,
-    /// Arguments of vLLM that the file gives it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub vllm_args: Vec<String>,
-    /// Names of variables that the file gives it; their values are not told.
+    /// Names only; values stay out of reports.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
 }
@@ -25,21 +24,20 @@ pub struct ArmSoftware {
 /// What ran in all arms of a deployment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct SoftwareNote {
-    /// By arm, in the file's order.
+    /// In the file's order.
     pub arms: Vec<ArmSoftware>,
-    /// Arguments that all arms have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub vllm_args: Vec<String>,
     /// Names of variables that all arms have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
-    /// Endpoints: arms whose `bytes` nothing showed.
+    /// Endpoints: arms whose `bytes` were not observable.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sizes_unseen: Vec<String>,
 }
 
 impl SoftwareNote {
-    /// What ran in the arms of a deployment; empty where nothing was recorded.
+    /// Empty where nothing was recorded.
     pub(crate) fn of(results: &Results<'_>, deployment: usize) -> Self {
         let plan = results.plan;
         let mut note = Self::default();
@@ -94,22 +92,20 @@ impl SoftwareNote {
         self.vllm_args.is_empty() && self.env.is_empty() && self.arms.iter().all(of_arm)
     }
 
-    /// Whether some arm said what it is.
     pub fn has_facts(&self) -> bool {
         self.that_ran().next().is_some()
     }
 
-    /// Arms that said what they are.
     pub(crate) fn that_ran(&self) -> impl Iterator<Item = &ArmSoftware> {
         self.arms.iter().filter(|arm| !arm.facts.is_empty())
     }
 
-    /// Facts that some arms show and that are not the same in all arms that ran.
+    /// Facts that some arms show and that differ between the arms that ran.
     pub(crate) fn differing(&self) -> Vec<FactKind> {
         FactKind::ALL.into_iter().filter(|kind| self.shown(*kind).len() > 1).collect()
     }
 
-    /// Facts that all arms that ran show, and that are the same in all of them, with their value.
+    /// Facts that all arms that ran show with the same value.
     pub(crate) fn common(&self) -> Vec<(FactKind, String)> {
         let one = |kind| {
             let mut values = self.shown(kind).into_iter();
@@ -125,14 +121,13 @@ impl SoftwareNote {
         FactKind::ALL.into_iter().filter(is_unseen).collect()
     }
 
-    /// The different values of the arms that ran; nothing where one does not show it.
     fn shown(&self, kind: FactKind) -> BTreeSet<Option<String>> {
         self.that_ran().map(|arm| arm.shown(kind)).collect()
     }
 }
 
 impl ArmSoftware {
-    /// A fact in words; nothing where it was not seen.
+    /// None where it was not observed.
     pub(crate) fn shown(&self, kind: FactKind) -> Option<String> {
         let values = self.facts.get(&kind)?.iter().map(difference::value);
         Some(values.collect::<Vec<_>>().join(", "))

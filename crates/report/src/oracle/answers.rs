@@ -1,4 +1,4 @@
-//! The answers of a cell, as digests, and how many of another cell's are different.
+//! The answers of a cell, as digests, and their mismatches with another cell's.
 
 use std::collections::HashMap;
 
@@ -8,15 +8,13 @@ use weir_spec::plan::{ArmRole, Cell, Plan};
 
 use crate::results::{AnswerCount, CellResult};
 
-/// The answers of one cell by place in the workload: some 50 bytes per request.
 #[derive(Debug, Clone, Default)]
 pub struct Answers {
-    /// (session, turn) -> (prompt id, digest of the answer).
+    /// (session, turn) -> (prompt id, digest of the answer): some 50 bytes per request.
     by_turn: HashMap<(u64, u32), (u64, u64)>,
 }
 
 impl Answers {
-    /// The columns of `requests.parquet` that this module reads.
     pub const STORED: &'static [RequestColumn] = &[
         RequestColumn::Session,
         RequestColumn::Turn,
@@ -25,7 +23,6 @@ impl Answers {
         RequestColumn::OutputDigest,
     ];
 
-    /// Takes the answers of a part of a cell's rows.
     pub fn add_table(&mut self, table: &RequestTable) {
         for row in completed(table) {
             if let Some(digest) = table.output_digest[row] {
@@ -35,10 +32,7 @@ impl Answers {
         }
     }
 
-    /// Compares a part of another cell's rows with these answers.
-    ///
-    /// The length of an answer is not compared: one that ends elsewhere is another answer, and has
-    /// another digest.
+    /// Compares a part of another cell's rows. Lengths need no comparison: the digest covers them.
     pub fn compare(&self, table: &RequestTable) -> AnswerCount {
         let mut count = AnswerCount::default();
         for row in completed(table) {
@@ -60,8 +54,8 @@ impl Answers {
     }
 }
 
-/// Counts how many answers of each cell differ from the control's, which was asked the same at the
-/// same level and repeat. Holds the digests of one cell at a time.
+/// Counts each cell's mismatches with the control's cell of the same level and repeat, which had
+/// the same requests. Holds the digests of one cell at a time.
 pub fn compare_answers(
     plan: &Plan,
     tables: &[CellTables],
@@ -128,7 +122,7 @@ mod tests {
             // It quotes another answer.
             (0, 1, 22, Some(8), done),
             (1, 0, 3, Some(99), done),
-            // The control has no digest, did not end, or was never asked.
+            // The control has no digest, did not end, or had no such request.
             (2, 0, 4, Some(5), done),
             (3, 0, 5, Some(2), done),
             (4, 0, 6, Some(2), done),

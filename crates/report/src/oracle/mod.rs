@@ -1,27 +1,26 @@
-//! The output oracle: do an arm's answers differ from the control's more than noise lets them?
+//! The output oracle: do an arm's answers differ from the control's more than noise explains?
 //!
-//! Live targets are asked greedily, and all arms of a level and repeat are asked the same. Where KV
-//! blocks come back as they were stored, an arm gives the control's answers, but for numerics: a
-//! prompt that is computed in other pieces, or in another batch, is summed up in another order, and
-//! a near tie between two tokens can fall the other way. The A/A arm shows how often (the floor).
+//! Live targets decode greedily, and all arms of a level and repeat get the same requests. Where KV
+//! blocks come back as they were stored, answers differ by numerics only: other pieces or batches
+//! sum in another order, which can flip a near tie between tokens. The A/A arm shows how often (the
+//! floor).
 //!
 //! An arm is `corrupt` at a level when its mismatches, pooled over the repeats, are at least
 //! [`LEAST_MISMATCHES`] and too many by each of these tests:
 //!
 //! * Fisher's exact test, one-sided, against the A/A arm at the same level,
-//! * the same against the A/A arm at the level where it differs most: a mechanism that loads a
-//!   prefix changes the shapes of passes, as more load does, even where the control and its repeat
-//!   run in lockstep and show no noise at all,
-//! * the exact binomial test against [`ALLOWANCE`], for the same reason; the only test where the
-//!   plan has no A/A arm.
+//! * the same against the A/A arm at the level where it differs most: loading a prefix changes the
+//!   shapes of passes, as more load does, even where control and A/A arm run in lockstep,
+//! * the exact binomial test against [`ALLOWANCE`], for the same reason; the only test without an
+//!   A/A arm.
 //!
-//! The largest p value, times the number of arms and levels that are judged (Bonferroni), must be
-//! below [`SIGNIFICANCE`], a strict bound, because requests are taken as independent and those that
-//! share a prefix are not quite.
+//! The largest p value, times the number of judged arms and levels (Bonferroni), must be below
+//! [`SIGNIFICANCE`]. The bound is strict because requests that share a prefix are not quite
+//! independent.
 //!
-//! What it cannot see: blocks that are wrong but do not change the next tokens (a model whose
-//! answers hardly depend on its context, as one with dummy weights), corruption in fewer answers
-//! than the allowance, and anything in answers that both arms get wrong.
+//! Not detectable: wrong blocks that do not change the next tokens (a model whose answers hardly
+//! depend on its context, as one with dummy weights), corruption in fewer answers than the
+//! allowance, and errors that both arms share.
 
 mod answers;
 
@@ -35,35 +34,29 @@ pub use answers::{Answers, compare_answers};
 use crate::results::{AnswerCount, Corruption, Results};
 use crate::statistics::{binomial_at_least, fisher_greater};
 
-/// Fewer comparable answers than this decide nothing.
+/// Fewer comparable answers decide nothing.
 pub const LEAST_PROMPTS: u64 = 20;
-/// Fewer mismatches than this are never called corruption.
+/// Fewer mismatches are never called corruption.
 pub const LEAST_MISMATCHES: u64 = 3;
-/// Largest p value, corrected for the number of comparisons, at which an arm is `corrupt`.
+/// Largest corrected p value at which an arm is `corrupt`.
 pub const SIGNIFICANCE: f64 = 0.001;
-/// Share of answers that other shapes of passes may change in a healthy arm, beyond what the A/A
-/// arm shows.
+/// Share of answers that other shapes of passes may change in a healthy arm, beyond the floor.
 pub const ALLOWANCE: f64 = 0.05;
 
-/// What the comparison of answers says of an arm at a level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OutputOutcome {
     /// The A/A arm: its rate is the floor.
     NoiseFloor,
-    /// Not more mismatches than noise explains.
     Agrees,
-    /// More than the A/A arm, but not more than [`ALLOWANCE`] lets expect.
+    /// More than the A/A arm, but within [`ALLOWANCE`].
     AboveFloor,
-    /// More than noise explains.
     Corrupt,
-    /// Too few answers to compare.
     Undecided,
     NotJudged,
 }
 
 impl OutputOutcome {
-    /// The word in files and tables.
     pub const fn name(self) -> &'static str {
         match self {
             Self::NoiseFloor => "noise-floor",
@@ -85,30 +78,30 @@ pub struct OutputNote {
     pub compared: u64,
     pub mismatches: u64,
     pub percent: Option<f64>,
-    /// Answers of the A/A arm that were compared at this level; nothing without A/A arm.
+    /// Of the A/A arm at this level; None without one.
     pub floor_compared: Option<u64>,
     pub floor_mismatches: Option<u64>,
     /// Largest p value of the tests, times the number of comparisons; at most 1.
     pub p_value: Option<f64>,
     pub outcome: OutputOutcome,
-    /// Why, or what to know; absent where there is nothing to add.
+    /// Absent where there is nothing to add.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<OutputRemark>,
 }
 
-/// Why the answers of an arm say what they say, or nothing.
+/// Why an arm has its outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputRemark {
-    /// More mismatches than the A/A arm has, and not more than [`ALLOWANCE`].
+    /// More mismatches than the A/A arm, within [`ALLOWANCE`].
     WithinAllowance,
     /// The engine's answers do not depend on its blocks.
     BlindEngine,
-    /// [`ALLOWANCE`] is taken for the floor.
+    /// [`ALLOWANCE`] stands in for the floor.
     NoFloor,
-    /// The answers are drawn by chance.
+    /// Answers are sampled at random.
     Sampled,
     NoDigests,
-    /// Fewer than [`LEAST_PROMPTS`]; so many later turns quote other answers.
+    /// Fewer than [`LEAST_PROMPTS`]; `other_prompts` later turns quote other answers.
     TooFew {
         other_prompts: u64,
     },
@@ -164,7 +157,6 @@ impl OutputNote {
         AnswerCount::of(self.mismatches, self.compared).words()
     }
 
-    /// The same of the A/A arm at the level.
     pub fn floor_words(&self) -> Option<String> {
         Some(self.floor()?.words())
     }
@@ -182,8 +174,8 @@ impl OutputNote {
     }
 }
 
-/// Judges all arms of a run by their answers and marks the cells of those that are corrupt. Until
-/// then a cell has the verdict of its own evidence.
+/// Judges all arms of a run by their answers and marks the cells of corrupt ones. Before, a cell
+/// has the verdict of its own evidence.
 pub fn judge(results: &mut Results<'_>) {
     let corrupt: BTreeMap<Key, Corruption> = judged(results)
         .into_iter()
@@ -196,7 +188,7 @@ pub fn judge(results: &mut Results<'_>) {
     }
 }
 
-/// The comparison of answers of each deployment; empty where no answers were compared.
+/// Per deployment; empty where no answers were compared.
 pub(crate) fn outputs(results: &Results<'_>) -> Vec<Vec<OutputNote>> {
     let mut outputs = vec![Vec::new(); results.plan.deployments.len()];
     for ((deployment, _, _), note) in judged(results) {
@@ -207,7 +199,7 @@ pub(crate) fn outputs(results: &Results<'_>) -> Vec<Vec<OutputNote>> {
 
 type Key = (usize, usize, usize);
 
-/// Counts per deployment, arm and level, over the repeats that ran to their end.
+/// Counts per deployment, arm and level, over the complete repeats.
 fn counts(results: &Results<'_>) -> BTreeMap<Key, AnswerCount> {
     let mut counts: BTreeMap<Key, AnswerCount> = BTreeMap::new();
     for result in results.cells.iter().filter(|result| result.answers_stand()) {
@@ -221,10 +213,10 @@ fn counts(results: &Results<'_>) -> BTreeMap<Key, AnswerCount> {
     counts
 }
 
-/// The floor of a level, and the A/A arm's worst level.
+/// The A/A arm at the level, and at its worst level.
 #[derive(Clone, Copy)]
 struct Floor {
-    /// Nothing where the A/A arm has too few answers at the level.
+    /// None where the A/A arm has too few answers at the level.
     here: Option<AnswerCount>,
     worst: AnswerCount,
 }
@@ -299,7 +291,7 @@ fn decide(
     (note.outcome, note.p_value) = (outcome, Some(p_value));
     note.note = match note.outcome {
         OutputOutcome::AboveFloor => Some(OutputRemark::WithinAllowance),
-        // Equal answers prove nothing of an engine that does not read its blocks.
+        // Equal answers prove nothing for an engine that does not read its blocks.
         OutputOutcome::Agrees if is_blind(plan) => {
             note.outcome = OutputOutcome::NotJudged;
             Some(OutputRemark::BlindEngine)
@@ -335,7 +327,7 @@ const fn is_blind(plan: &Plan) -> bool {
     plan.target.emulated().is_some()
 }
 
-/// Why answers say nothing, where they do.
+/// Why answers are not judged; None where they are.
 fn not_judged(plan: &Plan, count: &AnswerCount) -> Option<OutputRemark> {
     let body = &plan.client.body;
     let is_greedy = body.get("temperature").is_none_or(|asked| asked.as_f64() == Some(0.0));

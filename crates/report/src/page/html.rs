@@ -1,5 +1,5 @@
-//! `report.html`: one self-contained page with interactive charts. It loads nothing from
-//! anywhere: script, styles and data are inside.
+//! `report.html`: one self-contained page with interactive charts. Script, styles and data are
+//! inside.
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -39,13 +39,10 @@ struct Section {
     peaks: Table,
     equal_levels: Vec<Table>,
     explanations: Table,
-    /// Empty where nothing is known of what ran.
     software_sentences: Vec<String>,
     software: Table,
-    /// Empty where no answers were compared.
     outputs_sentence: String,
     outputs: Table,
-    /// Empty without live cells.
     generator_sentence: String,
     generator_notes: Vec<String>,
     generator: Table,
@@ -90,7 +87,7 @@ pub fn html(of: &Comparison) -> Result<String, ReportError> {
         .map_err(failed)
 }
 
-/// Text as HTML, with what stands between backticks as code.
+/// Text as HTML, with text between backticks as code.
 fn marked(text: &str) -> String {
     let parts: Vec<&str> = text.split('`').collect();
     let last = parts.len() - 1;
@@ -99,7 +96,7 @@ fn marked(text: &str) -> String {
         let escaped = minijinja::HtmlEscape(part).to_string();
         match place % 2 {
             0 => html += &escaped,
-            // One that is never closed is no mark.
+            // An unclosed backtick is plain text.
             _ if place == last => html.extend(["`", &escaped]),
             _ => html.extend(["<code>", &escaped, "</code>"]),
         }

@@ -1,5 +1,5 @@
-//! The report to read: one page, as Markdown with links to the still pictures, and as HTML with
-//! interactive charts.
+//! The report: one page, as Markdown with links to still pictures, and as HTML with interactive
+//! charts.
 
 mod html;
 mod markdown;

@@ -4,16 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::numerals;
 
-/// How the answers of a cell compare with those of another that was asked the same.
+/// How the answers of a cell compare with those of another that got the same requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AnswerCount {
     /// Requests that both answered in full, to the same prompt.
     pub compared: u64,
-    /// Those whose answers differ.
     pub mismatches: u64,
-    /// Requests at the same place in the workload whose prompts differ: a later turn that quotes
-    /// another answer.
+    /// Requests at the same place whose prompts differ: later turns that quote another answer.
     pub other_prompts: u64,
     /// Completed requests without a digest of their answer.
     pub without_digest: u64,
@@ -24,7 +22,6 @@ impl AnswerCount {
         Self { compared, mismatches, ..Self::default() }
     }
 
-    /// "31 of 60 (51.7 %)".
     pub(crate) fn words(&self) -> String {
         self.rate().map_or_else(
             || "none".to_owned(),
@@ -32,7 +29,6 @@ impl AnswerCount {
         )
     }
 
-    /// Share of the compared requests that differ; nothing without any.
     pub fn rate(&self) -> Option<f64> {
         (self.compared > 0).then(|| self.mismatches as f64 / self.compared as f64)
     }
@@ -48,7 +44,7 @@ impl AnswerCount {
     }
 }
 
-/// Answers of an arm that are not those of the model.
+/// Answers that the model did not give.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Corruption {
     pub count: AnswerCount,

@@ -1,8 +1,7 @@
-//! The input of every comparison and output: a plan and what came of its cells.
+//! The input of every comparison and output: a plan and the results of its cells.
 //!
-//! Plain data in memory, so that a comparison needs no run folder, and one place that decides
-//! which cells count: a cell counts when it is complete and its verdict says so. Nothing else
-//! in this crate looks at the figures of a cell that does not count.
+//! A cell counts when it is complete and its verdict says so. Only this module decides that, and
+//! nothing else in this crate reads the figures of a cell that does not count.
 
 mod answers;
 mod verdicts;
@@ -19,24 +18,12 @@ pub use answers::{AnswerCount, Corruption};
 pub use verdicts::GroupVerdicts;
 pub use why::Why;
 
-/// Results that do not fit their plan.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ResultsError {
     #[error("cell {cell} is not in the plan ({cells} cells); the run folder mixes two plans")]
-    UnknownCell {
-        /// Index that was given.
-        cell: usize,
-        cells: usize,
-    },
+    UnknownCell { cell: usize, cells: usize },
     #[error("the record of cell {cell} is of `{found}`, not `{expected}`; restore its cell.json")]
-    OtherPath {
-        /// Index that was given.
-        cell: usize,
-        /// Path in the plan.
-        expected: String,
-        /// Path in the record.
-        found: String,
-    },
+    OtherPath { cell: usize, expected: String, found: String },
     #[error("cell `{path}` was given twice; keep one of its results")]
     Doubled { path: String },
     #[error("plan.json: cell `{path}` names {what} {index}, which does not exist; plan again")]
@@ -53,35 +40,33 @@ pub struct CellResult {
     /// Index into `Plan::cells`.
     pub cell: usize,
     pub record: CellRecord,
-    /// Its `evidence.json`; absent where the cell failed before there was any.
+    /// Absent where the cell failed before there was any.
     pub evidence: Option<Evidence>,
     /// Output tokens per second of equal parts of the window (`figures::throughput_batches`), for
     /// an interval within one run; may be empty.
     pub throughput_batches: Vec<f64>,
-    /// Live targets: its answers against those of the control's cell with the same level and
-    /// repeat; absent for the control itself and where there is no such cell.
+    /// Live targets: against the control's cell of the same level and repeat; absent for the
+    /// control itself and without such a cell.
     pub answers: Option<AnswerCount>,
-    /// What it differs in from what it is compared with, besides the mechanism, as
-    /// `likeness::judge` found; empty where it is alike.
+    /// Differences from its control besides the mechanism, from `likeness::judge`.
     pub unlike: Vec<FactDifference>,
-    /// That its answers are not those of the model, as `oracle::judge` found.
+    /// From `oracle::judge`.
     pub corrupt: Option<Corruption>,
-    /// Keys of the metrics whose error because of the load generator is not small, as
-    /// `precision::judge` found.
+    /// Keys of the metrics whose error is not small, from `precision::judge`.
     pub inexact: Vec<&'static str>,
 }
 
-/// Requests of the measured sets of several cells: those that were due in the windows.
+/// Measured sets of several cells: the requests that were due in the windows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct RequestCounts {
     pub measured: u64,
     pub completed: u64,
     pub failed: u64,
-    /// Not ended when their cells did.
+    /// Not ended when their cells ended.
     pub open: u64,
 }
 
-/// Why a cell that ran to its end has no result, where its requests or what ran are the reason.
+/// Why a completed cell has no result, where its requests or its software are the reason.
 pub fn without_result(status: &CellStatus, figures: &CellFigures) -> Option<FailureReason> {
     let measured = figures.measured;
     Some(match status {
@@ -99,13 +84,13 @@ pub fn without_result(status: &CellStatus, figures: &CellFigures) -> Option<Fail
 }
 
 impl CellResult {
-    /// Why the cell says little about the server: the load generator itself was the limit.
+    /// Set where the load generator itself was the limit.
     pub fn refusal(&self) -> Option<&Refusal> {
         self.record.figures.certificate.as_ref()?.refused.as_ref()
     }
 
-    /// The verdict: that of the evidence, unless the cell did not finish, its load generator
-    /// refused the level, or its answers were found corrupt.
+    /// That of the evidence, unless the cell did not finish, its load generator refused the level,
+    /// or its answers were corrupt.
     pub fn verdict(&self) -> Verdict {
         if let Some(why) = without_result(&self.record.status, &self.record.figures) {
             return Verdict::Failed(why);
@@ -117,11 +102,11 @@ impl CellResult {
             (_, Some(Evidence { verdict: Verdict::Failed(cause), .. })) => {
                 Verdict::Failed(cause.clone())
             }
-            // Other engines give other answers, which says nothing of what was stored.
+            // Other engines give other answers, which does not show a fault in storage.
             _ if !self.unlike.is_empty() => {
                 Verdict::Failed(FailureReason::NotComparable(self.unlike.clone()))
             }
-            // Answers are what they are, however late the requests were sent.
+            // Answers do not depend on when requests were sent.
             _ if self.corrupt.is_some() => Verdict::Corrupt,
             _ if self.refusal().is_some() => Verdict::Refused,
             (_, Some(evidence)) => evidence.verdict.clone(),
@@ -129,13 +114,12 @@ impl CellResult {
         }
     }
 
-    /// Whether its answers can be judged: it ran to its end, with requests on time or not, on
-    /// software that is the control's.
+    /// Its cell ran to its end on its control's software, with requests on time or not.
     pub(crate) fn answers_stand(&self) -> bool {
         self.record.status == CellStatus::Complete && self.unlike.is_empty()
     }
 
-    /// Why it has its verdict; nothing where no evidence was left.
+    /// None where no evidence was left.
     pub fn why(&self) -> Option<Why<'_>> {
         if self.is_unlike() {
             return Some(Why::Unlike(&self.unlike));
@@ -148,7 +132,6 @@ impl CellResult {
         }
     }
 
-    /// What to change; nothing where its verdict asks for nothing.
     pub fn remedy(&self) -> Option<Remedy> {
         match self.verdict() {
             Verdict::Failed(FailureReason::NotComparable(differences)) => {
@@ -159,52 +142,46 @@ impl CellResult {
         }
     }
 
-    /// Whether it does not count because what ran differs from what it is compared with.
+    /// Whether it does not count because its software differs.
     fn is_unlike(&self) -> bool {
         let unlike = FailureReason::NotComparable(self.unlike.clone());
         !self.unlike.is_empty() && self.verdict() == Verdict::Failed(unlike)
     }
 
-    /// Whether it does not count because of what ran.
     pub(crate) fn is_not_comparable(&self) -> bool {
         matches!(self.verdict(), Verdict::Failed(FailureReason::NotComparable(_)))
     }
 
-    /// What could not be done or seen.
     pub fn notes(&self) -> &[Note] {
         self.evidence.as_ref().map_or(&[], |evidence| &evidence.notes)
     }
 
-    /// Whether its figures may enter averages and plots.
     pub fn counts(&self) -> bool {
         self.verdict().counts()
     }
 }
 
-/// Where results come from, for the report's last section. Carries no times of day: analyses of
-/// the same run are equal byte for byte.
+/// Holds no times of day: analyses of the same run are equal byte for byte.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Provenance {
-    /// What to call the run, for example its folder's name.
+    /// Name of the run, for example its folder's.
     pub run: String,
-    /// Hash of the plan, as in `environment.json`.
+    /// As in `environment.json`.
     pub plan_hash: String,
-    /// Versions of what ran: "weir", "vllm", ...
     pub versions: BTreeMap<String, String>,
 }
 
-/// A plan and what came of its cells.
 #[derive(Debug, Clone)]
 pub struct Results<'a> {
     pub plan: &'a Plan,
     pub provenance: Provenance,
-    /// Results, in any order; cells that have not run are absent.
+    /// In any order; cells that have not run are absent.
     pub cells: Vec<CellResult>,
 }
 
 impl Results<'_> {
-    /// Of which requests the figures speak: those of the cells that count or are shown as bounds,
-    /// and of cells whose requests are why they do not.
+    /// The requests that figures are of: those of cells that count or are shown as bounds, and of
+    /// cells that do not count because of their requests.
     pub fn requests(&self) -> RequestCounts {
         let told = self.cells.iter().filter(|result| {
             let record = &result.record;
@@ -222,8 +199,8 @@ impl Results<'_> {
         })
     }
 
-    /// The results in the order in which tables show them: by deployment, level, arm and repeat. (A
-    /// live run has them in a random one.) Their cells are those of the plan.
+    /// The order of tables: by deployment, level, arm and repeat. A live run has a random order.
+    /// All cells must be in the plan.
     pub fn in_order(&self) -> Vec<&CellResult> {
         let mut cells: Vec<&CellResult> = self.cells.iter().collect();
         cells.sort_by_key(|result| {
@@ -233,7 +210,7 @@ impl Results<'_> {
         cells
     }
 
-    /// Checks that plan and cells fit each other, so that later stages can index freely.
+    /// Checks that plan and cells fit each other; later stages index freely.
     pub fn check(&self) -> Result<(), ResultsError> {
         for cell in &self.plan.cells {
             check_indices(self.plan, cell)?;
@@ -276,14 +253,12 @@ fn check_indices(plan: &Plan, cell: &Cell) -> Result<(), ResultsError> {
     Ok(())
 }
 
-/// One planned repeat of an arm at a level, and its result if it has run.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'r> {
     pub cell: &'r Cell,
     pub result: Option<&'r CellResult>,
 }
 
-/// All repeats of one arm at one level.
 #[derive(Debug, Clone, Default)]
 pub struct Group<'r> {
     pub entries: Vec<Entry<'r>>,
@@ -297,23 +272,21 @@ impl<'r> Group<'r> {
         })
     }
 
-    /// Whether no planned repeat was left out.
     pub fn is_whole(&self) -> bool {
         self.counted().count() == self.entries.len()
     }
 
-    /// Whether some repeat counts and all that count were effective.
+    /// Some repeat counts, and all that count were effective.
     pub fn is_effective(&self) -> bool {
         let mut verdicts = self.counted().map(|(_, result)| result.verdict()).peekable();
         verdicts.peek().is_some() && verdicts.all(|verdict| verdict == Verdict::Effective)
     }
 
-    /// The verdicts of the repeats that have run.
     pub fn verdicts(&self) -> impl Iterator<Item = Verdict> + '_ {
         self.entries.iter().filter_map(|entry| Some(entry.result?.verdict()))
     }
 
-    /// The notes of its repeats, each once.
+    /// Each note once.
     pub fn notes(&self) -> Vec<&'r Note> {
         let mut notes: Vec<&Note> = Vec::new();
         for note in self.entries.iter().filter_map(|entry| entry.result).flat_map(CellResult::notes)
@@ -339,7 +312,7 @@ pub struct Grid<'r> {
 }
 
 impl<'r> Grid<'r> {
-    /// Sorts the cells of checked results into groups.
+    /// `results` must have passed [`Results::check`].
     pub fn of(results: &'r Results<'_>) -> Self {
         let by_cell: BTreeMap<usize, &CellResult> =
             results.cells.iter().map(|result| (result.cell, result)).collect();
@@ -355,7 +328,7 @@ impl<'r> Grid<'r> {
         Self { groups, empty: Group::default() }
     }
 
-    /// The group of an arm at a level; empty where nothing was planned.
+    /// Empty where nothing was planned.
     pub fn group(&self, deployment: usize, arm: usize, level: usize) -> &Group<'r> {
         self.groups.get(&(deployment, arm, level)).unwrap_or(&self.empty)
     }
@@ -370,8 +343,8 @@ impl<'r> Grid<'r> {
     }
 }
 
-/// The arm that an arm is compared with first: routing arms with routing by chance where the
-/// plan has it, others with the control. Nothing for the control itself.
+/// The arm that an arm is compared with first: random routing for routing arms where the plan has
+/// it, else the control. None for the control itself.
 pub(crate) fn reference(deployment: &Deployment, arm: usize) -> Option<usize> {
     let find = |role| deployment.arms.iter().position(|other| other.role == role);
     let of = &deployment.arms[arm];

@@ -5,18 +5,16 @@ use weir_model::Verdict;
 
 use crate::words;
 
-/// The verdicts of a group's planned repeats; nothing for those that have not run. Two are equal
-/// where as many repeats of both have the same, in whatever order.
+/// Of a group's planned repeats; None for those that have not run. Equality ignores order.
 #[derive(Debug, Clone, Default)]
 pub struct GroupVerdicts(pub(super) Vec<Option<Verdict>>);
 
 impl GroupVerdicts {
-    /// Of the repeats that have run.
     pub fn that_ran(&self) -> impl Iterator<Item = &Verdict> {
         self.0.iter().flatten()
     }
 
-    /// Whether all planned repeats have run, and it is so of each.
+    /// Whether all planned repeats have run, and each satisfies `is_it`.
     pub fn all(&self, is_it: impl Fn(&Verdict) -> bool) -> bool {
         self.0.iter().all(|verdict| verdict.as_ref().is_some_and(&is_it))
     }
@@ -33,7 +31,7 @@ impl GroupVerdicts {
         counted
     }
 
-    /// One where all repeats agree, else each with its number.
+    /// One verdict where all repeats agree, else each with its number.
     pub fn words(&self) -> String {
         let mut each: Vec<(String, usize)> = self
             .counted()

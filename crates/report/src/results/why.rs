@@ -10,10 +10,10 @@ use crate::words;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Why<'a> {
-    /// What it ran on differs from what its control ran on, or from the plan.
+    /// Its software differs from its control's, or from the plan.
     Unlike(&'a [FactDifference]),
     Corrupt(&'a Corruption),
-    /// It has no result at all.
+    /// It has no result.
     Failure(&'a FailureReason),
     /// What its signals say.
     Signals {
@@ -48,7 +48,7 @@ impl<'a> Why<'a> {
     }
 }
 
-/// How to make what differs alike.
+/// How to remove the differences.
 pub(super) fn remedy(differences: &[FactDifference]) -> MakeAlike {
     let is = |than: fn(&ComparedWith) -> bool| differences.iter().any(|seen| than(&seen.than));
     let is_written = |seen: &FactDifference| {

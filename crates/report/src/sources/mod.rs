@@ -1,4 +1,4 @@
-//! Signals of a group of repeats, by who saw them.
+//! Signals of a group of repeats, by source.
 
 mod tokens;
 
@@ -10,16 +10,16 @@ use crate::results::CellResult;
 
 pub(crate) use tokens::TokenSources;
 
-/// Two sources agree up to this: windows end a request apart.
+/// Relative difference up to which two sources agree: windows end a request apart.
 const AGREE: f64 = 0.05;
-/// Smaller differences in tokens than this share of the prompts are no contradiction, and prompts
-/// that differ by less are the same.
+/// Share of the prompts. Smaller differences in tokens are no contradiction, and prompts that
+/// differ by less are the same.
 const NEGLIGIBLE: f64 = 0.01;
 const LOOKUPS: &str = " at lookups, which count what the GPU holds too";
-/// Sources farther apart than this cannot both be right.
+/// Relative difference above which two sources cannot both be right.
 const CONTRADICT: f64 = 0.25;
 
-/// One quantity as one part saw it, over all repeats.
+/// One quantity as one source observed it, over all repeats.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Observation {
     pub(crate) part: String,
@@ -29,11 +29,10 @@ pub(crate) struct Observation {
     pub(crate) at_lookup: bool,
 }
 
-/// What a figure speaks of: a quantity of the mechanism as a whole, or of one of its tiers. Figures
-/// of unlike things are never held against each other.
+/// A quantity of the mechanism as a whole, or of one tier. Figures of different subjects are never
+/// compared.
 type Subject = (SignalKind, Option<TierKind>);
 
-/// What a tier is called in sentences.
 pub(crate) const fn tier_name(kind: TierKind) -> &'static str {
     match kind {
         TierKind::Gpu => "the GPU's cache",
@@ -43,14 +42,13 @@ pub(crate) const fn tier_name(kind: TierKind) -> &'static str {
     }
 }
 
-/// All quantities that were seen in every one of some repeats.
+/// Quantities that were observed in all of the repeats.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen(BTreeMap<Subject, Vec<Observation>>);
 
 impl Seen {
-    /// Sums the signals of complete repeats. A part that is silent in one of them is left out: its
-    /// sum would be of fewer. The first of a part's figures is its most direct one, whatever it was
-    /// read from: that may name what was counted.
+    /// Sums the signals of complete repeats. A source that is silent in one of them is left out:
+    /// its sum would cover fewer. Of a source's figures the first is used, its most direct one.
     pub(crate) fn of(results: &[&CellResult]) -> Self {
         let signals: Vec<&Signals> =
             results.iter().filter_map(|result| Some(&result.evidence.as_ref()?.signals)).collect();
@@ -81,7 +79,7 @@ impl Seen {
         seen
     }
 
-    /// Who saw a quantity of the mechanism as a whole, the one that a verdict takes first.
+    /// Observations of the mechanism as a whole; the one that a verdict takes comes first.
     pub(crate) fn all(&self, kind: SignalKind) -> &[Observation] {
         self.about((kind, None))
     }
@@ -90,7 +88,7 @@ impl Seen {
         self.0.get(&subject).map_or(&[], Vec::as_slice)
     }
 
-    /// A quantity tier by tier, nearest first, where somebody says so.
+    /// Tier by tier, nearest first.
     pub(crate) fn tiers(&self, kind: SignalKind) -> impl Iterator<Item = (TierKind, f64)> + '_ {
         TierKind::ALL
             .into_iter()
@@ -102,25 +100,24 @@ impl Seen {
         self.all(kind).first().map(|seen| seen.value)
     }
 
-    /// The value that one part gives of what was served.
+    /// One source's count of served tokens.
     pub(crate) fn by(&self, part: &str, kind: SignalKind) -> Option<f64> {
         let is_it = |seen: &&Observation| seen.part == part && !seen.at_lookup;
         self.all(kind).iter().find(is_it).map(|seen| seen.value)
     }
 
-    /// True where two parts give figures of a quantity that are not nearly the same.
+    /// Whether two sources give clearly different figures.
     pub(crate) fn differs(&self, kind: SignalKind) -> bool {
         let Some((first, others)) = self.all(kind).split_first() else { return false };
         others.iter().any(|other| difference(first.value, other.value).abs() > NEGLIGIBLE)
     }
 
-    /// A quantity with who says so and whether others agree: "34 GiB (vLLM's /metrics; Weir's tiers
-    /// the same within 0.2 %)".
+    /// A figure with its sources and whether they agree: "34 GiB (vLLM's /metrics; Weir's tiers the
+    /// same within 0.2 %)".
     pub(crate) fn told(&self, kind: SignalKind, print: fn(f64) -> String) -> Option<String> {
         told(self.all(kind), print)
     }
 
-    /// The same of one tier.
     pub(crate) fn told_of(
         &self,
         tier: TierKind,
@@ -130,7 +127,7 @@ impl Seen {
         told(self.about((kind, Some(tier))), print)
     }
 
-    /// True where two parts cannot both be right about a quantity.
+    /// Whether two sources cannot both be right.
     pub(crate) fn contradicts(&self, kind: SignalKind) -> bool {
         let Some((first, others)) = self.all(kind).split_first() else { return false };
         let least = match kind.unit() {
@@ -156,7 +153,7 @@ fn told(seen: &[Observation], print: fn(f64) -> String) -> Option<String> {
     Some(words + ")")
 }
 
-/// Of the larger; -1 to 1.
+/// Relative to the larger; -1 to 1.
 fn difference(first: f64, other: f64) -> f64 {
     let largest = first.abs().max(other.abs());
     if largest > 0.0 { (other - first) / largest } else { 0.0 }
@@ -215,8 +212,7 @@ pub(super) mod tests {
         }
     }
 
-    /// Who said it is what was given as such, whatever its name holds; what it was read from may
-    /// name the count, and differs over the repeats.
+    /// A source is identified by its name alone; what it was read from can differ over the repeats.
     #[test]
     fn a_part_is_named_whole_and_its_figures_are_added_up() {
         let kind = SignalKind::StoreFailures;
@@ -232,7 +228,7 @@ pub(super) mod tests {
         assert_eq!(told.as_deref(), Some("54 (redis (lookup cache) INFO)"));
     }
 
-    /// The same part can say what its lookups found and what it served.
+    /// One source can report lookup hits and served tokens.
     #[test]
     fn what_lookups_found_stands_beside_what_was_served() {
         let kind = SignalKind::HostHitTokens;

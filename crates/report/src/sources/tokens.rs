@@ -1,38 +1,35 @@
-//! Where prompt tokens came from, by one part's account: its shares add up.
+//! Where prompt tokens came from, by one source's account: its shares add up.
 //!
-//! An engine counts when it looks up, a client when answers come, and a store counts what went over
-//! its sockets, for whoever asked. A share that takes its numerator from one of them and its
-//! denominator from another is of nothing, and such shares do not add up to the whole.
+//! An engine counts at lookups, a client at answers, and a store counts its network traffic for all
+//! clients. Shares that mix two sources do not add up to the whole.
 
 use weir_model::{SignalKind, TierKind};
 
 use super::{Seen, tier_name};
 
-/// The split over tiers is taken where it adds up to what came from all of them, up to this share
-/// of the prompt tokens: less than a printed digit.
+/// Tolerance, as a share of the prompt tokens, for tiers to add up to their total: less than a
+/// printed digit.
 const SPLIT: f64 = 0.0005;
 
-/// Prompt tokens by where they came from. What is unknown is not computed from the rest.
+/// What is unknown is not computed from the rest.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct TokenSources {
-    /// Whose account it is.
     pub(crate) part: String,
     pub(crate) prompt: f64,
     pub(crate) gpu: Option<f64>,
     pub(crate) tiers: Vec<(&'static str, f64)>,
-    /// From tiers behind the GPU, where it is not told which.
+    /// From tiers below the GPU, where the tier is unknown.
     pub(crate) behind: Option<f64>,
-    /// From some cache, where it is not told which.
+    /// From some cache, where the cache is unknown.
     pub(crate) cached: Option<f64>,
     pub(crate) computed: Option<f64>,
 }
 
 impl TokenSources {
-    /// Of some repeats of an arm. `gpu_only`: it is known to have no tier. Nothing where no prompt
-    /// was seen.
+    /// `gpu_only`: the arm is known to have no tier. None without prompts.
     ///
-    /// The account is that of the first part which knows prompts and hits of the GPU. Where it does
-    /// not know what the tiers served, and another part knows what all caches did, that one's.
+    /// The account is that of the first source that knows prompts and GPU hits. Where that source
+    /// lacks the tiers' hits, and another knows the hits of all caches, it is the other's.
     pub(crate) fn of(seen: &Seen, gpu_only: bool, only_tier: Option<TierKind>) -> Option<Self> {
         let prompts = || seen.all(SignalKind::PromptTokens).iter().filter(|of| of.value > 0.0);
         let with_gpu = prompts().find(|of| seen.by(&of.part, SignalKind::GpuHitTokens).is_some());
@@ -67,7 +64,7 @@ impl TokenSources {
         let gpu = seen.by(part, SignalKind::GpuHitTokens);
         let told = seen.by(part, SignalKind::ExternalHitTokens);
         let served = if gpu_only { Some(0.0) } else { told };
-        // Hits that are counted at lookups can be a request ahead of the prompts.
+        // Hits counted at lookups can be a request ahead of the prompts.
         let hits = gpu.unwrap_or(0.0) + served.unwrap_or(0.0);
         let prompt = prompt.max(hits);
         let tiers = match (served, only_tier) {
@@ -86,7 +83,7 @@ impl TokenSources {
         }
     }
 
-    /// What nobody accounts for.
+    /// Tokens that no source accounts for.
     pub(crate) fn unknown(&self) -> f64 {
         let tiers: f64 = self.tiers.iter().map(|(_, tokens)| tokens).sum();
         let known = [self.gpu, self.behind, self.cached, self.computed];
@@ -94,7 +91,7 @@ impl TokenSources {
     }
 }
 
-/// Tokens by tier, where the tiers' own figures add up to what all of them served.
+/// Tokens by tier, where the tiers' own figures add up to the total served.
 fn split(seen: &Seen, served: f64, prompt: f64) -> Vec<(&'static str, f64)> {
     let of_tier = |tier: TierKind| {
         let mut all = seen.all(SignalKind::hits_of(tier)).iter();
@@ -125,15 +122,15 @@ mod tests {
         TokenSources::of(&Seen::of(&[&result]), false, None).unwrap()
     }
 
-    /// The shares of an account, which add up to its prompt tokens.
+    /// Must equal the prompt tokens of the account.
     fn sum(of: &TokenSources) -> f64 {
         let tiers: f64 = of.tiers.iter().map(|(_, tokens)| tokens).sum();
         let known = [of.gpu, of.behind, of.cached, of.computed];
         tiers + known.into_iter().flatten().sum::<f64>() + of.unknown()
     }
 
-    /// Host memory as a tier counts it, 52.0 of 100, and what the engine took from all tiers, 49.8:
-    /// the engine's account has no place for the tier's.
+    /// Host memory by the tier's count, 52.0 of 100, and by the engine's, 49.8: the engine's
+    /// account excludes the tier's.
     #[test]
     fn one_account_adds_up_whatever_others_count() {
         let engine = [
@@ -153,7 +150,7 @@ mod tests {
         let seen = sources(&equal);
         assert_eq!((seen.tiers.as_slice(), seen.behind), (&[("host memory", 459.0)][..], None));
         assert_eq!(sum(&seen), 1000.0);
-        // A lookup that is ahead of the prompts does not make more than all of them.
+        // A lookup ahead of the prompts does not raise the total above all of them.
         let ahead = [
             (SignalKind::PromptTokens, 1000.0, ENGINE),
             (SignalKind::GpuHitTokens, 600.0, ENGINE),
@@ -163,8 +160,8 @@ mod tests {
         assert_eq!((seen.prompt, seen.computed, sum(&seen)), (1003.0, Some(0.0), 1003.0));
     }
 
-    /// An engine that does not tell what its tiers served, and answers that tell what all caches
-    /// did: the answers' account is whole.
+    /// The engine does not report its tiers' hits, and answers report all caches: the answers'
+    /// account is complete.
     #[test]
     fn answers_tell_where_the_engine_does_not() {
         let engine = [

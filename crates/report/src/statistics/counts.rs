@@ -3,8 +3,8 @@
 //! Both are exact sums over the distribution of the count, in logarithms over `libm::lgamma`.
 
 /// One-sided p value of Fisher's exact test (R. A. Fisher, "The Design of Experiments", 1935): the
-/// chance of `hits` or more of `of`, when all `hits + base_hits` events fall on the
-/// `of + base_of` trials at random. 1 where there is nothing to compare.
+/// chance of `hits` or more of `of`, when all `hits + base_hits` events fall on the `of + base_of`
+/// trials at random. 1 without events to compare.
 pub fn fisher_greater(hits: u64, of: u64, base_hits: u64, base_of: u64) -> f64 {
     let events = hits + base_hits;
     let trials = of + base_of;
@@ -13,7 +13,7 @@ pub fn fisher_greater(hits: u64, of: u64, base_hits: u64, base_of: u64) -> f64 {
     }
     let whole = log_choose(trials, events);
     let term = |k: u64| libm::exp(log_choose(of, k) + log_choose(base_of, events - k) - whole);
-    // Fewer than `events - base_of` cannot fall on the one side.
+    // At most `base_of` events can fall on the other side.
     let least = hits.max(events.saturating_sub(base_of));
     (least..=events.min(of)).map(term).sum::<f64>().min(1.0)
 }
@@ -32,7 +32,6 @@ pub fn binomial_at_least(hits: u64, of: u64, share: f64) -> f64 {
     (hits..=of).map(term).sum::<f64>().min(1.0)
 }
 
-/// Logarithm of the number of ways to choose `k` of `n`.
 fn log_choose(n: u64, k: u64) -> f64 {
     let factorial = |value: u64| libm::lgamma(value as f64 + 1.0);
     factorial(n) - factorial(k) - factorial(n - k)

@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use super::student::t_quantile;
 
-/// How an interval was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
@@ -28,13 +27,13 @@ impl Method {
     }
 }
 
-/// A two-sided confidence interval, in the unit of its estimate.
+/// Two-sided, in the unit of its estimate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Interval {
     pub low: f64,
     pub high: f64,
     pub method: Method,
-    /// Observations (repeats, pairs or batches) that it rests on.
+    /// Repeats, pairs or batches.
     pub observations: usize,
 }
 
@@ -43,18 +42,16 @@ impl Interval {
         0.5 * (self.high - self.low)
     }
 
-    /// True when zero lies outside of it.
     pub fn excludes_zero(&self) -> bool {
         self.low > 0.0 || self.high < 0.0
     }
 }
 
-/// Arithmetic mean; nothing without values.
 pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// Student's t interval of the mean; nothing for fewer than two values.
+/// None for fewer than two values.
 pub fn t_interval(values: &[f64], confidence: f64, method: Method) -> Option<Interval> {
     let observations = values.len();
     if observations < 2 {
@@ -68,9 +65,9 @@ pub fn t_interval(values: &[f64], confidence: f64, method: Method) -> Option<Int
     Some(Interval { low: mean - half, high: mean + half, method, observations })
 }
 
-/// Interval of a mean within one run, from the means of consecutive equal batches: batches are
-/// long, so that their means are nearly independent although single requests are not. At least
-/// five batches are asked for, because fewer give a t quantile that says nothing.
+/// Interval of a mean within one run, from the means of consecutive equal batches: long batches are
+/// nearly independent, single requests are not. None for fewer than five batches, whose t quantile
+/// is too wide.
 pub fn batch_means(batches: &[f64], confidence: f64) -> Option<Interval> {
     if batches.len() < 5 {
         return None;

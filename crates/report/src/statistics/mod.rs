@@ -1,8 +1,7 @@
 //! Intervals, paired differences, peaks and tests of counts.
 //!
-//! Methods are named in each result, because an interval without its method cannot be read.
-//! Random choices come from seeded Xoshiro256++; transcendental functions from `libm`, so that
-//! equal inputs give equal bits on every machine.
+//! Each result names its method. Random choices come from seeded Xoshiro256++, transcendental
+//! functions from `libm`: equal inputs give equal bits on every machine.
 
 mod counts;
 mod interval;

@@ -1,14 +1,14 @@
 //! Differences of two arms at the same level, paired by repeat.
 //!
-//! Both arms of a repeat were asked the same (equal workload seed), so their difference is free
+//! Both arms of a repeat got the same requests (equal workload seed), so their difference is free
 //! of what the seed alone changes.
 //!
-//! The change is the ratio of the two means: what a reader gets from the figures beside it. (A mean
-//! of the pairs' ratios is another number, and lies above the truth: a control that happens to be
-//! low raises it by more than one that happens to be high lowers it.) Its interval is that of the
-//! ratio estimator: with `R` the ratio of the means of the treatment's `y` and the control's `x`,
-//! the variance of `R` is `sum((y - R x)^2) / (n (n - 1) mean(x)^2)` (W. G. Cochran, "Sampling
-//! Techniques", 3rd edition, 1977, chapter 6), with Student's t for `n - 1` degrees of freedom.
+//! The change is the ratio of the two means, so it agrees with the figures beside it. A mean of the
+//! pairs' ratios is biased upwards: a low control raises it by more than a high one lowers it. The
+//! interval is that of the ratio estimator: with `R` the ratio of the means of the treatment's `y`
+//! and the control's `x`, the variance of `R` is `sum((y - R x)^2) / (n (n - 1) mean(x)^2)` (W. G.
+//! Cochran, "Sampling Techniques", 3rd edition, 1977, chapter 6), with Student's t for `n - 1`
+//! degrees of freedom.
 
 use serde::Serialize;
 
@@ -20,32 +20,30 @@ use super::interval::{Interval, Method, mean, t_interval};
 pub struct Difference {
     /// `100 * (mean of the treatment / mean of the control - 1)`, over the pairs.
     pub percent: f64,
-    /// Its interval; absent with one pair.
+    /// Absent with one pair.
     pub interval: Option<Interval>,
     pub pairs: usize,
 }
 
 impl Difference {
-    /// True when it is larger than `floor` percent (in size) and its interval, where there is
-    /// one, excludes zero.
+    /// Larger in size than `floor` percent, with an interval (if any) that excludes zero.
     pub fn is_distinguishable(&self, floor: f64) -> bool {
         self.percent.abs() > floor && self.interval.is_none_or(|interval| interval.excludes_zero())
     }
 }
 
-/// `100 * (value / base - 1)`: every change that Weir prints. Nothing without a positive base.
+/// `100 * (value / base - 1)`: every change that Weir prints. None without a positive base.
 pub fn change_percent(base: f64, value: f64) -> Option<f64> {
     (base > 0.0).then(|| 100.0 * (value / base - 1.0))
 }
 
-/// The relative difference of pairs (control, treatment). Nothing without pairs, or where the
-/// control's mean is not positive.
+/// Pairs are (control, treatment). None without pairs, or where the control's mean is not positive.
 pub fn paired_change(pairs: &[(f64, f64)]) -> Option<Difference> {
     let side = |pick: fn(&(f64, f64)) -> f64| mean(&pairs.iter().map(pick).collect::<Vec<_>>());
     let (control, treatment) = (side(|pair| pair.0)?, side(|pair| pair.1)?);
     let percent = change_percent(control, treatment)?;
     let ratio = treatment / control;
-    // What each pair adds to the change: their mean is the change, and their spread its doubt.
+    // The parts' mean is the change; their spread gives the interval.
     let parts: Vec<f64> = pairs
         .iter()
         .map(|(control_of, treatment_of)| {
@@ -72,8 +70,8 @@ mod tests {
         assert!(seen.is_distinguishable(1.0) && !seen.is_distinguishable(11.0));
     }
 
-    /// Goodput of three repeats, 0.92 -> 1.73 on average: +88 %, and not the +125.4 % that the mean
-    /// of the three ratios is.
+    /// Goodput of three repeats, mean 0.92 -> 1.73: +88 %, while the mean of the three ratios is
+    /// +125.4 %.
     #[test]
     fn a_change_is_that_of_the_means_beside_it() {
         let seen = paired_change(&[(0.46, 1.72), (1.10, 1.74), (1.20, 1.73)]).unwrap();
@@ -84,7 +82,6 @@ mod tests {
         assert!((half - 100.0 * 4.302_653 * 0.468_811).abs() < 1e-3, "{half}");
     }
 
-    /// A repeat in which the control had nothing is in the means, and so in the change.
     #[test]
     fn a_control_of_zero_in_one_repeat_counts() {
         assert_eq!(paired_change(&[(0.0, 5.0)]), None);
@@ -95,13 +92,12 @@ mod tests {
         assert_eq!((one.percent, one.pairs, one.interval), (-50.0, 1, None));
     }
 
-    /// Of intervals over few noisy repeats, as many hold the truth as they say.
     #[test]
     fn intervals_over_few_repeats_hold_the_truth() {
         const TRIALS: usize = 2000;
         let mut random = generator(11);
         let mut uniform = || ((random.next_u64() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
-        // Box and Muller's.
+        // Box-Muller transform.
         let mut normal = || {
             let length = libm::sqrt(-2.0 * libm::log(uniform()));
             length * libm::cos(std::f64::consts::TAU * uniform())

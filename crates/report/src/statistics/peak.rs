@@ -1,9 +1,9 @@
-//! The peak over levels, with the doubt that choosing it adds.
+//! The peak over levels, with the uncertainty of choosing it.
 //!
 //! The best of several noisy levels is higher than the truth on average, and another level might
-//! have won. So repeats are resampled and the level is chosen again in each replicate: the
-//! interval covers the choice, and the shares say how often each level wins. The bootstrap is that
-//! of percentiles (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
+//! have won. So repeats are resampled and the level is chosen again in each replicate: the interval
+//! covers the choice, and the shares say how often each level wins. The bootstrap is that of
+//! percentiles (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
 
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -14,32 +14,29 @@ use super::interval::{Interval, Method, mean};
 use super::paired::change_percent;
 use crate::figures::quantile;
 
-/// Replicates of the bootstrap of the selection.
 const REPLICATES: usize = 2000;
 
-/// The highest mean over levels, always with its level.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Peak {
     pub level: usize,
-    /// Mean over repeats at that level.
+    /// Mean over its repeats.
     pub value: f64,
-    /// Interval of the bootstrap of the selection; absent with one repeat.
+    /// Bootstrap of the selection; absent with one repeat.
     pub interval: Option<Interval>,
     /// Share of the replicates in which each level won, by index; empty with one repeat.
     pub selection: Vec<f64>,
     pub repeats: usize,
 }
 
-/// How far one arm's peak lies from another's.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PeakChange {
     /// `100 * (treatment's peak / control's peak - 1)`.
     pub percent: f64,
-    /// Interval of the bootstrap of both selections; absent with one repeat.
+    /// Bootstrap of both selections; absent with one repeat.
     pub interval: Option<Interval>,
 }
 
-/// The peak of `levels`: per level its values over repeats (empty for a level without results).
+/// `levels`: per level its values over repeats, empty without results.
 pub fn peak(levels: &[Vec<f64>], seed: u64) -> Option<Peak> {
     let (level, value) = highest(levels.iter().map(|values| mean(values)))?;
     let repeats = levels[level].len();
@@ -64,8 +61,7 @@ pub fn peak(levels: &[Vec<f64>], seed: u64) -> Option<Peak> {
     Some(Peak { level, value, interval, selection, repeats })
 }
 
-/// The change between the peaks of two arms. `control` and `treatment` hold per level and
-/// repeat a value or nothing; repeats are resampled jointly, because they share seeds.
+/// Values are per level and repeat; repeats are resampled jointly, because they share seeds.
 pub fn peak_change(
     control: &[Vec<Option<f64>>],
     treatment: &[Vec<Option<f64>>],
@@ -104,7 +100,7 @@ fn change_over(
     change_percent(base, value)
 }
 
-/// The first highest value and its place.
+/// The first of equals, with its index.
 fn highest(values: impl Iterator<Item = Option<f64>>) -> Option<(usize, f64)> {
     let mut best: Option<(usize, f64)> = None;
     for (place, value) in values.enumerate() {
@@ -117,7 +113,7 @@ fn highest(values: impl Iterator<Item = Option<f64>>) -> Option<(usize, f64)> {
     best
 }
 
-/// Draws indices below `n`, by multiplication (bias below 2^-40 for any n in use here).
+/// An index below `n`, by multiplication (bias below 2^-40 for any n in use here).
 fn draw(random: &mut Xoshiro256PlusPlus, n: usize) -> usize {
     ((u128::from(random.next_u64()) * n as u128) >> 64) as usize
 }
@@ -126,7 +122,7 @@ pub(super) fn generator(seed: u64) -> Xoshiro256PlusPlus {
     Xoshiro256PlusPlus::seed_from_u64(seed)
 }
 
-/// Percentile interval from estimates that were resampled by the caller (they are sorted here).
+/// Sorts the resampled estimates in place.
 fn percentile_of(estimates: &mut [f64], confidence: f64, observations: usize) -> Option<Interval> {
     estimates.sort_unstable_by(f64::total_cmp);
     let tail = 0.5 - confidence / 2.0;
@@ -150,7 +146,7 @@ mod tests {
         assert_eq!((seen.level, seen.value), (2, 101.0));
         assert_eq!(seen.selection[0], 0.0);
         assert!(seen.selection[1] > 0.2 && seen.selection[2] > 0.5, "{:?}", seen.selection);
-        // The best of two is above either: the interval lies higher than one level's alone.
+        // The best of two is above either: the interval is higher than one level's alone.
         assert!(seen.interval.unwrap().low > 97.0);
         assert_eq!(peak(&levels, 1), peak(&levels, 1));
     }

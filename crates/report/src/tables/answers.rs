@@ -1,14 +1,13 @@
-//! How the tokens of live answers were counted, and where answers were not as asked, in words.
+//! How the tokens of live answers were counted, and where answers were not as requested, in words.
 
 use weir_model::AnswerFacts;
 use weir_model::answers::OtherLength;
 
 use crate::comparison::{DeploymentComparison, GroupNote};
 
-/// Goes before a figure of tokens that is one of stream events.
 const MARK: &str = "~";
 
-/// A figure of tokens as text, marked where events were counted for them.
+/// Marked with `~` where stream events were counted as tokens.
 pub fn marked_tokens(facts: Option<&AnswerFacts>, figure: String) -> String {
     match facts {
         Some(facts) if facts.counts_events() => format!("{MARK}{figure}"),
@@ -16,7 +15,6 @@ pub fn marked_tokens(facts: Option<&AnswerFacts>, figure: String) -> String {
     }
 }
 
-/// One thing that can be said of answers: of how many of a level, and in what words of all.
 struct Remark {
     of: fn(&AnswerFacts) -> u64,
     words: fn(&AnswerFacts) -> String,
@@ -91,7 +89,7 @@ fn share(length: &OtherLength) -> String {
     format!("{} of {} tokens", length.came, length.asked)
 }
 
-/// What is to be known of the answers of a deployment's live cells, one sentence each.
+/// One sentence each.
 pub fn answer_sentences(of: &DeploymentComparison) -> Vec<String> {
     let groups = of.groups.iter();
     let groups: Vec<(&str, AnswerFacts)> =
@@ -99,7 +97,7 @@ pub fn answer_sentences(of: &DeploymentComparison) -> Vec<String> {
     sentences(&groups)
 }
 
-/// What is to be known of the answers of an arm at a level, one sentence each.
+/// One sentence each.
 pub(crate) fn group_sentences(of: &GroupNote) -> Vec<String> {
     let answers = of.answers.map(|facts| (of.level.as_str(), facts));
     sentences(answers.as_slice())

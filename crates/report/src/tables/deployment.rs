@@ -15,7 +15,7 @@ use crate::words;
 
 type Print = fn(f64) -> String;
 
-/// Metrics of the per-level table besides the deciding one: key and how to print.
+/// Besides the deciding one.
 const LEVEL_METRICS: [(&str, Print); 4] = [
     ("output_tokens_per_s", numerals::plain),
     ("ttft_p50_ms", numerals::millis),
@@ -23,7 +23,6 @@ const LEVEL_METRICS: [(&str, Print); 4] = [
     ("external_hit_percent", numerals::plain),
 ];
 
-/// A mean, or the bound where there is none.
 fn shown(group: &GroupNote, key: &str, print: Print) -> TableCell {
     if let Some(estimate) = group.metrics.get(key) {
         let figure = print(estimate.mean);
@@ -52,7 +51,7 @@ const fn is_overhead(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::OverheadOnly(_))
 }
 
-/// The verdict of all repeats in a word: "-" where none has run.
+/// "-" where no repeat has run.
 fn short_verdict(group: &GroupNote) -> &'static str {
     let mut words = group.verdict.that_ran().map(Verdict::word);
     let Some(first) = words.next() else { return "-" };
@@ -111,7 +110,6 @@ pub fn level_table(of: &DeploymentComparison) -> Table {
     table
 }
 
-/// Whether figures of money or objectives were asked for.
 fn has(of: &DeploymentComparison, key: &str) -> bool {
     of.groups.iter().any(|group| group.metrics.contains_key(key) || group.bounds.contains_key(key))
 }
@@ -211,8 +209,8 @@ fn bound_text(bound: &Bound, print: impl Fn(f64) -> String) -> String {
     }
 }
 
-/// Arm by level in little room: controls with their value in the deciding metric, other arms with
-/// their change and the first letter of their verdict.
+/// Arm by level: controls with their value in the deciding metric, other arms with their change and
+/// the first letter of their verdict.
 pub fn compact_table(of: &DeploymentComparison) -> Table {
     let title = of.deciding().map_or(String::new(), |metric| {
         format!(
@@ -328,7 +326,6 @@ pub fn verdict_matrix(of: &DeploymentComparison) -> Table {
     table
 }
 
-/// All compared metrics of one arm against one control: a row per metric, a column per level.
 pub fn equal_level_table(of: &DeploymentComparison, arm: &str, control: &str) -> Table {
     let mut heads = vec!["metric"];
     let levels: Vec<String> = of.levels.iter().map(|level| format!(">{}", level.name)).collect();
@@ -352,7 +349,7 @@ pub fn equal_level_table(of: &DeploymentComparison, arm: &str, control: &str) ->
     table
 }
 
-/// The arms with what they are and what becomes of the working set.
+/// The arms with their description and the predicted place of the working set.
 pub fn arms_table(of: &DeploymentComparison) -> Table {
     let mut table = Table::new("Arms", &["arm", "compared with", "what it is", "predicted"]);
     for arm in &of.arms {
@@ -386,7 +383,6 @@ pub fn arms_table(of: &DeploymentComparison) -> Table {
     table
 }
 
-/// Why each verdict, and what to change.
 pub fn explanations_table(of: &DeploymentComparison) -> Table {
     let mut table = Table::new("Why", &["arm", "level", "verdict", "basis", "why"]);
     for group in &of.groups {
@@ -403,7 +399,6 @@ pub fn explanations_table(of: &DeploymentComparison) -> Table {
     table
 }
 
-/// Why a group has its verdict, what could not be seen of it, and what to change.
 fn why_text(group: &GroupNote) -> String {
     let sentences = group.notes.iter().chain(&group.remedy).map(|sentence| format!("{sentence}."));
     let explained = (!group.explanation.is_empty()).then(|| group.explanation.clone());

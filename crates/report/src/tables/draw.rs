@@ -5,24 +5,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Table, TableCell};
 
-/// Widest line of plain text where nobody says otherwise, and widest of all.
 const WIDEST: usize = 110;
-/// Narrowest: below it words would be broken.
+/// Below it words would be broken.
 const NARROWEST: usize = 40;
-/// Widest line of sentences: longer ones are hard to read.
+/// Longer lines of sentences are hard to read.
 const SENTENCE: usize = 99;
-/// A last column of text is cut rather than the table stacked, down to this width.
+/// A last column of text is cut to this width before the table is stacked.
 const LAST_COLUMN: usize = 16;
 
 static WIDTH: AtomicUsize = AtomicUsize::new(WIDEST);
 
-/// Sets the columns of the terminal that all texts of this process are for.
 pub fn set_width(columns: usize) {
     WIDTH.store(columns.clamp(NARROWEST, WIDEST), Ordering::Relaxed);
 }
 
-/// A table as plain text that fits the terminal: aligned where its columns have room (a last column
-/// of text is cut), else each row as a paragraph.
+/// Aligned where columns fit the terminal (a last column of text is cut), else each row as a
+/// paragraph.
 pub fn text(table: &Table) -> String {
     text_within(table, WIDTH.load(Ordering::Relaxed))
 }
@@ -74,11 +72,11 @@ fn align(table: &Table, widths: &[usize], last_width: usize, out: &mut String) {
     }
 }
 
-/// Each row as a paragraph: what it is about, then its cells with their heads.
+/// Each row as a paragraph: its names, then its cells with their heads.
 fn stack(table: &Table, width: usize, out: &mut String) {
     let first_figure = table.heads.iter().position(|head| head.right);
     let about = first_figure.unwrap_or(1).max(1).min(table.heads.len());
-    // A name that is left out because it stands in the row above is told again.
+    // A name that the row above already has is repeated here.
     let mut last: Vec<&str> = vec![""; about];
     for row in &table.rows {
         let starts_anew = row.iter().take(about).position(|cell| !cell.text.is_empty());
@@ -100,7 +98,7 @@ fn stack(table: &Table, width: usize, out: &mut String) {
     }
 }
 
-/// A table in Markdown, title above it in bold.
+/// With the title above it in bold.
 pub fn markdown(table: &Table) -> String {
     let mut out = String::new();
     if !table.title.is_empty() {
@@ -116,7 +114,7 @@ pub fn markdown(table: &Table) -> String {
     out
 }
 
-/// Text broken into lines that fit the terminal, of at most 99 characters, each after `indent`.
+/// Lines fit the terminal and have at most 99 characters, each after `indent`.
 pub fn wrapped(text: &str, indent: &str) -> String {
     wrapped_within(text, indent, WIDTH.load(Ordering::Relaxed).min(SENTENCE))
 }
@@ -134,7 +132,7 @@ fn wrapped_within(text: &str, indent: &str, width: usize) -> String {
             line.push(' ');
         }
         line.push_str(word);
-        // A word that no line can hold is broken.
+        // A word longer than a line is broken.
         while length(&line) > room {
             let rest: String = line.chars().skip(room).collect();
             let front: String = line.chars().take(room).collect();

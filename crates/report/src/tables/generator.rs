@@ -1,5 +1,4 @@
-//! How late and how busy the load generator of a live cell was, and how far its latencies can be
-//! wrong because of it.
+//! The lateness and load of a live cell's generator, and the error of latencies that follows.
 
 use std::fmt::Write;
 
@@ -17,7 +16,7 @@ fn noted(of: &DeploymentComparison) -> impl Iterator<Item = (&GroupNote, &Certif
     of.groups.iter().flat_map(|group| group.certificates.iter().map(move |note| (group, note)))
 }
 
-/// The generator over all live cells in one or two sentences; nothing without live cells.
+/// None without live cells.
 pub fn generator_sentence(of: &DeploymentComparison) -> Option<String> {
     let accepted: Vec<&Certificate> = noted(of)
         .map(|(_, note)| &note.certificate)
@@ -70,7 +69,7 @@ struct Worst<'g> {
 impl<'g> Worst<'g> {
     fn of(group: &'g GroupNote) -> Option<Self> {
         let seen = || group.certificates.iter().map(|note| &note.certificate);
-        // Least delivered of what was asked; a generator cannot deliver much more.
+        // The least delivered share; a generator cannot deliver much more than offered.
         let (offered, delivered) = seen()
             .map(|certificate| (certificate.offered, certificate.delivered))
             .min_by(|a, b| (a.1 - a.0).total_cmp(&(b.1 - b.0)))?;
@@ -87,7 +86,7 @@ impl<'g> Worst<'g> {
     }
 }
 
-/// The times of a certificate that are shown: sent late, read late, TTFT error, gap error.
+/// Sent late, read late, TTFT error, gap error.
 const TIMES: [fn(&Certificate) -> Nanos; 4] = [
     |seen| seen.send_lag.p99,
     |seen| seen.read_lag.p99,
@@ -95,7 +94,7 @@ const TIMES: [fn(&Certificate) -> Nanos; 4] = [
     |seen| seen.gap_bound.p99,
 ];
 
-/// Per arm and level the worst of its repeats, for little room.
+/// Per arm and level the worst of its repeats.
 pub fn generator_short_table(of: &DeploymentComparison) -> Table {
     let title = "Load generator, worst of the repeats (99th percentiles; errors are upper bounds)";
     let heads = [
@@ -129,8 +128,8 @@ pub fn generator_short_table(of: &DeploymentComparison) -> Table {
     table
 }
 
-/// What the generator makes of figures: which levels are refused and which figures are bounds, with
-/// what to do, a sentence per kind of cause; and the user's own largest error.
+/// Refused levels and figures that are bounds, with what to do, a sentence per kind of cause; and
+/// the user's largest error.
 pub fn generator_notes(of: &DeploymentComparison) -> Vec<String> {
     let mut notes = refusals(of);
     notes.extend(bounds(of));
@@ -140,7 +139,6 @@ pub fn generator_notes(of: &DeploymentComparison) -> Vec<String> {
     notes
 }
 
-/// Figures that are bounds because the error of the generator is not small.
 fn bounds(of: &DeploymentComparison) -> Vec<String> {
     // Per list of metrics and remedy: the groups.
     let mut kinds: Vec<(Vec<&str>, &str, Vec<String>)> = Vec::new();
@@ -170,7 +168,6 @@ fn bounds(of: &DeploymentComparison) -> Vec<String> {
     kinds.into_iter().map(sentence).collect()
 }
 
-/// Why levels are refused and what to do, a sentence per kind of cause.
 fn refusals(of: &DeploymentComparison) -> Vec<String> {
     let mut kinds: Vec<(Refusal, Vec<String>)> = Vec::new();
     for group in &of.groups {

@@ -1,4 +1,4 @@
-//! Tables for people: built once as rows of texts, then drawn as plain text, Markdown or HTML.
+//! Tables for people: rows of text, drawn as plain text, Markdown or HTML.
 
 mod answers;
 mod deployment;
@@ -30,7 +30,7 @@ pub use run::{
 pub use software::{software_sentences, software_table};
 pub use tokens::token_sources_table;
 
-/// How a cell is to be read; HTML gives it a colour, the other forms leave it out.
+/// How to read a cell: a colour in HTML, absent in other forms.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tone {
@@ -71,15 +71,15 @@ pub struct Head {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Table {
-    /// What it shows, with the unit where all cells share one.
+    /// With the unit where all cells share one.
     pub title: String,
     pub heads: Vec<Head>,
-    /// Rows, each as long as `heads`.
+    /// Each row is as long as `heads`.
     pub rows: Vec<Vec<TableCell>>,
 }
 
 impl Table {
-    /// An empty table; a head that starts with `>` stands right.
+    /// A head that starts with `>` is right-aligned.
     pub fn new(title: &str, heads: &[&str]) -> Self {
         let head = |text: &&str| Head {
             text: text.trim_start_matches('>').to_owned(),

@@ -5,7 +5,7 @@ use crate::comparison::DeploymentComparison;
 use crate::numerals;
 use crate::oracle::{ALLOWANCE, LEAST_MISMATCHES, OutputNote, OutputOutcome, SIGNIFICANCE};
 
-/// What the table is and how it was judged, in a few sentences; nothing without answers.
+/// None without answers.
 pub fn outputs_sentence(of: &DeploymentComparison) -> Option<String> {
     let count = |outcome| of.outputs.iter().filter(|note| note.outcome == outcome).count();
     let judged = [OutputOutcome::Agrees, OutputOutcome::AboveFloor, OutputOutcome::Corrupt];
@@ -22,7 +22,6 @@ pub fn outputs_sentence(of: &DeploymentComparison) -> Option<String> {
     Some(format!("Greedy answers to equal prompts, compared with the control's. {summary}"))
 }
 
-/// How an arm is judged by its answers.
 pub fn outputs_rule() -> String {
     format!(
         "An arm is corrupt with at least {LEAST_MISMATCHES} mismatches that are too many against \

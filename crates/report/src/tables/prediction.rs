@@ -1,4 +1,4 @@
-//! What a simulation predicted beside what was measured.
+//! Predictions of a simulation beside measurements.
 
 use std::fmt::Write;
 
@@ -9,7 +9,6 @@ use crate::comparison::{PredictedGroup, PredictedMetric, PredictedTokens, Predic
 use crate::metric::metric;
 use crate::numerals;
 
-/// How far the predictions held, in a few sentences.
 pub fn prediction_sentence(of: &PredictionComparison) -> String {
     let judged = |exact: bool| {
         let groups = of.groups.iter().filter(move |group| group.exact == exact);
@@ -75,7 +74,7 @@ pub fn prediction_table(of: &PredictionComparison) -> Table {
     table
 }
 
-/// The same in little room: per arm and level, how far hits and metrics were off.
+/// Per arm and level: errors of hits and metrics.
 pub fn prediction_short_table(of: &PredictionComparison) -> Table {
     const METRICS: [&str; 3] = ["output_tokens_per_s", "ttft_mean_ms", "tpot_mean_ms"];
     let title = "Hits: measured - predicted, points of the prompt tokens; others: the prediction's \
@@ -105,7 +104,6 @@ pub fn prediction_short_table(of: &PredictionComparison) -> Table {
     table
 }
 
-/// Whether all hits of a group are what was asked of them.
 fn held_cell(group: &PredictedGroup) -> TableCell {
     let judged = || group.tokens.iter().filter_map(|tokens| tokens.holds);
     let (text, tone) = match (judged().next().is_some(), judged().all(|holds| holds)) {

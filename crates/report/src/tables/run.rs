@@ -8,8 +8,8 @@ use crate::metric::{METRICS, metric};
 use crate::numerals;
 use crate::results::RequestCounts;
 
-/// All deployments on one sheet: the control's peak, and each arm's change against its control's
-/// peak, both with their level.
+/// All deployments: the control's peak, and each arm's change against its control's peak, with
+/// levels.
 pub fn overview_table(of: &Comparison) -> Table {
     let mut arms: Vec<&str> = Vec::new();
     for arm in of.deployments.iter().flat_map(|deployment| &deployment.arms) {
@@ -53,7 +53,7 @@ fn overview_cell(of: &DeploymentComparison, row: &PeakRow) -> TableCell {
     TableCell { text: format!("{words} at {level}"), tone }
 }
 
-/// Of which requests the figures of a report speak, with their number.
+/// Which requests figures are of, with their number.
 pub fn scope_sentence(of: RequestCounts) -> String {
     if of.measured == 0 {
         return "No cell counts, so no figures are shown.".to_owned();
@@ -74,7 +74,7 @@ pub fn scope_sentence(of: RequestCounts) -> String {
     sentence
 }
 
-/// What each metric is; money in `currency`, where a run has one.
+/// Money in `currency`, where a run has one.
 pub fn definitions_table(currency: &str) -> Table {
     let mut table = Table::new("", &["metric", "unit", "better", "definition"]);
     for metric in METRICS {
@@ -91,7 +91,7 @@ pub fn definitions_table(currency: &str) -> Table {
     table
 }
 
-/// What the changes are, beside the metrics.
+/// The definitions of changes, beside those of metrics.
 const CHANGES: [(&str, &str); 2] = [
     (
         "Change at the same level",
@@ -106,7 +106,6 @@ const CHANGES: [(&str, &str); 2] = [
     ),
 ];
 
-/// Values that are not defaults, with where they come from.
 pub fn origins_table(of: &Comparison) -> Table {
     let mut table = Table::new("Values that are not defaults", &["value", "from"]);
     for (path, origin) in &of.origins {
@@ -115,7 +114,6 @@ pub fn origins_table(of: &Comparison) -> Table {
     table
 }
 
-/// Columns of a file: name, unit, meaning.
 pub fn columns_of(title: &str, columns: &[(String, String, String)]) -> Table {
     let mut table = Table::new(title, &["column", "unit", "meaning"]);
     for (name, unit, meaning) in columns {
@@ -124,7 +122,7 @@ pub fn columns_of(title: &str, columns: &[(String, String, String)]) -> Table {
     table
 }
 
-/// In what two runs differ, and what that makes of their changes; nothing where they do not.
+/// Differences of two runs and their effect on changes; empty where they do not differ.
 pub fn run_notes(of: &RunComparison) -> Vec<String> {
     let mut notes = Vec::new();
     if !of.same_plan {
@@ -150,15 +148,15 @@ pub fn run_notes(of: &RunComparison) -> Vec<String> {
     notes
 }
 
-/// Two runs: one row per group and metric that changed by at least `least_percent`; a group that
-/// counts in only one of the runs has a single row with its verdicts.
+/// One row per group and metric that changed by at least `least_percent`; a group that counts in
+/// only one of the runs has a single row with its verdicts.
 pub fn run_table(of: &RunComparison, least_percent: f64) -> Table {
     let mut title = format!("From {} to {}, at the same level", of.first, of.second);
     let mut heads =
         vec!["model", "hardware", "arm", "level", "metric", ">first", ">second", ">change", "note"];
     let where_ran = |delta: &RunDelta| (delta.model.clone(), delta.hardware.clone());
     let first = of.deltas.first().map(where_ran);
-    // What is the same everywhere stands in the title.
+    // What is the same everywhere goes into the title.
     let named = if of.deltas.iter().all(|delta| Some(where_ran(delta)) == first) { 2 } else { 0 };
     if let Some((model, hardware)) = first.filter(|_| named > 0) {
         title = format!("{title}: {model} on {hardware}");
@@ -181,7 +179,7 @@ pub fn run_table(of: &RunComparison, least_percent: f64) -> Table {
                 let tone = if gain >= 0.0 { Tone::Good } else { Tone::Bad };
                 TableCell { text: numerals::change(seen), tone }
             }
-            // From nothing to something there is no ratio.
+            // A change from zero has no ratio.
             None if delta.first.is_some() && delta.second.is_some() => {
                 if delta.first == delta.second {
                     continue;

@@ -1,4 +1,4 @@
-//! What ran in the arms, as it said itself.
+//! The software of the arms, as it reported itself.
 
 use weir_model::FactKind;
 
@@ -8,8 +8,8 @@ use crate::words::difference::name;
 
 const UNVERIFIED: &str = "unverified";
 
-/// The facts in which arms are not alike, a column per arm, and what the file adds to each;
-/// empty where all are alike.
+/// Facts in which arms differ, a column per arm, and the file's additions to each; empty where all
+/// are equal.
 pub fn software_table(of: &DeploymentComparison) -> Table {
     let note = &of.software;
     let mut heads = vec!["fact"];
@@ -20,7 +20,7 @@ pub fn software_table(of: &DeploymentComparison) -> Table {
         row.extend(note.arms.iter().map(|arm| match arm.shown(kind) {
             Some(value) => value.into(),
             None if arm.facts.is_empty() => "-".into(),
-            // An arm without the mechanism has nothing to show of it.
+            // An arm without the mechanism has no such fact.
             None if kind.is_mechanism() && kind != FactKind::Connector => "-".into(),
             None => TableCell { text: UNVERIFIED.to_owned(), tone: Tone::Weak },
         }));
@@ -41,8 +41,7 @@ pub fn software_table(of: &DeploymentComparison) -> Table {
     table
 }
 
-/// What all arms have in common, what could not be seen, and what the file gives all of them; one
-/// sentence each.
+/// Common facts, facts not observed, and the file's additions to all arms; one sentence each.
 pub fn software_sentences(of: &DeploymentComparison) -> Vec<String> {
     let note = &of.software;
     let mut sentences = Vec::new();

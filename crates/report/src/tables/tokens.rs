@@ -7,8 +7,7 @@ use crate::numerals;
 use crate::results::{CellResult, Results};
 use crate::sources::{Seen, TokenSources};
 
-/// The table over all levels of a run; a level that was not measured is left out. Nothing where
-/// there is no such level.
+/// One table over all levels; a level that was not measured is left out. None without levels.
 pub fn token_sources_table(results: &Results<'_>) -> Option<Table> {
     let complete = |result: &&CellResult| result.record.status == CellStatus::Complete;
     let rows: Vec<(&str, TokenSources)> = results
@@ -18,7 +17,7 @@ pub fn token_sources_table(results: &Results<'_>) -> Option<Table> {
         .filter_map(|result| {
             let cell = &results.plan.cells[result.cell];
             let level = &results.plan.deployments[cell.deployment].levels[cell.level].name;
-            // Of what is measured as it is deployed, nobody says which tiers it has.
+            // The tiers of a deployment that is measured as it is are unknown.
             Some((level.as_str(), TokenSources::of(&Seen::of(&[result]), false, None)?))
         })
         .collect();

@@ -1,10 +1,9 @@
-//! Claims of an arm, and what was seen of them.
+//! Claims of an arm, and their observed figures.
 
 use weir_model::{Claimed, Signal, TokenShare};
 
 use super::tier;
 
-/// What is claimed.
 pub(crate) fn claimed(of: &Claimed) -> String {
     match of {
         Claimed::NoExternalHits { .. } => "no external hits".to_owned(),
@@ -42,7 +41,6 @@ pub(crate) fn claimed(of: &Claimed) -> String {
     }
 }
 
-/// The figures that were seen of a claim.
 pub(crate) fn seen(of: &Claimed) -> String {
     match of {
         Claimed::NoExternalHits { tokens } => tokens.map_or_else(

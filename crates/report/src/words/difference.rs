@@ -4,7 +4,7 @@ use weir_model::{ArmArgument, ComparedWith, Differing, FactDifference, FactKind,
 
 use crate::numerals;
 
-/// Differences that a headline tells.
+/// Most differences in a headline.
 const TOLD: usize = 2;
 
 pub(crate) const fn name(kind: FactKind) -> &'static str {
@@ -47,8 +47,7 @@ fn or_unset(of: Option<&FactValue>) -> String {
     of.map_or_else(|| "not set".to_owned(), value)
 }
 
-/// One difference: "prefix caching on, but off in no-offload (no-offload has
-/// --no-enable-prefix-caching)".
+/// "prefix caching on, but off in no-offload (no-offload has --no-enable-prefix-caching)".
 pub(crate) fn difference(of: &FactDifference) -> String {
     match &of.differs {
         Differing::Fact(kind) => fact(*kind, of),
@@ -99,7 +98,7 @@ fn argument(flag: &str, of: &FactDifference) -> String {
     }
 }
 
-/// Why a cell does not count: all its differences.
+/// All differences of a cell that does not count.
 pub(crate) fn explanation(differences: &[FactDifference]) -> String {
     let all: Vec<String> = differences.iter().map(difference).collect();
     let is_planned_otherwise = differences.iter().any(|seen| seen.than == ComparedWith::Plan);
@@ -111,7 +110,6 @@ pub(crate) fn explanation(differences: &[FactDifference]) -> String {
     format!("{begins}: {}.", all.join("; "))
 }
 
-/// The reason of a cell that cannot be compared: its first differences.
 pub(crate) fn not_comparable(differences: &[FactDifference]) -> String {
     let told: Vec<String> = differences.iter().take(TOLD).map(difference).collect();
     let more = match differences.len().saturating_sub(TOLD) {

@@ -1,5 +1,4 @@
-//! Sentences about verdicts and what they rest on. Everything before works on values; nothing
-//! reads these sentences again.
+//! Sentences about verdicts and their evidence. Nothing reads these sentences again.
 
 mod claim;
 pub(crate) mod difference;
@@ -18,7 +17,7 @@ pub(crate) use reason::reason;
 pub use refusal::refusal_words;
 pub use remedy::remedy;
 
-/// A verdict with its reason, as it stands in tables and files.
+/// With its reason, as in tables and files.
 pub fn verdict(of: &Verdict) -> String {
     match of {
         Verdict::OverheadOnly(reason) => format!("{} ({})", of.word(), reason.name()),
@@ -28,7 +27,6 @@ pub fn verdict(of: &Verdict) -> String {
     }
 }
 
-/// A tier within a sentence.
 const fn tier(of: TierKind) -> &'static str {
     match of {
         TierKind::Gpu => "the GPU",
@@ -38,7 +36,6 @@ const fn tier(of: TierKind) -> &'static str {
     }
 }
 
-/// The same without its article.
 const fn place(of: TierKind) -> &'static str {
     match of {
         TierKind::Gpu => "GPU",

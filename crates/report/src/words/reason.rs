@@ -8,7 +8,7 @@ use weir_model::{
 use super::claim::served_out;
 use super::{place, tier, verdict};
 
-/// With full stops. `other_half`: the verdict of an arm's other claim, where it is another.
+/// With full stops. `other_half`: the verdict of an arm's other claim, where it differs.
 pub(crate) fn reason(of: &Reason, other_half: Option<&Verdict>) -> String {
     let why = alone(of);
     match other_half {
@@ -103,7 +103,7 @@ fn inaction(how: &Inaction) -> String {
     }
 }
 
-/// " It refused 12 stores (redis INFO).", behind another sentence.
+/// " It refused 12 stores (redis INFO).", after another sentence.
 fn refusal(of: &Signal) -> String {
     let who =
         if of.tier == Some(TierKind::Host) { "Host memory, which leads there," } else { "It" };

@@ -46,7 +46,7 @@ const fn lateness_cause(why: Lateness) -> &'static str {
     }
 }
 
-/// What to do about it, as an order without a full stop.
+/// An order without a full stop.
 pub(crate) fn refusal_remedy(of: &Refusal) -> &'static str {
     match of {
         Refusal::NothingSent => "measure for longer, or shorten the warm-up",
@@ -64,7 +64,7 @@ pub(crate) fn refusal_remedy(of: &Refusal) -> &'static str {
 
 const WORKERS: &str = "use more workers, each on a CPU of its own";
 
-/// What to do about a generator that was late. `closed`: users were kept in flight.
+/// `closed`: a closed loop kept users in flight.
 pub(crate) const fn lateness_remedy(why: Lateness, closed: bool) -> &'static str {
     match (why, closed) {
         (Lateness::Busy, _) | (Lateness::AtOnce, false) => WORKERS,
@@ -82,7 +82,7 @@ pub(crate) const fn lateness_remedy(why: Lateness, closed: bool) -> &'static str
     }
 }
 
-/// Why a level is refused and what to do, where it is.
+/// None where the level is not refused.
 pub fn refusal_words(of: &Certificate) -> Option<String> {
     let refusal = of.refused.as_ref()?;
     Some(format!("{}: {}", refusal_cause(refusal), refusal_remedy(refusal)))
@@ -101,7 +101,7 @@ mod tests {
         assert!(!refusal_remedy(&starved(true)).contains("token ids"));
         let idle = |why| Refusal::UsersIdle { busy: 6.0, users: 8.0, why };
         assert!(refusal_remedy(&idle(Lateness::AtOnce)).contains("`ramp`"));
-        // More workers help one that computes, and wait for the same CPUs as one that waits.
+        // More workers help a busy generator; where CPUs are short they wait for the same ones.
         for of in [idle as fn(Lateness) -> Refusal, |why| Refusal::Busy { share: 0.97, why }] {
             let waited = refusal_remedy(&of(Lateness::NoCpu));
             assert!(waited.contains("CPU of its own") && !waited.contains("workers"), "{waited}");

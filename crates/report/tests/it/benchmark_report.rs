@@ -1,5 +1,5 @@
-//! Exports read by llm-d-benchmark's own package (`llmd-benchmark-report` 0.2.1): its converters of
-//! other tools' files, and its models of the Benchmark Report.
+//! Exports read by llm-d-benchmark's own package (`llmd-benchmark-report` 0.2.1): converters and
+//! models of the Benchmark Report.
 
 use std::fs;
 use std::path::Path;
@@ -21,8 +21,7 @@ fn few() -> Vec<RequestRow> {
     rows().into_iter().take(24).collect()
 }
 
-/// What the package makes of an export under every load, by its name for the tool and its version
-/// of the report.
+/// The package's reading of an export under every load, by its names for tool and report version.
 fn read(
     python: &Path,
     export: Export,
@@ -46,7 +45,6 @@ fn read(
     reports
 }
 
-/// Figures of a report, wherever its version has them.
 fn aggregate(report: &Value) -> &Value {
     match report["version"].as_str() {
         Some("0.1") => &report["metrics"],

@@ -18,7 +18,7 @@ fn sentence(results: &Results<'_>) -> String {
     comparison(results).deployments[0].decision.sentence.clone()
 }
 
-/// Edits the results of an arm, at a level or (with nothing) at all.
+/// `level`: None for all levels.
 pub(crate) fn edit(
     results: &mut Results<'_>,
     arm: &str,
@@ -54,8 +54,6 @@ fn equal_levels_are_compared_in_pairs() {
     assert!(of.noise_floor.note.contains("identical in simulation"));
 }
 
-/// In every table, a change is what a reader computes from the two means beside it, also where the
-/// pairs' ratios are far apart.
 #[test]
 fn a_change_is_the_ratio_of_the_figures_beside_it() {
     let mut plan = fixture::plan();
@@ -87,7 +85,6 @@ fn a_change_is_the_ratio_of_the_figures_beside_it() {
     assert!(cells.iter().any(|text| text.starts_with("+88.0 % ±")), "{cells:?}");
 }
 
-/// Tables that compare different things say so in their titles.
 #[test]
 fn each_table_says_what_its_changes_compare() {
     use weir_report::tables;
@@ -108,8 +105,6 @@ fn each_table_says_what_its_changes_compare() {
     }
 }
 
-/// A window that is short against its requests is one warning that names the levels, with the
-/// longest of the arms.
 #[test]
 fn short_windows_are_one_warning_with_their_levels() {
     use weir_model::Nanos;
@@ -140,7 +135,7 @@ fn short_windows_are_one_warning_with_their_levels() {
     );
 }
 
-/// A live run has its cells in a random order, and every table has them in the same one.
+/// Cells of a live run are in a random order; tables are not.
 #[test]
 fn results_are_told_in_the_plans_order() {
     let plan = fixture::plan();
@@ -210,7 +205,7 @@ fn cells_that_do_not_count_enter_nothing() {
         let row = of.peaks.iter().find(|row| row.arm == arm).unwrap();
         assert!(row.peak.is_none() && row.change.is_none());
     }
-    // No number of the void arms is anywhere in what is written from counted cells.
+    // No number of the void arms enters what is written from counted cells.
     let text = serde_json::to_string(&seen).unwrap();
     let largest = text
         .split(|c: char| !(c.is_ascii_digit() || ".e+-".contains(c)))
@@ -242,7 +237,6 @@ fn an_arm_that_pays_from_a_level_on_is_recommended() {
     insta::assert_snapshot!(sentence(&fixture::results(&plan)));
 }
 
-/// An arm with a small gain at all levels comes before one with a large gain at one level.
 #[test]
 fn steady_gains_come_before_a_single_peak() {
     let plan = fixture::plan();

@@ -25,7 +25,6 @@ fn with_objectives() -> Plan {
     plan
 }
 
-/// In a closed loop too: the larger gain, at a level where the objectives are missed, is no ground.
 #[test]
 fn levels_that_miss_the_objectives_are_no_ground() {
     let plan = with_objectives();
@@ -63,7 +62,7 @@ fn an_arm_that_meets_what_the_control_misses_gains() {
     assert!(matches!(of_level, Standing::OnlyMeets { control_share: 0.0, .. }), "{of_level:?}");
     let words = "; at 300 users native-offload meets the objectives, no-offload does not";
     assert!(seen.sentence.contains(words), "{}", seen.sentence);
-    // And the other way round it does harm.
+    // With the shares exchanged it does harm.
     for (arm, share) in [("no-offload", 0.99), ("native-offload", 0.5)] {
         edit(&mut results, arm, None, |result| {
             result.record.figures.goodput_share = Some(share);
@@ -75,7 +74,6 @@ fn an_arm_that_meets_what_the_control_misses_gains() {
     assert!(seen.sentence.contains("native-offload misses the objectives at"), "{}", seen.sentence);
 }
 
-/// Meeting what the control misses is the reason, also where goodput is the same and cheaper.
 #[test]
 fn an_arm_that_alone_meets_the_objectives_says_so_first() {
     let plan = with_objectives();
@@ -97,7 +95,7 @@ fn an_arm_that_alone_meets_the_objectives_says_so_first() {
     let Standing::OnlyMeets { share, control_share } = of_level else { panic!("{of_level:?}") };
     assert!((share - 0.98).abs() < 1e-9 && (control_share - 0.9).abs() < 1e-9);
     assert!(seen.sentence.contains("at 50 users only native-offload meets"), "{}", seen.sentence);
-    // From that level on it is what the sentence begins with.
+    // The sentence begins with this reason from that level on.
     edit(&mut results, "native-offload", Some(0), |result| {
         result.record.figures.cost_per_million_output_tokens = Some(1e6);
     });
@@ -113,7 +111,7 @@ fn an_arm_that_alone_meets_the_objectives_says_so_first() {
     assert!(text.contains("native-offload meets the objectives, no-offload does not"), "{text}");
 }
 
-/// Less load is asked for where the lightest level is too heavy; an A/A arm where there is none.
+/// Less load where the lightest level is too heavy; an A/A arm where there is none.
 #[test]
 fn remedies_stand_where_they_act() {
     let plan = with_objectives();
@@ -154,7 +152,6 @@ fn remedies_stand_where_they_act() {
     }
 }
 
-/// Of an arm whose control has no figures nothing is said of the control.
 #[test]
 fn objectives_missed_without_a_control_are_no_ground_either() {
     let plan = with_objectives();
@@ -204,8 +201,6 @@ fn harm_is_named_as_gain_is() {
     assert!(text.contains("native-offload lowers output throughput by 12.0 %"), "{text}");
 }
 
-/// The generator's limit, failed cells and cells that have not run are told apart from mechanisms
-/// that did nothing, each reason once.
 #[test]
 fn reasons_are_those_of_the_cells_and_told_once() {
     let plan = Plan { target: LocalTarget::default().into(), ..fixture::plan() };
@@ -246,7 +241,6 @@ fn an_interrupted_run_says_so_everywhere() {
     assert!(!decision.sentence.contains("mechanism was effective"), "{}", decision.sentence);
 }
 
-/// A large mean of two repeats whose interval includes zero is neither a gain nor none.
 #[test]
 fn a_gain_that_two_repeats_do_not_tell_is_no_decision() {
     let mut deployment = fixture::deployment();
@@ -271,7 +265,6 @@ fn a_gain_that_two_repeats_do_not_tell_is_no_decision() {
     assert!(seen.sentence.contains("raise `repeats`"), "{}", seen.sentence);
 }
 
-/// One pair of equal arms does not say how much they differ: nothing rests on it alone.
 #[test]
 fn one_pair_of_equal_arms_is_no_noise_floor() {
     let mut deployment = fixture::deployment();

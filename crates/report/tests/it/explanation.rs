@@ -1,4 +1,4 @@
-//! A run told in words.
+//! A run described in words.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -43,7 +43,7 @@ load: {users: [2], duration: 10s}
     Plan { target: LocalTarget::default().into(), ..fixture::plan_of(deployment, 2) }
 }
 
-/// What Redis says of itself.
+/// Signals of Redis about itself.
 fn add_info(signals: &mut Signals) {
     for (kind, value, field) in [
         (SignalKind::StoredBytes, 4.05e10, "total_net_input_bytes"),
@@ -161,7 +161,7 @@ fn one_arm_and_one_level_are_told_alone() {
     }
 }
 
-/// Bytes of a scaled emulated run are the model's: what was read of a device is fewer.
+/// Bytes of a scaled emulated run are the model's; the device read fewer.
 #[test]
 fn scaled_bytes_are_told_as_the_models() {
     let scaled = |byte_scale: f64| {

@@ -97,7 +97,7 @@ fn count(rows: &[RequestRow], outcome: Outcome) -> usize {
     rows.iter().filter(|row| row.outcome == outcome && WINDOW.measures(row.due)).count()
 }
 
-/// Of the requests that `GuideLLM` would speak of.
+/// Counts the requests that `GuideLLM` would include.
 fn count_ended(rows: &[RequestRow], outcome: Outcome) -> usize {
     let inside = |row: &&RequestRow| outcome == Outcome::Unfinished || WINDOW.contains(row.end);
     rows.iter().filter(|row| row.outcome == outcome).filter(inside).count()
@@ -160,7 +160,7 @@ fn every_format_survives_a_cell_without_requests_and_every_load() {
     }
 }
 
-/// Case of vllm-project/vllm#5895: nothing succeeded, and the file said that it took no time.
+/// Case of vllm-project/vllm#5895: nothing succeeded, and the file gave a duration of 0.
 #[test]
 fn what_nobody_saw_is_null_and_not_zero() {
     let rows: Vec<RequestRow> = (0..12)
@@ -192,8 +192,7 @@ fn what_nobody_saw_is_null_and_not_zero() {
     assert_eq!(text(Export::ScriptCsv).lines().count(), 1, "the head alone");
 }
 
-/// As `GuideLLM` 0.8.1 writes them: its reader takes null for these, and -1 is its average of
-/// nothing.
+/// As `GuideLLM` 0.8.1: its reader takes null for these, and -1 is its average of nothing.
 #[test]
 fn what_guidellm_leaves_open_is_left_open() {
     let written = |rows: &[RequestRow], load| -> Value {
@@ -210,12 +209,12 @@ fn what_guidellm_leaves_open_is_left_open() {
     assert!(scheduler["request_time_avg"].as_f64() > Some(0.0));
     let seen = written(&rows(), OfferedLoad::Constant { per_s: 2.5 });
     assert!(seen["metrics"]["root_dispatch_delay"]["count"].as_u64() > Some(0));
-    // Of no request at all.
+    // Without any request.
     let seen = written(&[], OfferedLoad::Constant { per_s: 2.5 });
     assert!(seen["metrics"]["root_dispatch_delay"].is_null());
     assert!(seen["metrics"]["text"]["tokens"]["output"].is_null());
     assert_eq!(seen["scheduler_metrics"]["request_time_avg"], -1.0);
-    // What must be a number is 0 with a count of 0.
+    // Required numbers are 0 with a count of 0.
     let latency = &seen["metrics"]["request_latency"]["total"];
     assert_eq!((latency["count"].as_u64(), latency["mean"].as_f64()), (Some(0), Some(0.0)));
 }
@@ -395,10 +394,9 @@ fn guidellm_loads_its_report_and_agrees_with_its_figures() {
     }
 }
 
-/// What llm-d-benchmark's converter to Benchmark Report 0.1, 0.2 and 0.2.1 reads of a `GuideLLM`
-/// report's configuration (`native_to_br0_1.py` and `native_to_br0_2.py`, `import_guidellm`): a
-/// data source with whole numbers above 0 for the lengths, as pydantic's `SequenceLength` demands,
-/// a profile with its streams or rates, and the model.
+/// llm-d-benchmark's converters to Benchmark Report 0.1, 0.2 and 0.2.1 (`native_to_br0_1.py` and
+/// `native_to_br0_2.py`, `import_guidellm`) read a data source with lengths as whole numbers above
+/// 0 (pydantic's `SequenceLength`), a profile with streams or rates, and the model.
 #[test]
 fn the_guidellm_report_has_what_llm_d_benchmark_converts() {
     let report: Value = serde_json::from_str(&written(Export::GuideLlm)).unwrap();
@@ -440,7 +438,7 @@ fn the_guidellm_report_states_its_definitions_and_its_generator() {
     assert!(labels["definitions"].as_str().unwrap().contains("first token included"));
     let benchmark = &report["benchmarks"][0];
     assert_eq!(benchmark["config"]["environment"]["certificate"]["busy_share"], 0.31);
-    // Closed loops have no schedule; the turns of sessions are told apart.
+    // Closed loops have no schedule; turns of sessions are separate.
     assert!(benchmark["metrics"]["request_scheduled_latency"].is_null());
     assert_eq!(benchmark["metrics"]["turns"].as_array().unwrap().len(), 2);
     let determined = benchmark["metrics"]["slo_determined_requests"].as_u64().unwrap();

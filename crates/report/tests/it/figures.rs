@@ -102,15 +102,15 @@ fn two_requests_by_hand() {
     // 3.6 / 3600 / 4 * 1e6.
     assert_eq!(seen.cost_per_million_output_tokens, Some(250.0));
 
-    // Neither was due in a later window: no latency is theirs, but their tokens came in it (800 and
-    // 1000 of A, 1100 and 1300 of B), and A ended in it.
+    // Neither was due in a later window: it has no latencies, but tokens (800 and 1000 of A, 1100
+    // and 1300 of B), and A ended in it.
     let late = summarise(&columns, &steps, &measure(window(700, 1500), &slo)).unwrap();
     assert_eq!((late.measured, late.ttft_ms.count, late.itl_ms.count), (0, 0, 0));
     assert_eq!((late.output_tokens_per_s, late.requests_per_s), (Some(5.0), Some(1.25)));
     assert_eq!((late.goodput_share, late.gpu_hit_percent), (None, None));
     assert_eq!((late.guidellm.ttft_ms.count, late.guidellm.itl_ms.count), (1, 3));
 
-    // B was due in this one, and is followed to its end behind it.
+    // B was due in this window, and counts to its end after it.
     let early = summarise(&columns, &steps, &measure(window(400, 1200), &slo)).unwrap();
     assert_eq!((early.measured, early.completed), (1, 1));
     assert_eq!((early.ttft_ms.mean, early.e2e_ms.mean, early.itl_ms.count), (600.0, 1000.0, 2));
@@ -147,7 +147,7 @@ fn failed_and_unfinished_requests_are_counted_apart() {
     assert_eq!((seen.measured, seen.completed, seen.failed, seen.open), (2, 0, 1, 1));
     assert_eq!(seen.ttft_ms.count, 0);
     assert_eq!(seen.goodput_requests_per_s, Some(0.0));
-    // Nothing completed: no rate of work was seen, and the failed request's tokens stand apart.
+    // Nothing completed: rates of work are unknown, and the failed request's tokens stand apart.
     assert_eq!((seen.completed_output_tokens_per_s, seen.output_tokens_per_s), (None, None));
     assert_eq!((seen.requests_per_s, seen.gpu_hit_percent), (None, None));
     assert_eq!(seen.failed_output_tokens_per_s, Some(2.5));
@@ -246,8 +246,7 @@ proptest! {
     }
 }
 
-/// A million requests are summed up in well under a second with optimisation; here, in a test
-/// build, the bound only catches an accidental square.
+/// Under a second with optimisation; here the bound only catches quadratic time.
 #[test]
 fn a_million_requests_are_quick() {
     let columns: RequestColumns = (0..1_000_000_u64)

@@ -1,5 +1,5 @@
 //! A small synthetic run: one model, five arms, three levels, three repeats, with each kind of
-//! verdict. Figures follow simple formulas, so that expectations can be worked out by hand.
+//! verdict. Figures follow simple formulas, for expectations by hand.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use weir_spec::plan::{
 use weir_workload::WorkloadConfig;
 use weir_workload::config::{OverContext, TimeUnit, TraceFile, TraceFormat};
 
-/// Figures that no average may ever contain: the void arm's.
+/// Figures of the void arm, which no average may contain.
 pub(crate) const ABSURD: f64 = 9.0e9;
 
 pub(crate) const USERS: [u32; 3] = [1, 50, 300];
@@ -294,7 +294,6 @@ pub(crate) fn result(plan: &Plan, cell: usize) -> CellResult {
     CellResult { evidence: Some(evidence(arm, at.level)), ..result_of(plan, cell) }
 }
 
-/// A complete cell of any plan, without evidence.
 pub(crate) fn result_of(plan: &Plan, cell: usize) -> CellResult {
     let at = &plan.cells[cell];
     let arm = &plan.deployments[at.deployment].arms[at.arm].name;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// The interpreter of one of them. Without it a test says that it is skipped, and fails in CI.
+/// The interpreter of a client. Without it a test says that it is skipped, and fails in CI.
 pub(crate) fn python(test: &str, client: &str) -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
     let cache = variable("WEIR_CACHE")
@@ -17,7 +17,6 @@ pub(crate) fn python(test: &str, client: &str) -> Option<PathBuf> {
     None
 }
 
-/// A script beside this file.
 pub(crate) fn script(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/foreign").join(name)
 }

@@ -1,4 +1,4 @@
-//! Arms that differ in more than their mechanism, on evidence that was recorded of real vLLM.
+//! Arms that differ in more than their mechanism, on evidence recorded from real vLLM.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ fn plan(healthy: bool) -> Plan {
     Plan::resolve(&experiment).unwrap()
 }
 
-/// The results of the recorded run. The A/A arm's evidence is what a healthy control says.
+/// The A/A arm's evidence is that of a healthy control.
 fn results(plan: &Plan, healthy: bool) -> Results<'_> {
     let cell = |index: usize| {
         let arm = &plan.deployments[0].arms[plan.cells[index].arm].name;
@@ -96,7 +96,6 @@ fn arms_that_differ_in_their_mechanism_alone_count() {
     assert_eq!(differs(&results, "bf16"), types);
 }
 
-/// Answers of another precision are other answers, and say nothing of what was stored.
 #[test]
 fn another_precision_is_not_comparable_and_not_corrupt() {
     let plan = plan(true);
@@ -135,13 +134,12 @@ fn reports_show_what_arms_were_started_with_and_what_they_are() {
         ] {
             assert!(page.contains(words), "{words}: {page}");
         }
-        // What one arm alone has, all arms are not alike in.
+        // A fact of one arm alone is not common to all.
         assert!(!page.contains("LMCache version (0.5.6)"), "{page}");
         assert!(!page.contains("signals alone say"), "{page}");
     }
 }
 
-/// A cell whose own software is not as planned keeps that verdict.
 #[test]
 fn what_is_not_as_planned_is_told_before_anything_else() {
     let plan = plan(true);
@@ -155,8 +153,8 @@ fn what_is_not_as_planned_is_told_before_anything_else() {
     assert!(!control.counts());
 }
 
-/// What vLLM's own connector shows is no LMCache, and a control has none; of a server without any,
-/// nothing is shown that could be denied.
+/// vLLM's own connector is not LMCache, and a control has none; a server without any shows no facts
+/// to contradict.
 #[test]
 fn endpoints_are_what_they_show() {
     let text = fs::read_to_string(recorded("claims/experiment.yaml")).unwrap();

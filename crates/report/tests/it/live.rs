@@ -1,10 +1,10 @@
-//! Rows as a live target gives them, for the tests of figures and exports.
+//! Rows of a live target, for the tests of figures and exports.
 
 use weir_model::{Certificate, Nanos, Outcome, RequestRow, Spread, Tokens};
 
 pub(crate) const MS: u64 = 1_000_000;
 
-/// A row without an answer: refused connection, sent 1 ms late.
+/// Refused connection, sent 1 ms late.
 pub(crate) fn failed(request: u64, due_ms: u64, end_ms: u64) -> RequestRow {
     RequestRow {
         request,
@@ -36,7 +36,7 @@ pub(crate) fn failed(request: u64, due_ms: u64, end_ms: u64) -> RequestRow {
     }
 }
 
-/// A complete row: its first chunk at `first_ms`, others after `gaps_ms`, its end with the last.
+/// Complete: its first chunk at `first_ms`, others after `gaps_ms`, its end with the last.
 pub(crate) fn streamed(
     request: u64,
     due_ms: u64,
@@ -56,7 +56,6 @@ pub(crate) fn streamed(
     }
 }
 
-/// A certificate of a generator that kept up.
 pub(crate) fn certificate() -> Certificate {
     let spread = |us: u64| Spread {
         count: 1000,

@@ -1,4 +1,4 @@
-//! Tests of everything that is written from results, over one small synthetic run.
+//! Tests of all outputs of results, over one small synthetic run.
 
 // Functions beside the tests unwrap as the tests do; a failure there is the test's failure.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]

@@ -118,7 +118,6 @@ fn failed_and_incomplete_repeats_are_not_compared() {
     assert_eq!(undecided.note, Some(OutputRemark::TooFew { other_prompts: 16 }));
 }
 
-/// A failed repeat stays failed: corruption does not hide the cause.
 #[test]
 fn a_failed_cell_of_a_corrupt_arm_keeps_its_cause() {
     let plan = live_plan();
@@ -140,7 +139,6 @@ fn a_failed_cell_of_a_corrupt_arm_keeps_its_cause() {
     assert_eq!(verdicts, [Verdict::Failed(died), Verdict::Corrupt, Verdict::Corrupt]);
 }
 
-/// Answers do not depend on when requests were sent: a refused level does not hide corruption.
 #[test]
 fn a_late_generator_does_not_hide_corruption() {
     let plan = live_plan();
@@ -173,7 +171,7 @@ fn what_cannot_be_judged_says_so() {
         assert_eq!(note.note, Some(OutputRemark::Sampled));
     }
 
-    // The emulated engine answers without looking at its blocks: equality proves nothing.
+    // The emulated engine answers without reading its blocks: equality proves nothing.
     let plan =
         Plan { target: weir_spec::plan::EmulatedTarget::default().into(), ..fixture::plan() };
     let seen = Comparison::of(&answered(&plan, |_, _| 0)).unwrap();

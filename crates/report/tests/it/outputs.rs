@@ -29,7 +29,7 @@ fn has_extension(path: &str, extension: &str) -> bool {
     std::path::Path::new(path).extension().is_some_and(|found| found == extension)
 }
 
-/// Writes everything to `$WEIR_REPORT_OUT`, to look at it.
+/// Writes everything to `$WEIR_REPORT_OUT`, for a look by hand.
 #[test]
 fn files_can_be_looked_at() {
     let Some(out) = std::env::var_os("WEIR_REPORT_OUT") else {
@@ -51,7 +51,7 @@ fn the_terminal_fits_its_width() {
     insta::assert_snapshot!(text);
 }
 
-/// With nine levels the run has more rows than a screen: one number per cell.
+/// Nine levels have more rows than a screen: one number per cell.
 #[test]
 fn long_runs_are_told_in_short() {
     let mut deployment = fixture::deployment();
@@ -75,7 +75,7 @@ fn markdown_snapshot() {
     insta::assert_snapshot!(before);
 }
 
-/// A latency that is the generator's.
+/// A latency that the generator caused.
 const NOT_THE_SERVERS: f64 = 7_654_321.0;
 
 /// Live cells: `c1` fine, `c50` fine in two repeats and refused in one, `c300` refused throughout.
@@ -88,7 +88,7 @@ fn live(plan: &weir_spec::plan::Plan) -> weir_report::results::Results<'_> {
             certificate.busy_share = 0.99;
             certificate.refused =
                 Some(weir_model::Refusal::Busy { share: 0.99, why: weir_model::Lateness::Busy });
-            // Whoever records the cell marks it failed; figures that stay there must not count.
+            // The recorder marks the cell failed; its figures must not count.
             result.record.figures.ttft_ms.mean = NOT_THE_SERVERS;
         }
         result.record.figures.certificate = Some(certificate);
@@ -115,7 +115,7 @@ fn live_cells_show_their_generator_and_refused_ones_are_no_result() {
     let generator = terminal.split("Load generator").nth(2).unwrap();
     insta::assert_snapshot!("generator", generator.split("Warnings").next().unwrap());
 
-    // The refused level has bounds, and no figure that a mean, a file of values or a chart has.
+    // The refused level has bounds, and no figure in a mean, a file of values or a chart.
     let group = seen.deployments[0].group("no-offload", "c300").unwrap();
     assert_eq!((group.counted, group.metrics.len(), group.certificates.len()), (0, 0, 3));
     let group = seen.deployments[0].group("no-offload", "c50").unwrap();
@@ -240,8 +240,8 @@ const LOADS: [&str; 8] = [
 #[test]
 fn the_page_is_whole_and_loads_nothing() {
     let page = text(&all(), "report/report.html");
-    // The library names addresses of map services, which none of these charts uses; the page
-    // around it names no address at all.
+    // The library holds addresses of map services, which no chart uses; the page around it has
+    // none.
     let library = weir_report::charts::script();
     assert!(library.starts_with("<script type=\"text/javascript\">") && library.len() > 1 << 20);
     assert_eq!(page.matches(&library).count(), 1);
@@ -329,7 +329,7 @@ fn at_a_single_level_the_arms_stand_side_by_side() {
     let names: Vec<&str> = chart.series.iter().map(|series| series.name.as_str()).collect();
     let ticks: Vec<(f64, &str)> =
         chart.ticks.iter().map(|(place, name)| (*place, name.as_str())).collect();
-    // An arm that does not count takes no place.
+    // An arm that does not count has no place.
     assert!(names.len() > 2 && !names.contains(&"lmcache-redis"), "{names:?}");
     assert_eq!(ticks, (0..names.len()).map(|at| (at as f64, names[at])).collect::<Vec<_>>());
     assert!(chart.by_arm && chart.x_title == format!("Arms at level {}", of.levels[0].name));

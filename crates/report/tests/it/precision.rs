@@ -1,4 +1,4 @@
-//! Errors of the load generator against what is compared.
+//! Errors of the load generator against compared figures.
 
 use weir_model::quantity::Tolerance;
 use weir_model::{AnswerFacts, Lateness, Nanos, Refusal};
@@ -16,7 +16,7 @@ fn live_plan() -> Plan {
     Plan { target: LocalTarget::default().into(), ..fixture::plan() }
 }
 
-/// Live cells whose TTFT is off by `ttft_ms` and whose gaps are off by `gap_ms` at most.
+/// Live cells with TTFT errors of `ttft_ms` and gap errors of `gap_ms` at most.
 fn inexact(plan: &Plan, ttft_ms: f64, gap_ms: f64) -> Results<'_> {
     let mut results = fixture::results(plan);
     for result in &mut results.cells {
@@ -46,8 +46,8 @@ fn judged(mut results: Results<'_>) -> Comparison {
     Comparison::of(&results).unwrap()
 }
 
-/// The same client, with an error of 5 ms, is exact enough for an arm at 60 ms whose control is at
-/// 600, and is not where both are at 60.
+/// An error of 5 ms is small for an arm at 60 ms whose control is at 600, and not where both are at
+/// 60.
 #[test]
 fn an_error_is_held_against_what_is_compared() {
     let plan = live_plan();
@@ -70,7 +70,7 @@ fn an_error_is_held_against_what_is_compared() {
     }
 }
 
-/// Gaps of an answer that something held back are not those of its engine.
+/// Gaps of a buffered answer are not those of its engine.
 #[test]
 fn answers_in_one_piece_have_no_time_between_tokens() {
     let plan = live_plan();
@@ -130,7 +130,6 @@ fn the_user_states_another_tolerance() {
     assert!(!is_exact(&plan).0);
 }
 
-/// What a generator at its limit measured is a bound, and enters nothing.
 #[test]
 fn refused_levels_show_bounds() {
     let plan = live_plan();

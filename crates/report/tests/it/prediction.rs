@@ -13,7 +13,7 @@ use crate::{explanation, fixture};
 
 const LIVE: &str = "vLLM's /metrics";
 
-/// Tokens of one repeat: prompts, GPU hits, tier hits; measured ones are `more` larger.
+/// Prompts, GPU hits and tier hits of one repeat; measured ones are `more` larger.
 fn results<'a>(plan: &'a Plan, source: &str, more: impl Fn(usize) -> f64) -> Results<'a> {
     let mut results = fixture::results(plan);
     for result in &mut results.cells {
@@ -91,7 +91,7 @@ fn equal_runs_are_exact() {
     assert!((throughput.error_percent - 100.0 / 9.0).abs() < 1e-9, "{throughput:?}");
 }
 
-/// Other amounts of work can have equal shares, never equal tokens: exactness is not asked.
+/// Other amounts of work can have equal shares, but never equal tokens: hits need not be exact.
 #[test]
 fn runs_that_asked_other_amounts_are_compared_by_share() {
     let (simulated, live) = plans();
@@ -166,7 +166,7 @@ fn every_output_has_the_section() {
 fn levels_of_an_lmcache_server_that_evicts_are_not_judged() {
     let (mut simulated, mut live) = plans();
     for plan in [&mut simulated, &mut live] {
-        // Native offloading counts in both runs; let it be LMCache with its store.
+        // Native offloading counts in both runs; here it becomes LMCache with its store.
         let arms = &mut plan.deployments[0].arms;
         let mut offload = arms[3].offload.clone().unwrap();
         offload.mechanism = Mechanism::LmcacheServer;

@@ -45,8 +45,6 @@ fn a_slower_run_is_shown() {
     assert!(csv.lines().any(|line| line.contains("no-offload,c50,output_tokens_per_s,tok/s,2020")));
 }
 
-/// Repeats and seeds that the runs do not share are said, and the means beside a change are those
-/// that it is of.
 #[test]
 fn other_repeats_and_seeds_are_said() {
     let (three, two) = (fixture::plan(), fixture::plan_of(fixture::deployment(), 2));
@@ -81,8 +79,8 @@ fn other_repeats_and_seeds_are_said() {
     assert!(changes.iter().all(|change| change.pairs == 0 && change.interval.is_none()));
 }
 
-/// From no goodput to some there is no ratio, and a group that counts in neither run still says
-/// that its verdict changed; no row is empty.
+/// A change from zero goodput has no ratio. A group that counts in neither run still names its
+/// changed verdict; no row is empty.
 #[test]
 fn no_row_is_empty_and_money_has_its_currency() {
     let plan = fixture::plan();
@@ -118,7 +116,7 @@ fn no_row_is_empty_and_money_has_its_currency() {
     let verdict = table.rows.iter().flatten().find(|cell| cell.text.starts_with("void ("));
     assert_eq!(verdict.unwrap().text, "void (no-operation) -> unverified");
     assert!(text.contains("Cost per 1M output tokens (USD)"), "{text}");
-    // Nothing in both runs is no change.
+    // Zero in both runs is no change.
     let same = compare_runs(&empty, &empty).unwrap();
     assert!(weir_report::tables::run_table(&same, 0.5).is_empty());
 }

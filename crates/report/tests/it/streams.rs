@@ -46,7 +46,7 @@ fn tokens_and_gaps_count_at_their_own_times() {
     assert_eq!((seen.measured, seen.itl_ms.count, seen.itl_ms.max), (1, 1, 300.0));
     // GuideLLM takes the gaps that ended inside.
     assert_eq!((seen.guidellm.itl_ms.count, seen.guidellm.itl_ms.max), (3, 300.0));
-    // The second ends behind its window, and is followed.
+    // The second ends after its window, and counts to its end.
     let seen = figures(&rows, window(50, 700)).unwrap();
     assert_eq!((seen.completed, seen.itl_ms.count, seen.e2e_ms.count), (1, 1, 1));
 
@@ -67,7 +67,7 @@ fn failed_and_unfinished_rows_are_no_contradiction() {
     let rows = [streamed(0, 0, 100, &[10], 2), never, cut, waiting];
     let seen = figures(&rows, window(0, 1000)).unwrap();
     assert_eq!((seen.measured, seen.completed, seen.failed, seen.open), (4, 1, 2, 1));
-    // What came of a stream that was cut is no work.
+    // Tokens of a cut stream are not work.
     assert_eq!((seen.itl_ms.count, seen.output_tokens_per_s), (1, Some(2.0)));
     assert_eq!(seen.failed_output_tokens_per_s, Some(3.0));
     assert_eq!(seen.ttft_ms.count, 1);
@@ -142,7 +142,7 @@ proptest! {
     }
 }
 
-/// A hundred million gaps would be 800 MB; this many leave an amount that does not grow.
+/// A hundred million gaps would take 800 MB; memory must not grow with their number.
 #[test]
 fn ten_million_gaps_are_quick() {
     let row = streamed(0, 0, 1, &[10; 999], 1000);

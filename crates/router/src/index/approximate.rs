@@ -1,10 +1,9 @@
 //! The index of the router's own decisions.
 //!
-//! llm-d keeps, per replica, an LRU of block hashes, and adds the blocks of a prompt from the
-//! first to the last. Two consequences are kept here because they decide what is matched under
-//! pressure: of one prompt the *first* blocks are the oldest and go first, and a lookup counts
-//! the blocks that a replica holds up to the first block that *no* replica holds, whether or not
-//! its own blocks are consecutive (`approximateprefix/indexer.go`, `matchLongestPrefix`).
+//! llm-d keeps an LRU of block hashes per replica and adds a prompt's blocks from first to last. So
+//! a prompt's *first* blocks are evicted first. A lookup counts a replica's blocks up to the first
+//! block that *no* replica holds, consecutive or not (`approximateprefix/indexer.go`,
+//! `matchLongestPrefix`).
 
 use std::collections::BTreeMap;
 
@@ -15,10 +14,10 @@ use weir_model::{KvEvent, Prompt};
 use super::extent::{ExtentTree, Mark, Span, Watch};
 use super::{BlockIndex, Match};
 
-/// llm-d raises smaller blocks to this, whatever the configuration says.
+/// llm-d raises smaller block sizes to this.
 pub const MIN_BLOCK_TOKENS: u32 = 64;
 
-/// When a replica was last sent the blocks, in placements.
+/// When a replica last got the blocks, in placements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Use {
     replica: u16,
@@ -35,7 +34,7 @@ impl Mark for Uses {
 }
 
 impl Uses {
-    /// Notes a use; returns the stamp of the one before.
+    /// Returns the previous stamp.
     fn touch(&mut self, replica: u16, stamp: u64) -> Option<u64> {
         match self.0.binary_search_by_key(&replica, |used| used.replica) {
             Ok(index) => Some(std::mem::replace(&mut self.0[index].stamp, stamp)),
@@ -51,15 +50,15 @@ impl Uses {
     }
 }
 
-/// The extents of one replica, oldest first. A stamp belongs to one prompt, so the first block of
-/// an extent tells the extents of a stamp apart and orders them as their blocks were added.
+/// Extents of one replica, oldest first. A stamp belongs to one prompt; the first block orders its
+/// extents as they were added.
 #[derive(Debug, Clone, Default)]
 struct Recency {
     order: BTreeMap<(u64, u32), NodeId>,
     blocks: u64,
 }
 
-/// Per replica; grows to the highest replica that was ever placed on.
+/// Grows to the highest replica placed on.
 #[derive(Debug, Clone, Default)]
 struct Recencies(Vec<Recency>);
 
@@ -91,7 +90,7 @@ impl Watch<Uses> for Recencies {
     }
 }
 
-/// The index of llm-d's approximate prefix producer.
+/// As llm-d's approximate prefix producer.
 #[derive(Debug, Clone)]
 pub struct ApproximateIndex {
     extents: ExtentTree<Uses>,
@@ -104,8 +103,7 @@ pub struct ApproximateIndex {
 }
 
 impl ApproximateIndex {
-    /// An empty index of blocks of `block_tokens` tokens (at least [`MIN_BLOCK_TOKENS`]) that
-    /// remembers `blocks_per_replica` blocks and matches prefixes of up to `max_prefix_tokens`.
+    /// `block_tokens` is at least [`MIN_BLOCK_TOKENS`]. Prefixes match up to `max_prefix_tokens`.
     pub fn new(block_tokens: u32, blocks_per_replica: u32, max_prefix_tokens: u32) -> Self {
         let block_tokens = block_tokens.max(MIN_BLOCK_TOKENS);
         Self {
@@ -145,7 +143,7 @@ impl ApproximateIndex {
         recency.order.insert((self.stamp, start), node);
     }
 
-    /// Forgets the oldest blocks of a replica beyond its capacity.
+    /// Evicts the oldest blocks beyond the replica's capacity.
     fn evict(&mut self, replica: u16) {
         loop {
             let recency = self.recencies.of(replica);

@@ -1,41 +1,40 @@
-//! Marks on runs of blocks, over the radix tree: the ground under both indexes.
+//! Marks on runs of blocks in the radix tree, for both indexes.
 //!
-//! Owns how a span of a prompt becomes whole extents, and how extents that carry equal marks
-//! again become one. Without the joining, an engine that evicts a shared prefix block by block
-//! would leave a chain of one-block extents behind, and every later lookup would walk it.
+//! A span of a prompt becomes whole extents, and neighbours with equal marks are merged. Without
+//! merging, an engine that evicts a prefix block by block would leave a chain of one-block extents,
+//! and slow every later lookup.
 
 use weir_model::Piece;
 use weir_model::prefix_tree::{NodeId, Position, PrefixTree};
 
-/// What an extent carries: equal for all of its blocks.
+/// Equal for all blocks of an extent.
 pub(super) trait Mark: Clone + Default + PartialEq {
-    /// True when no replica holds the blocks; such extents only lead to others.
+    /// True if no replica holds the blocks; such extents only lead to others.
     fn is_empty(&self) -> bool;
 }
 
-/// Callbacks for changes of extents that change no block's mark.
+/// Changes of extents that change no block's mark.
 pub(super) trait Watch<M> {
-    /// `upper` now holds the front of what `lower` held; both carry the same mark.
+    /// `upper` now has the front of `lower`, with the same mark.
     fn split(&mut self, tree: &PrefixTree<M>, upper: NodeId, lower: NodeId);
 
-    /// `upper` is about to hand its blocks to its only child `lower`.
+    /// `upper` will give its blocks to its only child `lower`.
     fn merging(&mut self, tree: &PrefixTree<M>, upper: NodeId, lower: NodeId);
 }
 
-/// For marks that nothing else points into.
+/// For marks without references to them.
 impl<M> Watch<M> for () {
     fn split(&mut self, _tree: &PrefixTree<M>, _upper: NodeId, _lower: NodeId) {}
 
     fn merging(&mut self, _tree: &PrefixTree<M>, _upper: NodeId, _lower: NodeId) {}
 }
 
-/// Blocks `from` up to, but not including, `to` of a sequence.
+/// Blocks `from..to` of a sequence.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span<'a> {
-    /// Canonical pieces, at least to the end of the span.
+    /// Canonical, at least to the end of the span.
     pub pieces: &'a [Piece],
     pub from: u32,
-    /// Block after the last.
     pub to: u32,
 }
 
@@ -61,8 +60,8 @@ impl<M: Mark> ExtentTree<M> {
         self.tree.payload_mut(node)
     }
 
-    /// Visits the extents that a sequence follows from its first block on, with the number of
-    /// blocks that it shares with each, until `visit` says no or `limit` blocks are seen.
+    /// Visits the extents of a sequence from its first block, with the shared blocks of each, until
+    /// `visit` returns false or `limit` blocks are visited.
     pub(super) fn follow(
         &self,
         pieces: &[Piece],
@@ -83,9 +82,8 @@ impl<M: Mark> ExtentTree<M> {
         }
     }
 
-    /// Cuts the tree so that the span is made of whole extents, and appends those to `nodes` in
-    /// order. With `grow`, blocks that are not there come to be; otherwise the walk ends at the
-    /// first of them.
+    /// Splits extents so that the span is whole ones, and appends these to `nodes` in order. `grow`
+    /// adds missing blocks; otherwise the walk ends at the first.
     pub(super) fn cover(
         &mut self,
         span: Span<'_>,
@@ -97,7 +95,7 @@ impl<M: Mark> ExtentTree<M> {
         let Span { pieces, from, to } = span;
         let (mut node, mut place, mut at) = (NodeId::ROOT, Position::default(), 0);
         while at < to {
-            // Before the span, look no further than its beginning.
+            // Before the span, up to its start only.
             let end = if at < from { from } else { to };
             let next = match self.tree.enter(node, pieces, place, end - at) {
                 Some(step) => {
@@ -109,7 +107,7 @@ impl<M: Mark> ExtentTree<M> {
                 }
                 None if grow => self.tree.add_child(node, pieces, place, end - at, M::default()),
                 None => {
-                    // A cut at the beginning of a span that turned out not to be there.
+                    // Undoes a split at the start of a missing span.
                     if nodes.is_empty() && node != NodeId::ROOT {
                         self.settle_one(node, watch);
                     }
@@ -126,7 +124,7 @@ impl<M: Mark> ExtentTree<M> {
         }
     }
 
-    /// The extent of the first `units` blocks of a node.
+    /// First `units` blocks of a node.
     pub(super) fn front(&mut self, node: NodeId, units: u32, watch: &mut impl Watch<M>) -> NodeId {
         if units == self.tree.units(node) {
             return node;
@@ -136,12 +134,11 @@ impl<M: Mark> ExtentTree<M> {
         upper
     }
 
-    /// Puts the tree into its least form around extents whose marks changed, given in order from
-    /// the root: empty leaves go, and neighbours with equal marks that nothing branches off
-    /// become one.
+    /// Removes empty leaves, and merges neighbours with equal marks and no branch. `nodes` are the
+    /// changed extents in order from the root.
     pub(super) fn settle(&mut self, nodes: &[NodeId], watch: &mut impl Watch<M>) {
         for node in nodes.iter().rev() {
-            // An earlier round may have taken it away.
+            // An earlier round may have removed it.
             if self.tree.is_extent(*node) {
                 self.settle_one(*node, watch);
             }
@@ -169,7 +166,7 @@ impl<M: Mark> ExtentTree<M> {
         }
     }
 
-    /// Joins an extent with its only child if their marks are equal; returns the child then.
+    /// Merges an extent with its only child if marks are equal; returns that child.
     fn merge_down(&mut self, upper: NodeId, watch: &mut impl Watch<M>) -> Option<NodeId> {
         let lower = self.tree.only_child(upper)?;
         if self.tree.payload(upper) != self.tree.payload(lower) {

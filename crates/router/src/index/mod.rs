@@ -1,9 +1,8 @@
 //! Which replica holds which blocks, as a router knows it.
 //!
-//! The seam [`BlockIndex`] has two implementations: from the router's own decisions
-//! ([`ApproximateIndex`]) and from the engines' KV events ([`PreciseIndex`]). Both keep runs of
-//! blocks in a radix tree over symbolic prompts, so a shared prefix of ten thousand tokens costs
-//! one step, whatever its number of blocks.
+//! [`ApproximateIndex`] uses the router's own decisions, [`PreciseIndex`] the engines' KV events.
+//! Both keep runs of blocks in a radix tree of symbolic prompts, so a shared prefix costs one step,
+//! whatever its length.
 
 mod approximate;
 mod extent;
@@ -14,33 +13,31 @@ pub use precise::{PreciseIndex, TierWeights};
 
 use weir_model::{KvEvent, Prompt};
 
-/// The blocks of a prompt that one replica holds, by an index.
+/// Of one prompt and replica.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Match {
-    /// Blocks that count as held.
     pub blocks: u32,
-    /// The same, each weighted by the best tier that holds it.
+    /// Blocks, each weighted by its best tier.
     pub score: f64,
 }
 
-/// An index of blocks. Both inputs exist on every index; each listens to one of them.
+/// Every index has both inputs and uses one of them.
 pub trait BlockIndex {
-    /// Fills `matches`, one per replica from number 0 on, and returns the number of blocks looked
-    /// up.
+    /// Fills `matches`, one per replica from 0 on. Returns the blocks looked up.
     fn lookup(&self, prompt: &Prompt, matches: &mut [Match]) -> u32;
 
     fn placed(&mut self, replica: u16, prompt: &Prompt);
 
-    /// The event's path must be canonical, as that of a [`Prompt`] is.
+    /// The event's path must be canonical, like a [`Prompt`]'s.
     fn apply(&mut self, replica: u16, event: &KvEvent);
 
     fn block_tokens(&self) -> u32;
 
-    /// Distinct blocks in the index: the keys of a stored one.
+    /// Distinct blocks: the keys of a stored index.
     fn known_blocks(&self) -> u64;
 
-    /// Runs of blocks with equal holders: memory and walks grow with their number, which is as
-    /// small as the branches of the prompts allow.
+    /// Runs of blocks with equal holders, as few as the prompts' branches allow. Memory and walks
+    /// grow with them.
     fn extents(&self) -> usize;
 
     fn clear(&mut self);

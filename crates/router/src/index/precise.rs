@@ -1,8 +1,7 @@
 //! The index that engines feed with KV events.
 //!
-//! A block of the index belongs to an event when its last token does. Since the blocks of a tier
-//! partition a prompt, each index block then belongs to exactly one of them, whether index blocks
-//! are smaller or larger than the tier's, and stores and removals balance.
+//! An index block belongs to the event that has its last token. A tier's blocks partition a prompt,
+//! so each index block belongs to exactly one, larger or smaller. So stores and removals balance.
 
 use smallvec::SmallVec;
 use weir_model::prefix_tree::NodeId;
@@ -11,7 +10,7 @@ use weir_model::{KvChange, KvEvent, Prompt, TierKind};
 use super::extent::{ExtentTree, Mark, Span};
 use super::{BlockIndex, Match};
 
-/// The score of a block per tier; a block in several tiers of a replica counts as the best.
+/// Score of a block per tier. The best tier of a replica counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TierWeights {
     pub gpu: f64,
@@ -27,7 +26,7 @@ impl TierWeights {
     }
 }
 
-/// How often a replica announced blocks in a tier without taking them back.
+/// Stores less removals by a replica in a tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Holder {
     replica: u16,
@@ -35,7 +34,7 @@ struct Holder {
     stores: u32,
 }
 
-/// Sorted by replica and tier.
+/// By replica and tier.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Holders(SmallVec<[Holder; 4]>);
 
@@ -57,7 +56,7 @@ impl Holders {
         }
     }
 
-    /// Takes one store back; removals of what was never stored are ignored.
+    /// Removals without a store are ignored.
     fn remove(&mut self, replica: u16, tier: TierKind) {
         if let Ok(index) = self.find(replica, tier) {
             self.0[index].stores -= 1;
@@ -73,7 +72,7 @@ impl Holders {
         }
     }
 
-    /// The replicas that hold the blocks, each with the weight of its best tier.
+    /// Each holder with the weight of its best tier.
     fn replicas(&self, weights: TierWeights) -> impl Iterator<Item = (u16, f64)> + '_ {
         self.0.chunk_by(|a, b| a.replica == b.replica).map(move |tiers| {
             let best = tiers.iter().map(|holder| weights.of(holder.tier)).fold(0.0, f64::max);
@@ -82,11 +81,9 @@ impl Holders {
     }
 }
 
-/// The index of llm-d's precise prefix scorer.
-///
-/// Stores of the same block by the same replica and tier are counted, as llm-d's event filter
-/// does: a block that was stored twice is held until it was removed twice. A removal without a
-/// store does nothing, and `Cleared` forgets all stores of the replica in that tier.
+/// As llm-d's precise prefix scorer. Like its event filter it counts stores per block, replica and
+/// tier: a block stored twice must be removed twice. A removal without a store does nothing;
+/// `Cleared` removes all stores of the replica in that tier.
 #[derive(Debug, Clone)]
 pub struct PreciseIndex {
     extents: ExtentTree<Holders>,
@@ -96,7 +93,7 @@ pub struct PreciseIndex {
 }
 
 impl PreciseIndex {
-    /// An empty index of blocks of `block_tokens` tokens (at least 1).
+    /// `block_tokens` is at least 1.
     pub fn new(block_tokens: u32, weights: TierWeights) -> Self {
         Self {
             extents: ExtentTree::new(block_tokens.max(1)),
@@ -106,7 +103,7 @@ impl PreciseIndex {
         }
     }
 
-    /// Changes the marks of `self.nodes` and puts the tree in order again.
+    /// Changes the marks of `self.nodes` and restores the tree's form.
     fn change_nodes(&mut self, mut change: impl FnMut(&mut Holders)) {
         for node in &self.nodes {
             let units = u64::from(self.extents.tree().units(*node));
@@ -134,7 +131,7 @@ impl BlockIndex for PreciseIndex {
                 let Some(found) = matches.get_mut(usize::from(replica)) else {
                     continue;
                 };
-                // A replica that missed an earlier block is behind, and out.
+                // A replica that lacks an earlier block is out.
                 if found.blocks == at {
                     found.blocks += units;
                     found.score += weight * f64::from(units);
@@ -159,7 +156,7 @@ impl BlockIndex for PreciseIndex {
         }
         let path_tokens: u64 = event.path.iter().map(|piece| u64::from(piece.len)).sum();
         if path_tokens < u64::from(event.to_token) {
-            // A span beyond its own path names no blocks.
+            // A span beyond its path has no blocks.
             return;
         }
         let unit = self.block_tokens();

@@ -1,4 +1,4 @@
-//! The indexes under the suite, broken ones that must fail it, and what the suite cannot see.
+//! The indexes in the suite, defective ones that must fail it, and cases beyond the suite.
 
 use weir_model::{ContentId, KvChange, KvEvent, Piece, Prompt, TierKind};
 use weir_router::{ApproximateIndex, BlockIndex, Match, PreciseIndex, TierWeights};
@@ -6,7 +6,7 @@ use weir_router::{ApproximateIndex, BlockIndex, Match, PreciseIndex, TierWeights
 use crate::reference::{EventReference, PlacementReference};
 use crate::suite::{Feed, equals_reference, stored};
 
-/// Sums of these are exact, so that runs and single blocks must agree to the last bit.
+/// Their sums are exact, so runs and single blocks must agree to the last bit.
 const WEIGHTS: TierWeights = TierWeights { gpu: 1.0, below: 0.75 };
 const ROOMY: u32 = 1_000_000;
 
@@ -22,7 +22,7 @@ index_suite!(approximate, Feed::Placements, || ApproximateIndex::new(64, ROOMY, 
     PlacementReference::new(64, ROOMY, ROOMY)
 });
 
-// Small enough that most placements evict, and some do not fit at all.
+// So small that most placements evict, and some do not fit.
 index_suite!(
     approximate_under_pressure,
     Feed::Placements,
@@ -30,14 +30,13 @@ index_suite!(
     || PlacementReference::new(64, 16, 1024)
 );
 
-/// An index with a defect.
 struct Broken<I> {
     index: I,
-    /// Removals take the whole path instead of their span.
+    /// Removes the whole path instead of the span.
     removes_paths: bool,
-    /// A prompt that is known already does not become recent again.
+    /// A known prompt does not become recent again.
     forgets_recency: bool,
-    /// A second store of what a replica holds is dropped.
+    /// Drops a second store.
     counts_once: bool,
 }
 
@@ -132,7 +131,7 @@ fn two_stores_need_two_removals() {
     index.apply(0, &stored(&text));
     index.apply(0, &removed(&text, 0, TierKind::Gpu));
     assert_eq!(matched(&index, &text)[0].blocks, 10);
-    // The host tier never stored it: nothing to take back.
+    // The host tier never stored it.
     index.apply(0, &removed(&text, 0, TierKind::Host));
     assert_eq!(matched(&index, &text)[0].blocks, 10);
     index.apply(0, &removed(&text, 0, TierKind::Gpu));
@@ -167,7 +166,7 @@ fn a_long_prefix_is_one_extent_and_stays_few_when_evicted_by_the_block() {
         assert_eq!(index.extents(), 2);
     }
     assert_eq!(matched(&index, &prefix).map(|found| found.blocks), [625, 300]);
-    // Generated blocks, one event each, join what they continue.
+    // Generated blocks, one event each, are merged.
     for block in 300..625 {
         let path = prompt(&[(1, (block + 1) * 16)]);
         index.apply(1, &KvEvent { from_token: block * 16, ..stored(&path) });

@@ -1,5 +1,3 @@
-//! Whole decisions.
-
 use weir_model::{ContentId, Nanos, Piece, Prompt};
 use weir_router::{
     IndexConfig, PolicyConfig, ReplicaLoad, Router, RouterConfig, RouterStats, RoutingDecision,
@@ -82,7 +80,6 @@ fn least_loaded_looks_at_requests_only() {
         delay: Nanos::ZERO,
     };
     assert_eq!(decision, expected);
-    // Replicas without a report count as idle.
     assert_eq!(router.place(Nanos::ZERO, &prompt(1, 2), &loads[..2]).replica, 2);
     assert_eq!(router.place(Nanos::ZERO, &prompt(1, 2), &[]).replica, 0);
 }
@@ -133,7 +130,7 @@ fn precise_prefixes_follow_the_events() {
     let before = router.place(Nanos::ZERO, &asked, &idle(2));
     assert_eq!((before.replica, before.matched_tokens), (0, 0));
     assert_eq!(before.delay, Nanos::from_micros(100));
-    // Sending it to replica 0 taught the index nothing; the engine of replica 1 does.
+    // The index learns from the engine of replica 1, not from the placement on replica 0.
     router.apply(Nanos::ZERO, 1, &stored(&asked));
     router.apply(Nanos::ZERO, 9, &stored(&asked));
     let after = router.place(Nanos::ZERO, &asked, &idle(2));

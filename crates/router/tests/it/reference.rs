@@ -1,11 +1,11 @@
-//! The plainest indexes that could be right: one map entry per block, no trees, no runs.
+//! Naive reference indexes: one map entry per block.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir_model::{ContentId, KvChange, KvEvent, Piece, Prompt, TierKind, Tokens};
 use weir_router::{BlockIndex, Match, TierWeights};
 
-/// A block is named by all tokens up to its end.
+/// All tokens up to the block's end.
 type Block = Vec<(u64, u32, u32)>;
 
 fn name_of(prompt: &Prompt, end: u32) -> Block {
@@ -13,14 +13,14 @@ fn name_of(prompt: &Prompt, end: u32) -> Block {
     prefix.pieces().iter().map(|piece: &Piece| (piece.content.0, piece.start, piece.len)).collect()
 }
 
-/// The fewest runs that keep apart what differs, given the mark of every block that has one: a
-/// block begins a run unless it is the only one after its predecessor and marked alike.
+/// Fewest runs that separate different marks. A block begins a run unless it alone follows its
+/// predecessor with the same mark.
 fn fewest_runs<M: PartialEq + Default>(marks: &BTreeMap<Block, M>, block_tokens: u32) -> usize {
     let unmarked = M::default();
     let mut after: BTreeMap<Block, BTreeSet<Block>> = BTreeMap::new();
     for block in marks.keys() {
         let mut block = block.clone();
-        // Blocks without a mark count where they lead to one with a mark.
+        // Unmarked blocks count if they lead to a marked one.
         while !block.is_empty() {
             let before = predecessor(&block, block_tokens);
             after.entry(before.clone()).or_default().insert(block);
@@ -132,7 +132,7 @@ impl BlockIndex for EventReference {
     }
 }
 
-/// Fed by placements: a list of blocks per replica, oldest first.
+/// Fed by placements: blocks per replica, oldest first.
 pub(crate) struct PlacementReference {
     block_tokens: u32,
     capacity: usize,

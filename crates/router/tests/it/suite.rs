@@ -1,5 +1,5 @@
-//! The conformance suite of [`BlockIndex`]: every index must equal its plain reference, operation
-//! by operation, under random streams of what it listens to.
+//! Conformance suite of [`BlockIndex`]: under random streams every index must equal its reference,
+//! operation by operation.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -8,12 +8,10 @@ use weir_model::{ContentId, KvChange, KvEvent, Piece, Prompt, TierKind};
 use weir_router::{BlockIndex, Match};
 
 pub(crate) const REPLICAS: u16 = 4;
-/// Tokens of the engine's blocks and of its host tier's chunks: the index blocks of the suite
-/// are larger than the one and smaller than the other.
+/// Tokens of engine blocks and of host chunks: smaller and larger than the index blocks.
 const GPU_BLOCK: u32 = 16;
 const HOST_CHUNK: u32 = 128;
 
-/// Something that happens to an index.
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
     Placed(u16, Prompt),
@@ -21,14 +19,13 @@ pub(crate) enum Change {
     Clear,
 }
 
-/// The changes an index listens to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Feed {
     Events,
     Placements,
 }
 
-/// Few contents and lengths, so that prompts often share prefixes and part inside of blocks.
+/// Few contents and lengths, so that prompts often share prefixes and differ inside blocks.
 fn prompts() -> impl Strategy<Value = Prompt> {
     let len = prop::sample::select(vec![1_u32, 16, 40, 64, 128, 200, 512]);
     let piece = (0_u64..3, prop::bool::weighted(0.1), len).prop_map(|(content, later, len)| {
@@ -78,8 +75,7 @@ fn placements() -> impl Strategy<Value = Change> {
     prop_oneof![60 => placed, 1 => Just(Change::Clear)]
 }
 
-/// Runs random streams through an index and its reference; the error tells the first difference,
-/// shrunk. The same streams on every run.
+/// The error is the first difference, shrunk. The streams are the same on every run.
 pub(crate) fn equals_reference<I: BlockIndex, R: BlockIndex>(
     feed: Feed,
     index: impl Fn() -> I,
@@ -136,7 +132,7 @@ fn compare(
     Ok(())
 }
 
-/// An index without content matches nothing and knows nothing, before and after use.
+/// An empty index matches nothing, before and after use.
 pub(crate) fn clear_forgets(index: &mut impl BlockIndex, feed: Feed) {
     let prompt = Prompt::new([Piece::new(ContentId(1), 1024)]);
     let fill = match feed {
@@ -156,7 +152,7 @@ pub(crate) fn clear_forgets(index: &mut impl BlockIndex, feed: Feed) {
     }
 }
 
-/// All of a prompt stored in GPU memory.
+/// Whole prompt, in GPU memory.
 pub(crate) fn stored(prompt: &Prompt) -> KvEvent {
     KvEvent {
         change: KvChange::Stored,
@@ -167,7 +163,7 @@ pub(crate) fn stored(prompt: &Prompt) -> KvEvent {
     }
 }
 
-/// The tests of one index: its name, its feed, how to make it, and its reference.
+/// Tests of one index: name, feed, constructor and reference.
 macro_rules! index_suite {
     ($name:ident, $feed:expr, $index:expr, $reference:expr) => {
         mod $name {

@@ -1,8 +1,6 @@
-//! A request body: its fields, unchecked, and scalars read as leniently as vLLM reads them (`"3"`,
-//! `3.0` and `true` are integers).
-//!
-//! The prompt is most of a body and is read in one pass: a hundred thousand ids become one
-//! `Vec<u32>` and nothing else.
+//! Unchecked fields of a request body. Scalars are read as leniently as vLLM reads them (`"3"`,
+//! `3.0` and `true` are integers). A prompt of token ids is read in one pass into one `Vec<u32>`,
+//! because it is most of a body.
 
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -15,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::error::{ApiError, Fault, detail};
 
-/// The fields of all endpoints. Unknown ones are ignored, as in vLLM.
+/// Unknown fields are ignored, as in vLLM.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Body {
@@ -97,7 +95,7 @@ impl Body {
     }
 }
 
-/// Where the JSON breaks, counted in bytes from the start as Python does for one-line bodies.
+/// Position in bytes from the start, as Python gives it for one-line bodies.
 fn syntax(text: &str, error: &serde_json::Error) -> Fault {
     let before: usize =
         text.split_inclusive('\n').take(error.line().max(1) - 1).map(str::len).sum();
@@ -218,7 +216,6 @@ pub(super) fn negative(name: &str, value: &Value) -> ApiError {
     fault("greater_than_equal", name, "Input should be greater than or equal to 0", value)
 }
 
-/// A text, token ids, or a list of either.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) enum PromptField {
     #[default]
@@ -231,7 +228,7 @@ pub(super) enum PromptField {
     Wrong(Fault),
 }
 
-/// What is wrong with an element: pydantic's kind and message, and the value.
+/// Pydantic's kind and message for an invalid element, and its value.
 type Flaw = ((&'static str, &'static str), Value);
 
 const NOT_A_STRING: (&str, &str) = ("string_type", "Input should be a valid string");
@@ -240,7 +237,7 @@ const NEGATIVE: (&str, &str) = ("greater_than_equal", "Input should be greater t
 const FRACTION: (&str, &str) =
     ("int_from_float", "Input should be a valid integer, got a number with a fractional part");
 
-/// An id beyond 32 bits is beyond any vocabulary; the check against it names the id.
+/// An id beyond 32 bits becomes `u32::MAX`; the vocabulary check names it.
 fn prompt_id(value: Value) -> Result<u32, Flaw> {
     let whole = |float: &f64| float.fract() == 0.0 && (0.0..4e9).contains(float);
     let id = value.as_u64().or_else(|| value.as_f64().filter(whole).map(|float| float as u64));
@@ -258,7 +255,7 @@ fn prompt_ids(values: Vec<Value>) -> Result<Vec<u32>, Flaw> {
 
 impl PromptField {
     fn read(json: &str) -> serde_json::Result<Self> {
-        // Long prompts are token ids: no value is made of each.
+        // Long prompts are token ids, so no `Value` is made of each.
         if let Some(ids) = serde_json::from_str::<Vec<u32>>(json).ok().filter(|ids| !ids.is_empty())
         {
             return Ok(Self::Ids(ids));
@@ -282,7 +279,7 @@ impl PromptField {
         })
     }
 
-    /// Adds an element of a list. All must be of the kind of the first.
+    /// All elements must be of the kind of the first.
     fn push(&mut self, item: Value) -> Result<(), Flaw> {
         match (&mut *self, item) {
             (Self::Texts(texts), Value::String(text)) => texts.push(text),
@@ -319,7 +316,6 @@ pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(ApiError::new(StatusCode::BAD_REQUEST, "Bad Request", message, None))
 }
 
-/// A prompt that must be one string.
 pub(super) fn prompt_text(prompt: &PromptField) -> Result<&str, ApiError> {
     match prompt {
         PromptField::Text(text) => Ok(text),

@@ -75,13 +75,12 @@ fn with_body(
     }
 }
 
-/// The answer of the server's thread to a command.
 async fn answer<T>(
     state: &ControlState,
     command: impl FnOnce(oneshot::Sender<T>) -> ControlCommand,
 ) -> Result<T, Response> {
     let (reply_to, answer) = oneshot::channel();
-    // A command that cannot be sent drops its sender, and with it the answer.
+    // A command that cannot be sent drops its sender.
     let _ = state.commands.send(command(reply_to));
     answer.await.map_err(|_| reply(ApiError::stopping().response()))
 }
@@ -110,8 +109,7 @@ async fn metrics(State(state): State<ControlState>) -> Result<Response, Response
     Ok(([(CONTENT_TYPE, METRICS_CONTENT_TYPE)], page).into_response())
 }
 
-/// `reset_external` of a query: pydantic's words for a boolean, the last one of several. `None`:
-/// not a boolean.
+/// The last `reset_external` of a query, with pydantic's words for booleans. None if not a boolean.
 fn reset_external(query: &str) -> Option<bool> {
     let mut values = query.split('&').filter_map(|pair| pair.strip_prefix("reset_external="));
     match values.next_back().unwrap_or("false").to_ascii_lowercase().as_str() {
@@ -204,8 +202,7 @@ async fn render_chat(
     })
 }
 
-/// One `GenerateRequest` per prompt, as vLLM's render endpoints give them. Routers take the token
-/// ids from here.
+/// One `GenerateRequest` per prompt, as from vLLM's render endpoints, where routers get token ids.
 fn rendered(request: &CheckedRequest, prefix: &str) -> Vec<Value> {
     let several = request.prompts.len() > 1;
     let base = request.request_id.as_deref().unwrap_or("render");

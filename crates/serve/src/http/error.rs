@@ -11,7 +11,7 @@ use serde::Serialize;
 pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
     pub(crate) message: String,
-    /// vLLM's word for the kind of error.
+    /// vLLM's `type`.
     pub(crate) kind: &'static str,
     pub(crate) param: Option<String>,
 }
@@ -43,14 +43,14 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "BadRequestError", message, param)
     }
 
-    /// With the field and its value in the message, as vLLM adds them.
+    /// The message ends in field and value, as in vLLM.
     pub(crate) fn value(message: impl Into<String>, param: &str, value: &impl ToString) -> Self {
         let message = message.into();
         let text = format!("{message} (parameter={param}, value={})", value.to_string());
         Self::bad_request(text, Some(param))
     }
 
-    /// A body of the wrong shape, as pydantic prints it.
+    /// The shape is wrong; pydantic's format.
     pub(crate) fn invalid(fault: &Fault) -> Self {
         let message = format!("1 validation error:\n  {}", fault.line());
         Self::new(StatusCode::BAD_REQUEST, "Bad Request", message, Some(&fault.place))
@@ -109,7 +109,7 @@ pub(crate) fn detail(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
     json_response(status, json_bytes(&serde_json::json!({ "detail": text })))
 }
 
-/// A fault of a body's shape, in pydantic's terms.
+/// Pydantic's terms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) kind: &'static str,
@@ -118,7 +118,6 @@ pub(crate) struct Fault {
     pub(crate) input: String,
 }
 
-/// Longer inputs are cut in messages.
 const MOST_INPUT_CHARS: usize = 200;
 
 impl Fault {
@@ -139,7 +138,7 @@ impl Fault {
     }
 }
 
-/// A value in a message: the size of a container, a text cut to a limit.
+/// Containers by their size, texts cut to a limit.
 pub(crate) fn described(value: &serde_json::Value) -> String {
     use serde_json::Value;
     match value {

@@ -14,26 +14,23 @@ use crate::interner::AnswerVocabulary;
 use crate::requests::{RequestOutput, Status};
 use crate::state::ServerState;
 
-/// Token counts of one choice or of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Usage {
     pub(super) prompt: u64,
     pub(super) output: u64,
-    /// Prompt tokens from caches; `None`: not reported.
+    /// Prompt tokens from caches. None: not reported.
     pub(super) cached: Option<u32>,
-    /// Prompt tokens added to the cache; only in chat answers.
+    /// Prompt tokens added to the cache. Only in chat answers.
     pub(super) created: Option<u32>,
 }
 
-/// What a response says about its prompt.
 #[derive(Debug)]
 pub(super) struct PromptInfo {
     pub(super) tokens: u32,
-    /// Empty unless the client wants them back.
+    /// Empty unless requested.
     pub(super) ids: Box<[u32]>,
 }
 
-/// One prompt and its answer, in `OpenAI`'s terms.
 #[derive(Debug)]
 pub(super) struct Choice {
     pub(super) output: Rc<RequestOutput>,
@@ -54,7 +51,7 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Submits all prompts; fails if the engine refuses any of them at once.
+    /// Fails if the engine refuses any prompt at once.
     pub(super) fn start(
         state: &Rc<ServerState>,
         checked: CheckedRequest,
@@ -104,7 +101,6 @@ impl Exchange {
         }
     }
 
-    /// The id of the token at `index` of a choice's answer.
     pub(super) fn token(&self, choice: usize, index: u32) -> u32 {
         self.answers.token(self.choices[choice].answer, index)
     }
@@ -132,14 +128,13 @@ impl Exchange {
         .await
     }
 
-    /// Wakes the task at the next token of any choice.
     pub(super) fn register(&self, context: &Context<'_>) {
         for choice in &self.choices {
             choice.output.register(context.waker());
         }
     }
 
-    /// Sums over all choices; as in vLLM, cached tokens are those of one choice, `cached_of`.
+    /// Sums over all choices. As in vLLM, `cached` is that of one choice, `cached_of`.
     pub(super) fn usage(&self, cached_of: &Choice) -> Usage {
         let cached = cached_of.output.cached();
         let report_cached = self.state.info.prompt_tokens_details;

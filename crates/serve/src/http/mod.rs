@@ -1,7 +1,6 @@
 //! The HTTP interface: vLLM's routes, bodies and errors.
 //!
-//! The two generation routes are handled here, on the server's thread; axum handles all others. A
-//! body is read as a whole, within a limit, before it is checked.
+//! The generation routes are handled here, on the server's thread; axum handles all others.
 
 mod body;
 mod control;
@@ -107,12 +106,11 @@ async fn read(incoming: Incoming, limit: usize) -> Result<Bytes, Response<Full<B
     match Limited::new(incoming, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(limit).response()),
-        // The client disconnected while sending its body: nobody reads this response.
+        // The client disconnected while sending its body, so nobody reads this response.
         Err(_) => Err(detail(StatusCode::BAD_REQUEST, "There was an error parsing the body")),
     }
 }
 
-/// The body of any response.
 pub(crate) enum Reply {
     Whole(Full<Bytes>),
     Stream(TokenStream),

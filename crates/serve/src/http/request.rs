@@ -1,5 +1,5 @@
-//! Checks a body and turns it into prompts as token ids, lengths and options. The checks have
-//! vLLM's order, and its words where it has them.
+//! Checks a body and turns it into token ids, lengths and options, in vLLM's order and with its
+//! messages.
 
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
@@ -9,9 +9,9 @@ use super::error::{ApiError, Fault};
 use crate::state::ServerInfo;
 use crate::tokenizer::Message;
 
-/// Prompts in one request; vLLM's default of `VLLM_MAX_COMPLETION_PROMPTS`.
+/// vLLM's default of `VLLM_MAX_COMPLETION_PROMPTS`.
 const MOST_PROMPTS: usize = 1024;
-/// Longer ids and salts are refused, as vLLM refuses salts.
+/// Limit of ids and salts; vLLM has it for salts.
 const MOST_NAME_BYTES: usize = 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,6 @@ pub(crate) enum Api {
     Chat,
 }
 
-/// Which frames of a stream report the usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UsageFrames {
     Never,
@@ -29,7 +28,6 @@ pub(crate) enum UsageFrames {
     Always,
 }
 
-/// Options of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) api: Api,
@@ -44,7 +42,6 @@ pub(crate) struct PromptRequest {
     pub(crate) output_tokens: u32,
 }
 
-/// A request that passed all checks.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct CheckedRequest {
     pub(crate) prompts: Vec<PromptRequest>,
@@ -58,7 +55,6 @@ pub(crate) struct CheckedRequest {
     pub(crate) priority: i64,
 }
 
-/// Checks a body of `/v1/completions`.
 pub(super) fn completion(mut body: Body, info: &ServerInfo) -> Result<CheckedRequest, ApiError> {
     check_stream_options(&body)?;
     let no_prompt = matches!(&body.prompt, PromptField::Absent)
@@ -80,7 +76,6 @@ pub(super) fn completion(mut body: Body, info: &ServerInfo) -> Result<CheckedReq
     checked(&body, info, options, prompts, max_tokens)
 }
 
-/// Checks a body of `/v1/chat/completions`.
 pub(super) fn chat(body: &Body, info: &ServerInfo) -> Result<CheckedRequest, ApiError> {
     check_stream_options(body)?;
     let messages = messages(&body.messages, info)?.ok_or_else(|| missing("messages"))?;
@@ -160,7 +155,7 @@ fn truncated(mut ids: Vec<u32>, to: Option<i64>, right: bool, context: u32) -> V
     ids
 }
 
-/// Tokens to generate: the requested number, clipped to the rest of the context.
+/// The requested number, clipped to the rest of the context.
 fn answer_length(prompt: usize, max_tokens: i64, context: u32) -> Result<u32, ApiError> {
     if max_tokens > i64::from(context) {
         let message = format!(
@@ -332,7 +327,7 @@ fn check_stream_options(body: &Body) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// No model name means the first one served.
+/// Without a name: the first model.
 pub(super) fn check_model(field: &Field, info: &ServerInfo) -> Result<(), ApiError> {
     match text("model", field)? {
         None | Some("") => Ok(()),
@@ -383,7 +378,7 @@ fn check_unsupported(body: &Body, api: Api) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Sampling parameters have no effect, because answers are made up; they are checked all the same.
+/// Sampling parameters are checked but have no effect, because answers are synthetic.
 fn check_sampling(body: &Body, max_tokens: i64) -> Result<(), ApiError> {
     let min_tokens = integer("min_tokens", &body.min_tokens)?.unwrap_or(0);
     if min_tokens < 0 {
@@ -431,7 +426,7 @@ fn check_sampling(body: &Body, max_tokens: i64) -> Result<(), ApiError> {
     check_transfer(body)
 }
 
-/// vLLM's limits per request on offload transfers; checked, without effect.
+/// vLLM's limits per request on offload transfers. Checked, without effect.
 fn check_transfer(body: &Body) -> Result<(), ApiError> {
     let Some(entries) = object("kv_transfer_params", &body.kv_transfer_params)? else {
         return Ok(());

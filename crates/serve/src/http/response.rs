@@ -1,8 +1,8 @@
 //! Response bodies, field by field as vLLM writes them: a stream of frames, or one whole answer.
 //!
-//! No frame is formatted per token. What is constant in a stream is made once; a frame is its
-//! beginning, the escaped text and its end. Only first and last frames, token ids and continuous
-//! usage cost more. Frames are made when hyper asks for them, for all tokens due by then.
+//! A plain frame is a constant head, the escaped text and a constant tail, so none is formatted per
+//! token. First and last frames, token ids and continuous usage cost more. Frames are made when
+//! hyper requests them, for all tokens due by then.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -16,19 +16,18 @@ use super::exchange::{Exchange, PromptInfo, Usage};
 use super::request::{Api, Options, UsageFrames};
 use crate::tokenizer::Tokenizer;
 
-/// `system_fingerprint` in answers: tells them from vLLM's.
+/// Distinguishes answers from vLLM's.
 const FINGERPRINT: &str = concat!("weir-", env!("CARGO_PKG_VERSION"));
 const END: &[u8] = b"\n\n";
-/// The end of every stream.
 const LAST: &[u8] = b"data: [DONE]\n\n";
 
 #[derive(Debug)]
 struct Frames {
     options: Options,
     start: Vec<u8>,
-    /// From the start up to the text, for the first choice.
+    /// Up to the text, for the first choice.
     head: Vec<u8>,
-    /// From the end of the text on; not for first and last frames.
+    /// After the text; not for first and last frames.
     tail: Vec<u8>,
 }
 
@@ -58,7 +57,7 @@ impl Frames {
         frames
     }
 
-    /// Bytes of a plain frame with a word in it, for sizing buffers.
+    /// Of a plain frame with one word; sizes buffers.
     fn frame_bytes(&self) -> usize {
         self.head.len() + self.tail.len() + 16
     }
@@ -89,7 +88,6 @@ impl Frames {
         }
     }
 
-    /// The first frame of a chat stream.
     fn role(&self, prompt: &PromptInfo, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.start);
         out.extend_from_slice(
@@ -105,7 +103,7 @@ impl Frames {
         out.extend_from_slice(END);
     }
 
-    /// The frame of one token. `number` counts the choice's tokens from 1.
+    /// `number` counts the choice's tokens from 1.
     fn token(&self, it: &Token<'_>, tokenizer: &Tokenizer, out: &mut Vec<u8>) {
         if it.choice == 0 {
             out.extend_from_slice(&self.head);
@@ -139,7 +137,6 @@ impl Frames {
         out.extend_from_slice(END);
     }
 
-    /// The usage, if requested, and the end mark.
     fn end(&self, usage: Usage, out: &mut Vec<u8>) {
         if self.options.usage != UsageFrames::Never {
             out.extend_from_slice(&self.start);
@@ -162,7 +159,7 @@ impl Frames {
         out.extend_from_slice(LAST);
     }
 
-    /// An error in the middle of a stream, and its end.
+    /// Also ends the stream.
     fn error(json: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(b"data: ");
         out.extend_from_slice(json);
@@ -239,7 +236,7 @@ fn append_number(number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// Most bytes of frames handed to hyper at once; a slow client gets the rest when these are sent.
+/// Most bytes of frames per call of hyper; a slow client gets the rest once these are sent.
 const MOST_BYTES: usize = 32 * 1024;
 
 pub(crate) struct TokenStream {
@@ -257,7 +254,6 @@ impl TokenStream {
         Self { exchange, frames, sent, started: false, ended: false }
     }
 
-    /// Frames of the tokens due.
     fn next_frames(&mut self) -> Vec<u8> {
         let waiting: usize = self
             .exchange
@@ -333,7 +329,6 @@ impl http_body::Body for TokenStream {
     }
 }
 
-/// A whole, unstreamed answer.
 pub(super) fn answer(exchange: &Exchange) -> Vec<u8> {
     let api = exchange.options.api;
     let mut out = Vec::with_capacity(1024);

@@ -1,20 +1,16 @@
 //! From token ids to symbolic prompts, and back.
 //!
-//! The engine compares prompts piece by piece and never sees token ids; live requests bring
-//! nothing else. The interner keeps a radix tree of prompts: every new suffix gets its own content,
-//! so two prompts agree in their pieces exactly as far as they agree in their tokens. An answer is
-//! a content too. Its tokens are a function of that content, so it is in the tree, at its full
-//! length, from its request on: a later prompt that quotes it, or a part of it, gets the same
-//! pieces and finds the answer's KV.
+//! The engine compares symbolic pieces; live requests bring token ids. A radix tree gives every new
+//! suffix its own content, so two prompts agree in their pieces exactly as far as in their tokens.
+//! An answer is a content whose tokens are a function of it, so the tree holds it from its request
+//! on. A later prompt that quotes it gets the same pieces and hits its KV.
 //!
-//! Memory is bounded: above a limit the least recently used leaves are forgotten, never those of
-//! requests in flight. A prompt that comes again after that is a new content, as if it had left
-//! every cache; the limit should be well above what GPU and tiers hold.
+//! Above a limit the least recently used leaves are forgotten, never those of requests in flight. A
+//! forgotten prompt comes back as a new content, as if evicted everywhere.
 //!
-//! One case is inexact on purpose: when a prompt continues the same prompt with the first token of
-//! its answer (by chance 1 in the size of the vocabulary), the answer is not in the tree, and
-//! quoting it later does not reuse its KV. Choosing another answer would
-//! make outputs depend on the history of the server.
+//! One case is inexact: if a prompt continues an equal one with the first token of its answer, the
+//! answer is not in the tree. Quoting it later does not reuse its KV. Another choice of answer
+//! would make outputs depend on the server's history.
 
 mod answers;
 mod tree;
@@ -30,7 +26,7 @@ use self::answers::{answer_content, is_answer};
 use self::tree::{NodeId, Run, Tree};
 use crate::token_ids::TokenIds;
 
-/// A prompt in symbolic form, held in the interner until [`Interner::release`].
+/// Held in the interner until [`Interner::release`].
 #[derive(Debug)]
 pub struct Interned {
     pub prompt: Prompt,
@@ -41,7 +37,6 @@ pub struct Interned {
     answer_end: Option<NodeId>,
 }
 
-/// The tree of prompts and answers.
 #[derive(Debug)]
 pub struct Interner {
     tree: Tree,
@@ -56,7 +51,7 @@ pub struct Interner {
 const SPARE_SALTS: usize = 1024;
 
 impl Interner {
-    /// An empty interner that holds about `limit_tokens` tokens (4 bytes each) at most.
+    /// `limit_tokens` is approximate, at 4 bytes per token.
     pub fn new(answers: AnswerVocabulary, limit_tokens: u64) -> Self {
         Self {
             tree: Tree::new(answers),
@@ -67,12 +62,11 @@ impl Interner {
         }
     }
 
-    /// Makes a prompt symbolic and adds its answer of `answer_tokens` tokens to the tree. Prompts
-    /// with different salts share nothing; answers to one prompt differ by `seed`.
+    /// Prompts with different salts share nothing; answers to one prompt differ by `seed`.
     pub fn intern(&mut self, ids: &[u32], salt: &str, seed: u64, answer_tokens: u32) -> Interned {
         let salt = self.salt_name(salt);
         let mut end = self.tree.root(salt);
-        // The path is held from the start, so that making room below cannot remove it.
+        // Held from the start, so that making room below cannot remove the path.
         self.pieces.clear();
         let mut at = 0;
         while at < ids.len() {
@@ -115,7 +109,7 @@ impl Interner {
         name
     }
 
-    /// Puts an answer below the end of its prompt, as far as it is not there already.
+    /// Adds what is missing of an answer below the end of its prompt.
     fn reserve(&mut self, prompt_end: NodeId, answer: ContentId, tokens: u32) -> Option<NodeId> {
         let (mut end, mut at) = (prompt_end, 0);
         while at < tokens {
@@ -133,7 +127,6 @@ impl Interner {
         Some(end)
     }
 
-    /// The request has ended: its nodes may be forgotten.
     pub fn release(&mut self, interned: &Interned) {
         self.tree.release(interned.prompt_end);
         if let Some(answer_end) = interned.answer_end {
@@ -145,7 +138,7 @@ impl Interner {
         self.tree.answers().token(answer, index)
     }
 
-    /// Tokens held, with what the tree itself costs in units of tokens.
+    /// Includes the tree's own cost in tokens.
     pub const fn held_tokens(&self) -> u64 {
         self.tree.held()
     }
@@ -172,7 +165,7 @@ impl TokenIds for Interner {
     }
 }
 
-/// Names an answer by everything that it depends on: the prompt's tokens, its salt and the seed.
+/// Hash of all that an answer depends on: prompt tokens, salt and seed.
 fn answer_name(ids: &[u32], salt: u64, seed: u64) -> u64 {
     let mut hash = Xxh3::with_seed(seed ^ salt.rotate_left(32));
     let mut bytes = [0u8; 4 * 256];

@@ -1,9 +1,8 @@
 //! The radix tree of token sequences: nodes, splits, references, and the order of forgetting.
 //!
-//! A node is a run of tokens of one content. Children are found through one hash map for the
-//! whole tree, keyed by parent and first token, so a node with a thousand children costs no more
-//! than one with two. A node's memory is its own tokens: splitting copies the lower half, hence
-//! what is forgotten is really freed.
+//! A node is a run of tokens of one content. Children are in one hash map, keyed by parent and
+//! first token, so a node with a thousand children costs no more than one with two. Splitting
+//! copies the lower half, so that forgetting frees memory.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,19 +10,18 @@ use weir_model::{ContentId, Piece};
 
 use super::answers::AnswerVocabulary;
 
-/// What a node costs beside its tokens, in tokens of four bytes: the node, its three map entries.
+/// Of a node and its three map entries, in tokens of four bytes.
 const NODE_COST_TOKENS: u64 = 48;
 
-/// A place in the tree. Places of forgotten nodes are used again.
+/// Slots of forgotten nodes are reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct NodeId(u32);
 
-/// The tokens of a node.
 #[derive(Debug)]
 pub(super) enum Run {
-    /// From a client, kept as received.
+    /// As received.
     Prompt(Box<[u32]>),
-    /// Tokens of an answer: a function of the content, so only their number is kept.
+    /// A function of the content, so only the number is kept.
     Answered(u32),
 }
 
@@ -31,13 +29,13 @@ pub(super) enum Run {
 struct Node {
     parent: Option<NodeId>,
     content: ContentId,
-    /// First token of the content that the node stands for.
+    /// Offset of the node in its content.
     start: u32,
     run: Run,
     children: u32,
     /// Requests in flight that end here.
     uses: u32,
-    /// When it was last used; newer is larger.
+    /// Of the last use; newer is larger.
     stamp: u64,
 }
 
@@ -58,14 +56,14 @@ impl Node {
     }
 }
 
-/// The tree, with one root per salt.
+/// One root per salt.
 #[derive(Debug)]
 pub(super) struct Tree {
     nodes: Vec<Option<Node>>,
     free: Vec<NodeId>,
     roots: HashMap<u64, NodeId>,
     children: HashMap<(NodeId, u32), NodeId>,
-    /// Node by content and first token in it: from pieces back to tokens.
+    /// By content and first token in it.
     places: HashMap<(ContentId, u32), NodeId>,
     /// Childless nodes that no request in flight needs, least recently used first.
     forgettable: BTreeSet<(u64, NodeId)>,
@@ -89,7 +87,7 @@ impl Tree {
         }
     }
 
-    /// Tokens held, with what the nodes themselves cost.
+    /// In tokens, with the cost of the nodes themselves.
     pub(super) const fn held(&self) -> u64 {
         self.held
     }
@@ -124,17 +122,15 @@ impl Tree {
         root
     }
 
-    /// Salts with prompts that are held.
     pub(super) fn roots(&self) -> usize {
         self.roots.len()
     }
 
-    /// Whether prompts with this salt are held.
     pub(super) fn has_root(&self, salt: u64) -> bool {
         self.roots.contains_key(&salt)
     }
 
-    /// The salt of the prompts that begin with a content.
+    /// The salt of prompts that begin with `content`.
     pub(super) fn salt_above(&self, content: ContentId) -> Option<u64> {
         let first = self.places.get(&(content, 0))?;
         let above = self.node(self.node(*first).parent?);
@@ -156,7 +152,6 @@ impl Tree {
         self.children.get(&(parent, token)).copied()
     }
 
-    /// Content, first token in it and length of a node.
     pub(super) fn piece(&self, id: NodeId) -> Piece {
         let node = self.node(id);
         Piece { content: node.content, start: node.start, len: node.len() }
@@ -170,7 +165,7 @@ impl Tree {
         }
     }
 
-    /// How many of the node's tokens `ids` begins with.
+    /// Leading tokens that `ids` shares with the node.
     pub(super) fn agreement(&self, id: NodeId, ids: &[u32]) -> u32 {
         let node = self.node(id);
         match &node.run {
@@ -183,7 +178,7 @@ impl Tree {
         }
     }
 
-    /// A new child at the end of `parent`. Its first token must not begin another child.
+    /// The first token must not begin another child.
     pub(super) fn grow(
         &mut self,
         parent: NodeId,
@@ -205,8 +200,8 @@ impl Tree {
         id
     }
 
-    /// Cuts a node after `at` of its tokens and answers the upper part. The lower part keeps its
-    /// id, so requests that end there stay where they are.
+    /// Cuts a node after `at` tokens and returns the upper part. The lower part keeps its id, so
+    /// requests that end there keep theirs.
     pub(super) fn split(&mut self, id: NodeId, at: u32) -> NodeId {
         let (first, cut) = (self.token(id, 0), self.token(id, at));
         let old_cost = self.node(id).cost();
@@ -235,7 +230,7 @@ impl Tree {
         upper
     }
 
-    /// A request in flight ends here: the node, and all above it, must stay.
+    /// Keeps the node and all above it while the request is in flight.
     pub(super) fn hold(&mut self, id: NodeId) {
         self.unlist(id);
         self.stamp += 1;
@@ -245,7 +240,6 @@ impl Tree {
         node.stamp = stamp;
     }
 
-    /// The request has ended.
     pub(super) fn release(&mut self, id: NodeId) {
         self.stamp += 1;
         let stamp = self.stamp;
@@ -268,7 +262,7 @@ impl Tree {
         }
     }
 
-    /// Forgets the least recently used leaf; false when nothing can be forgotten.
+    /// False when no leaf can be forgotten.
     pub(super) fn forget_one(&mut self) -> bool {
         let Some((stamp, id)) = self.forgettable.pop_first() else {
             return false;
@@ -296,7 +290,7 @@ impl Tree {
         true
     }
 
-    /// Appends tokens `from..to` of a prompt's content; false when some of them are not known.
+    /// False when some of the piece's tokens are unknown.
     pub(super) fn append(&self, piece: Piece, ids: &mut Vec<u32>) -> bool {
         let (mut at, end) = (0, piece.start + piece.len);
         while at < end {

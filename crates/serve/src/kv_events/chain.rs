@@ -1,10 +1,8 @@
-//! Which hash stands at the end of which prefix.
+//! The hash at the end of each prefix that the engine holds.
 //!
-//! A block's hash covers all blocks before it, so hashing the block that a decoding sequence has
-//! just filled would mean hashing its whole prompt again. The chain therefore remembers the hash
-//! at the end of every block that the engine holds, under a digest of the pieces that lead there
-//! (16 bytes per piece, however long it is). It also makes removals possible after the token ids
-//! are forgotten.
+//! A block's hash covers all blocks before it, so hashing a new block of a decoding sequence would
+//! mean hashing its whole prompt again. The chain remembers hashes under a digest of the pieces
+//! before them (16 bytes per piece). It also allows removals after the token ids are forgotten.
 
 use std::collections::HashMap;
 
@@ -15,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::event::BlockHash;
 use crate::token_ids::TokenIds;
 
-/// A prefix, named by its pieces in canonical form.
+/// Digest of a prefix's pieces in canonical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct PrefixDigest(u128);
 
@@ -32,12 +30,12 @@ impl PrefixDigest {
     }
 }
 
-/// Names the prefixes of a path at rising positions, in one walk.
+/// Digests of a path at rising positions, in one walk.
 struct PrefixWalk<'a> {
     path: &'a [Piece],
-    /// Digest of all canonical pieces that end before the open one.
+    /// Of all canonical pieces before the open one.
     closed: PrefixDigest,
-    /// The canonical piece that the walk is in, and where it begins.
+    /// The canonical piece at the walk's position, and its start.
     open: Option<Piece>,
     open_from: u32,
     next: usize,
@@ -48,8 +46,8 @@ impl<'a> PrefixWalk<'a> {
         Self { path, closed: PrefixDigest::EMPTY, open: None, open_from: 0, next: 0 }
     }
 
-    /// The digest of the first `tokens` tokens, not fewer than in the last call. None when the
-    /// path is shorter.
+    /// Digest of the first `tokens` tokens, which must not fall between calls. None when the path
+    /// is shorter.
     fn at(&mut self, tokens: u32) -> Option<PrefixDigest> {
         loop {
             if let Some(open) = self.open
@@ -68,7 +66,7 @@ impl<'a> PrefixWalk<'a> {
         }
     }
 
-    /// Goes on to the next canonical piece: neighbours that continue each other are one.
+    /// Joins neighbours that continue each other.
     fn open_next(&mut self) -> Option<()> {
         if let Some(open) = self.open.take() {
             self.closed = self.closed.followed_by(open);
@@ -87,7 +85,6 @@ impl<'a> PrefixWalk<'a> {
     }
 }
 
-/// The hashes of the blocks that an engine holds.
 #[derive(Debug)]
 pub(super) struct HashChain {
     hasher: VllmHasher,
@@ -101,8 +98,8 @@ impl HashChain {
         Self { hasher, block_tokens, known: HashMap::new(), tokens: Vec::new() }
     }
 
-    /// The hash of the block that ends at `to`, None at the beginning (`to` 0). Fails when it is
-    /// neither remembered nor can be computed.
+    /// Hash of the block that ends at `to`; None for 0. Fails when it is neither remembered nor
+    /// computable.
     pub(super) fn parent(
         &mut self,
         path: &[Piece],
@@ -217,7 +214,7 @@ impl HashChain {
     }
 }
 
-/// Nobody knows the token ids of a block any more, nor its hash.
+/// Neither token ids nor hash of a block are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Forgotten;
 
@@ -252,8 +249,8 @@ mod tests {
     }
 
     proptest! {
-        /// A prefix has the same digest however its path is cut into pieces and wherever the walk
-        /// began, and prefixes of different tokens have different ones.
+        /// Digests do not depend on how a path is cut or where the walk began, and differ for
+        /// different tokens.
         #[test]
         fn digests_name_prefixes(path in pieces(), cuts in prop::collection::vec(1..30_u32, 3)) {
             let whole = Prompt::new(path.iter().copied());

@@ -1,5 +1,3 @@
-//! What vLLM's `--kv-events-config` says, and where its addresses lead.
-
 use weir_model::block::VllmHasher;
 use weir_model::block::vllm::DEFAULT_SEED;
 
@@ -7,13 +5,12 @@ use super::chain::HashChain;
 use super::encoding::Layout;
 use super::expansion::Expander;
 
-/// The addresses and limits of a publisher: keys of vLLM's `--kv-events-config`.
+/// Keys of vLLM's `--kv-events-config`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublisherConfig {
-    /// Where events go: `tcp://*:5557` binds, `tcp://host:5557` connects. Rank `r` adds `r` to the
-    /// port.
+    /// `tcp://*:5557` binds, `tcp://host:5557` connects. Rank `r` adds `r` to the port.
     pub endpoint: String,
-    /// Where missed events can be asked for; always bound.
+    /// Serves missed events; always bound.
     pub replay_endpoint: Option<String>,
     /// Batches kept for replay.
     pub buffer_steps: usize,
@@ -22,21 +19,20 @@ pub struct PublisherConfig {
 }
 
 impl PublisherConfig {
-    /// Batches that vLLM keeps for replay where nothing else is said.
+    /// vLLM's default.
     pub const BUFFER_STEPS: usize = 10_000;
 }
 
-/// What the blocks of an engine are called and how events say it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventForm {
     pub block_tokens: u32,
-    /// The value of `PYTHONHASHSEED`; None where it is not set.
+    /// The value of `PYTHONHASHSEED`, if set.
     pub hash_seed: Option<String>,
     pub layout: Layout,
 }
 
 impl EventForm {
-    /// vLLM 0.32's defaults for blocks of `block_tokens` tokens.
+    /// vLLM 0.32's defaults.
     pub fn new(block_tokens: u32) -> Self {
         Self { block_tokens, hash_seed: None, layout: Layout::Map }
     }
@@ -48,29 +44,22 @@ impl EventForm {
     }
 }
 
-/// Why KV events cannot be published.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KvEventsError {
     #[error("kv-events-config: cannot use address `{endpoint}`: {why}")]
-    Address {
-        endpoint: String,
-        /// What is wrong and what to write instead.
-        why: String,
-    },
+    Address { endpoint: String, why: String },
 }
 
-/// A TCP address of `ZeroMQ` for one rank.
+/// `ZeroMQ` address of one rank.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Address {
-    /// The address as the socket library wants it.
     pub(super) text: String,
-    /// Bind to it, else connect.
     pub(super) binds: bool,
 }
 
 impl Address {
-    /// Follows vLLM: an address with `*` or `::` is bound, any other connected to; rank `r` adds
-    /// `r` to the port, and a port of 0 is left to the system.
+    /// As in vLLM: an address with `*` or `::` is bound, any other connected to. Rank `r` adds `r`
+    /// to the port; the system chooses for port 0.
     pub(super) fn parse(endpoint: &str, rank: u16) -> Result<Self, KvEventsError> {
         let error = |why: String| KvEventsError::Address { endpoint: endpoint.to_owned(), why };
         let Some(rest) = endpoint.strip_prefix("tcp://") else {

@@ -1,8 +1,8 @@
 //! Events to msgpack, byte for byte as vLLM's `msgspec` encoder writes them.
 //!
-//! Since vLLM 0.32 an event is a map with the tag `type` that leaves out absent fields; before, it
-//! was an array of all fields in order behind its name. The batch around the events is an array in
-//! both. One KV-cache group is all there is: `group_idx` 0, `full_attention`.
+//! Since vLLM 0.32 an event is a map with the tag `type`, without absent fields; before, it was an
+//! array of its name and all fields. The batch is an array in both. There is one KV-cache group:
+//! `group_idx` 0, `full_attention`.
 
 use rmp::encode::{write_array_len, write_f64, write_map_len, write_nil, write_str, write_uint};
 use weir_model::block::event_hash;
@@ -23,8 +23,7 @@ const SPEC_KIND: &str = "full_attention";
 const MEDIUM: &str = "GPU";
 const ALWAYS: &str = "writing to memory cannot fail";
 
-/// Appends one batch to `out`: `[ts, [event, ...], data_parallel_rank]`. `seconds` counts from
-/// 1970.
+/// Appends `[ts, [event, ...], data_parallel_rank]`. `seconds` counts from 1970.
 pub fn encode_batch(out: &mut Vec<u8>, layout: Layout, seconds: f64, events: &[Event], rank: u16) {
     let mut writer = Writer { out };
     writer.array(3);
@@ -117,7 +116,7 @@ impl Writer<'_> {
         }
     }
 
-    /// One entry per block, all of them null but the first, which carries the cache salt.
+    /// One entry per block: null, except the cache salt in the first.
     fn extra_keys(&mut self, stored: &BlockStored) {
         self.array(stored.hashes.len());
         for block in 0..stored.hashes.len() {
@@ -145,8 +144,7 @@ impl Writer<'_> {
         }
     }
 
-    /// The last eight bytes as an integer: vLLM's default
-    /// (`VLLM_KV_EVENTS_USE_INT_BLOCK_HASHES=1`).
+    /// The last eight bytes, vLLM's default (`VLLM_KV_EVENTS_USE_INT_BLOCK_HASHES=1`).
     fn hash(&mut self, hash: &BlockHash) {
         self.unsigned(event_hash(hash));
     }
@@ -171,7 +169,7 @@ impl Writer<'_> {
         write_array_len(self.out, len as u32).expect(ALWAYS);
     }
 
-    /// The shortest form, as `msgspec` writes integers.
+    /// In the shortest form, as `msgspec` does.
     fn unsigned(&mut self, value: u64) {
         write_uint(self.out, value).expect(ALWAYS);
     }

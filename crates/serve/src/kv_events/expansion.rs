@@ -1,7 +1,7 @@
-//! From symbolic events of the engine to vLLM's: which events, how many, and what they say.
+//! From the engine's symbolic events to vLLM's.
 //!
-//! vLLM announces a run of new GPU blocks in one event with their tokens, and each evicted one in
-//! an event of its own, the end of a chain first. Of the tiers below the GPU nothing is published.
+//! vLLM announces a run of new GPU blocks in one event, and each evicted block in its own, the end
+//! of a chain first. It publishes nothing of tiers below the GPU.
 
 use std::ops::Range;
 
@@ -11,7 +11,6 @@ use super::chain::{Forgotten, HashChain, cut};
 use super::event::{BlockStored, Event};
 use crate::token_ids::TokenIds;
 
-/// Expands the events of one engine.
 #[derive(Debug)]
 pub struct Expander {
     chain: HashChain,
@@ -24,12 +23,11 @@ impl Expander {
         Self { chain, block_tokens, lost: 0 }
     }
 
-    /// Events that could not be published because nobody knows their blocks' token ids any more.
+    /// Events that were not published because their token ids are forgotten.
     pub const fn lost(&self) -> u64 {
         self.lost
     }
 
-    /// Appends what vLLM would publish for `event` to `into`.
     pub fn expand(&mut self, event: &KvEvent, ids: &dyn TokenIds, into: &mut Vec<Event>) {
         if event.tier != TierKind::Gpu {
             return;

@@ -1,11 +1,9 @@
 //! KV events over `ZeroMQ` as vLLM publishes them.
 //!
-//! Owns the way from the engine's symbolic [`KvEvent`](weir_model::KvEvent)s to frames on a
-//! socket: [`Expander`] gives blocks their hashes and token ids, [`encode_batch`] writes vLLM's
-//! bytes, [`Publisher`] numbers batches, sends them and replays them. Does not own the token ids
-//! ([`TokenIds`](crate::token_ids::TokenIds) does) nor the moment: the driver expands the events
-//! of a pass and publishes them as one batch, and without a publisher none of this runs.
-//!
+//! From the engine's symbolic [`KvEvent`](weir_model::KvEvent)s to frames on a socket. [`Expander`]
+//! adds hashes and token ids (from [`TokenIds`](crate::token_ids::TokenIds)), [`encode_batch`]
+//! writes vLLM's bytes, and [`Publisher`] numbers, sends and replays batches. The driver publishes
+//! one batch per pass.
 //! vLLM announces `AllBlocksCleared` in the batch of the next pass that has events; a driver that
 //! keeps a cleared event until then looks the same.
 

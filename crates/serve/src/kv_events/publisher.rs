@@ -1,8 +1,7 @@
-//! The sockets: PUB for the stream of batches, ROUTER for those who missed some.
+//! The sockets: PUB for batches, ROUTER for replays.
 //!
-//! The driver hands over events and goes on; two tasks do the rest. One encodes batches, numbers
-//! them, sends them and keeps the last ones; the other answers replay requests from what is kept,
-//! so a slow reader of old batches never holds up new ones.
+//! Two tasks run beside the driver. One encodes, numbers, sends and keeps batches; the other
+//! answers replay requests, so a slow reader of old batches never delays new ones.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,18 +20,17 @@ use super::config::{Address, EventForm, KvEventsError, PublisherConfig};
 use super::encoding::{Layout, encode_batch};
 use super::event::Event;
 
-/// The sequence number of the message that ends a replay.
+/// Of the message that ends a replay.
 const END_OF_REPLAY: [u8; 8] = [0xff; 8];
-/// A reader of a replay that takes no message for this long is given up.
+/// A replay ends when its reader takes no message for this long.
 const REPLAY_SEND_LIMIT: Duration = Duration::from_secs(10);
 
-/// Batches that may wait to be sent (vLLM's `max_queue_size`). A batch beyond it is dropped, which
-/// subscribers see as a gap in the sequence numbers; vLLM makes its engine wait instead.
+/// Batches that may wait (vLLM's `max_queue_size`). Further ones are dropped, which subscribers
+/// detect as a gap in the sequence numbers; vLLM makes its engine wait.
 const QUEUED_MAX: usize = 100_000;
-/// Time before a peer that refused the handshake is tried again.
+/// Pause after a peer refused the handshake.
 const CONNECT_PAUSE: Duration = Duration::from_secs(1);
 
-/// One batch on its way to the sockets.
 #[derive(Debug)]
 struct Batch {
     sequence: u64,
@@ -40,8 +38,7 @@ struct Batch {
     events: Vec<Event>,
 }
 
-/// Publishes the events of one engine. Dropping it closes its sockets at once; [`Self::close`]
-/// sends what waits first.
+/// For one engine. Dropping it closes its sockets at once; [`Self::close`] sends what waits first.
 #[derive(Debug)]
 pub struct Publisher {
     queue: mpsc::Sender<Batch>,
@@ -53,7 +50,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Opens the sockets of data-parallel rank `rank`. Needs a Tokio runtime with I/O and time.
+    /// Needs a Tokio runtime with I/O and time.
     pub async fn open(
         config: &PublisherConfig,
         form: &EventForm,
@@ -103,9 +100,8 @@ impl Publisher {
         })
     }
 
-    /// Publishes the events of one pass as one batch, stamped `seconds` after 1970. Nothing
-    /// happens without events. Does not wait: when the queue is full the batch is dropped, and its
-    /// sequence number with it.
+    /// Publishes one pass as one batch, stamped `seconds` after 1970; nothing without events. Never
+    /// waits: a full queue drops the batch and its sequence number.
     pub fn publish(&mut self, seconds: f64, events: Vec<Event>) {
         if events.is_empty() {
             return;
@@ -117,26 +113,25 @@ impl Publisher {
         }
     }
 
-    /// Batches published so far, dropped ones included.
+    /// Includes dropped ones.
     pub const fn batches(&self) -> u64 {
         self.next_sequence
     }
 
-    /// Batches that found the queue full.
+    /// Batches dropped by a full queue.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// The address events come from (the one connected to, where it does not bind).
+    /// Bound address, or the peer's.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// Sends what waits and closes the sockets.
     pub async fn close(mut self) {
         let (closed, _) = mpsc::channel(1);
         drop(std::mem::replace(&mut self.queue, closed));
-        // The task ends with the queue; it fails only by panicking, which has been reported then.
+        // The task ends with the queue. It fails only by a panic, which is reported already.
         let _ = (&mut self.sending).await;
     }
 }
@@ -150,7 +145,6 @@ impl Drop for Publisher {
     }
 }
 
-/// The batches that a replay can ask for.
 type Kept = Arc<Mutex<VecDeque<(u64, Bytes)>>>;
 
 struct Sender {
@@ -158,7 +152,7 @@ struct Sender {
     batches: mpsc::Receiver<Batch>,
     topic: Bytes,
     archive: Archive,
-    /// Whom to connect to, for a publisher that does not bind.
+    /// None if the publisher binds.
     peer: Option<String>,
 }
 
@@ -174,8 +168,8 @@ impl Sender {
         }
     }
 
-    /// Connects, and again whenever the peer goes away. As with any PUB socket, what is sent while
-    /// nobody listens is lost to the stream, and kept for replay.
+    /// Reconnects when the peer disconnects. As with any PUB socket, only replays contain what is
+    /// sent meanwhile.
     async fn run_connected(&mut self, peer: &str) {
         let mut changes = self.socket.monitor();
         while self.connect(peer).await {
@@ -195,14 +189,13 @@ impl Sender {
         }
     }
 
-    /// True when connected; false when there is nothing more to send.
+    /// False when there is nothing more to send.
     async fn connect(&mut self, peer: &str) -> bool {
         let Self { socket, batches, archive, .. } = self;
         loop {
             let connecting = socket.connect(peer);
             let pause = async {
-                // The library tries for ever to reach the peer; it fails when the peer is reached
-                // and is no subscriber.
+                // The library retries for ever; it fails only when the peer is no subscriber.
                 if connecting.await.is_err() {
                     tokio::time::sleep(CONNECT_PAUSE).await;
                     return false;
@@ -230,15 +223,14 @@ impl Sender {
         let mut message = ZmqMessage::from(self.topic.clone());
         message.push_back(Bytes::copy_from_slice(&batch.sequence.to_be_bytes()));
         message.push_back(payload);
-        // A PUB socket fails only towards single subscribers, who see a gap then.
+        // A PUB socket fails only towards single subscribers, who detect a gap.
         let _ = self.socket.send(message).await;
     }
 }
 
-/// Encodes batches and keeps the last ones.
 struct Archive {
     kept: Kept,
-    /// How many; 0 where nobody can ask.
+    /// 0 without a replay endpoint.
     capacity: usize,
     layout: Layout,
     rank: u16,
@@ -261,8 +253,8 @@ impl Archive {
     }
 }
 
-/// Answers `[id, "", first sequence number as u64 BE]` with one message per kept batch from that
-/// number on and one that ends the replay. Anything else is ignored, as vLLM does.
+/// A request is `[id, "", first sequence number as u64 BE]`. The answer is one message per kept
+/// batch from that number on, and an end message. Others are ignored, as in vLLM.
 async fn answer_replays(router: RouterSocket, kept: Kept, topic: Bytes) {
     let (mut answers, mut requests) = router.split();
     while let Ok(request) = requests.recv().await {
@@ -283,7 +275,7 @@ async fn answer_replays(router: RouterSocket, kept: Kept, topic: Bytes) {
     }
 }
 
-/// False when the reader is gone or takes nothing.
+/// False when the reader disconnected or takes nothing.
 async fn answer(answers: &mut RouterSendHalf, reader: &Bytes, frames: [Bytes; 3]) -> bool {
     let mut message = ZmqMessage::from(reader.clone());
     message.push_back(Bytes::new());

@@ -1,4 +1,4 @@
-//! Frames against those captured from vLLM, byte for byte, and the sockets against themselves.
+//! Frames against those captured from vLLM, byte for byte.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ const OFFLOAD: &str = include_str!("../../tests/fixtures/vllm-0.32.0/kv-events-o
 const ARRAYS: &str = include_str!("../../tests/fixtures/vllm-0.32.0/kv-events-array.jsonl");
 const REPLAY: &str = include_str!("../../tests/fixtures/vllm-0.32.0/kv-replay.jsonl");
 
-/// Contents with their tokens, and the salt of those that have one.
+/// Contents with their tokens and salts.
 #[derive(Default)]
 struct Book {
     tokens: HashMap<ContentId, Vec<u32>>,
@@ -46,7 +46,7 @@ const SALTED: ContentId = ContentId(3);
 fn book() -> Book {
     let mut book = Book::default();
     book.tokens.insert(PROMPT, (10..110).collect());
-    // The 40 tokens that the captured request generated, as far as a block holds them.
+    // The 40 tokens of the captured request, as far as they fill blocks.
     let answer = [3095, 3220, 2955].into_iter().chain([3947; 25]).collect();
     book.tokens.insert(ANSWER, answer);
     book.tokens.insert(SALTED, (10..80).collect());
@@ -69,7 +69,7 @@ fn cleared() -> KvEvent {
     event(KvChange::Cleared, TierKind::Gpu, &[], 0, 0)
 }
 
-/// What happened in the batches of `kv-events.jsonl`.
+/// The batches of `kv-events.jsonl`.
 fn plain_story() -> Vec<Vec<KvEvent>> {
     let decoded = [Piece::new(PROMPT, 100), Piece::new(ANSWER, 28)];
     vec![
@@ -80,8 +80,8 @@ fn plain_story() -> Vec<Vec<KvEvent>> {
     ]
 }
 
-/// The batches of `kv-events-offload.jsonl` that speak of the GPU alone, each behind its number:
-/// prompts of four full blocks in a pool of eight.
+/// The batches of `kv-events-offload.jsonl` about the GPU alone, with their numbers: prompts of
+/// four full blocks in a pool of eight.
 fn crowded_story() -> Vec<(usize, Vec<KvEvent>)> {
     let span = |change, start: u64, blocks: std::ops::Range<u32>| {
         let path = [Piece::new(ContentId(start), blocks.end * 32)];
@@ -116,12 +116,11 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The time stamp of a batch: nine bytes after the array's head.
+/// Nine bytes after the array's head.
 fn seconds(payload: &[u8]) -> f64 {
     f64::from_be_bytes(payload[2..10].try_into().unwrap())
 }
 
-/// Compares the batches of a story with captured payloads.
 fn assert_story(story: &[Vec<KvEvent>], form: &EventForm, lines: &[&str]) {
     assert_eq!(story.len(), lines.len());
     let book = book();
@@ -176,8 +175,7 @@ fn of_tiers_below_the_gpu_nothing_is_published() {
     assert_eq!((events.len(), expander.lost()), (0, 0));
 }
 
-/// The interner may forget tokens that a tier still holds: removals are published all the same,
-/// and what cannot be named is counted.
+/// Removals are published after the interner forgot the tokens; unnamed blocks are counted.
 #[test]
 fn hashes_outlive_their_token_ids() {
     let mut expander = form(Layout::Map).expander();
@@ -190,20 +188,17 @@ fn hashes_outlive_their_token_ids() {
     assert_eq!(events.len(), 2);
     expander.expand(&stored(SALTED, 64), &nothing, &mut events);
     assert_eq!((events.len(), expander.lost()), (2, 1));
-    // A block whose parent is remembered needs its own tokens only.
     let mut tail_only = Book::default();
     tail_only.tokens.insert(PROMPT, (10..110).collect());
     let next = event(KvChange::Stored, TierKind::Gpu, &path, 32, 64);
     expander.expand(&next, &tail_only, &mut events);
     assert_eq!(events.len(), 3);
-    // After a reset nothing is remembered.
     expander.expand(&cleared(), &nothing, &mut events);
     let removal = event(KvChange::Removed, TierKind::Gpu, &path, 32, 64);
     expander.expand(&removal, &nothing, &mut events);
     assert_eq!((events.len(), expander.lost()), (4, 2));
 }
 
-/// Waits at most this long for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn config(endpoint: &str, keep: usize) -> PublisherConfig {
@@ -219,7 +214,7 @@ fn port(endpoint: &str) -> &str {
     endpoint.rsplit_once(':').map_or("", |(_, port)| port)
 }
 
-/// Publishes until the subscriber hears something: a PUB socket does not tell who listens.
+/// A PUB socket does not report its subscribers, so this publishes until one receives.
 async fn first_heard(publisher: &mut Publisher, subscriber: &mut SubSocket) -> ZmqMessage {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
@@ -257,7 +252,7 @@ async fn replay(endpoint: &str, start: u64) -> Vec<Vec<Vec<u8>>> {
 #[tokio::test]
 async fn batches_are_numbered_heard_and_replayed() {
     let form = form(Layout::Map);
-    // A free port, taken again behind the rank that is added to it.
+    // The port may be taken before it is bound, behind the rank that is added to it.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut config = config("tcp://*:0", 3);
     config.replay_endpoint = Some(format!("tcp://*:{}", free - 2));
@@ -279,7 +274,7 @@ async fn batches_are_numbered_heard_and_replayed() {
         assert_eq!(sequence(&message), last + 1);
         last += 1;
     }
-    // Three are kept: older ones are no longer there, and the end is marked as vLLM does.
+    // Three batches are kept.
     let captured_end = frame(REPLAY.lines().last().unwrap());
     for (start, count) in [(0, 3), (end - 1, 2), (end + 1, 0)] {
         let replies = replay(&replayed, start).await;
@@ -296,7 +291,6 @@ async fn batches_are_numbered_heard_and_replayed() {
     publisher.close().await;
 }
 
-/// An endpoint without a wildcard is connected to, and again after the subscriber was away.
 #[tokio::test]
 async fn a_connecting_publisher_finds_its_subscriber_again() {
     let mut subscriber = SubSocket::new();

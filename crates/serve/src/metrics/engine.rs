@@ -1,20 +1,17 @@
-//! What is recorded of one engine, as it happens.
+//! Histograms and counters of one engine.
 
 use weir_model::{Nanos, TierKind, Tokens};
 
 use super::histogram::{Bounds, Histogram};
 
-/// Time to first token, in seconds.
 const FIRST_TOKEN_SECONDS: [f64; 22] = [
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
     20.0, 40.0, 80.0, 160.0, 640.0, 2560.0,
 ];
-/// Time between tokens, in seconds.
 const TOKEN_SECONDS: [f64; 19] = [
     0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0,
     40.0, 80.0,
 ];
-/// Phases of a request, in seconds.
 const REQUEST_SECONDS: [f64; 21] = [
     0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0,
     480.0, 960.0, 1920.0, 7680.0,
@@ -35,54 +32,51 @@ const TRANSFER_BYTES: [u64; 10] = [
     200_000_000,
 ];
 const STORE_CHUNKS: [u64; 10] = [1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144];
-/// Time of one call of the lookup, in seconds.
+/// Seconds per call of the lookup.
 const LOOKUP_CALL_SECONDS: [f64; 11] =
     [0.00001, 0.00005, 0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0];
-/// Time until a deferred lookup is resolved, in seconds.
+/// Seconds until a deferred lookup is resolved.
 const LOOKUP_WAIT_SECONDS: [f64; 11] =
     [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
 
-/// Why a request ended. In the order of vLLM's page.
+/// In the order of vLLM's page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
-    /// An end-of-sequence token or a stop text.
+    /// End-of-sequence token or stop text.
     Stop,
     Length,
-    /// Its client disconnected.
+    /// The client disconnected.
     Abort,
-    /// A failure of the engine.
     Error,
     Repetition,
 }
 
 impl FinishReason {
-    /// vLLM's words, in the order of the variants.
+    /// vLLM's names, in the order of the variants.
     pub(super) const NAMES: [&'static str; 5] = ["stop", "length", "abort", "error", "repetition"];
 }
 
-/// A sequence that has ended. Times count from wherever the caller counts.
+/// The caller chooses the origin of the times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FinishedRequest {
     pub reason: FinishReason,
-    /// When the server received it.
+    /// Receipt by the server.
     pub arrived: Nanos,
     pub queued: Nanos,
-    /// When it first ran.
     pub scheduled: Nanos,
     pub first_token: Nanos,
     pub last_token: Nanos,
-    /// When the server saw its end.
+    /// Time at which the server noticed the end.
     pub ended: Nanos,
     pub prompt_tokens: Tokens,
-    /// Prompt tokens served from caches, the offload mechanism's included.
+    /// From all caches, the offload mechanism's included.
     pub cached_tokens: Tokens,
     pub output_tokens: Tokens,
-    /// The limit that its `max_tokens` set, after clamping to the context.
+    /// `max_tokens` after clamping to the context.
     pub max_tokens: Option<Tokens>,
     pub preemptions: u16,
 }
 
-/// Histograms and counters of one engine.
 #[derive(Debug, Clone)]
 pub struct EngineMetrics {
     pub(super) first_token: Histogram,
@@ -107,12 +101,11 @@ pub struct EngineMetrics {
     pub(super) external_hit_tokens: u64,
     pub(super) generation_tokens_total: u64,
     pub(super) finished: [u64; FinishReason::NAMES.len()],
-    /// First tokens since the end of the last pass, and the prompt tokens computed for them.
+    /// First tokens since the last pass, and the prompt tokens computed for them.
     open_first_tokens: u64,
     open_computed_tokens: u64,
 }
 
-/// Sizes and times of the offload connector's operations.
 #[derive(Debug, Clone)]
 pub(super) struct OffloadHistograms {
     pub(super) load_bytes: Histogram,
@@ -124,9 +117,7 @@ pub(super) struct OffloadHistograms {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransferWay {
-    /// From the host to the GPU.
     Load,
-    /// From the GPU to the host.
     Store,
 }
 
@@ -174,9 +165,8 @@ impl EngineMetrics {
         self.local_hit_tokens + self.external_hit_tokens
     }
 
-    /// A request's first token came, `waited` after the server received it. `cached` are the prompt
-    /// tokens that came from caches, indexed by [`TierKind::index`]. Call it before
-    /// [`Selpass_ended`] of the pass that brought the token.
+    /// `waited` counts from receipt; `cached` prompt tokens are indexed by [`TierKind::index`].
+    /// Call it before [`Self::pass_ended`] of the same pass.
     pub fn first_token(&mut self, waited: Nanos, prompt: Tokens, cached: &[Tokens; 4]) {
         let local = u64::from(cached[TierKind::Gpu.index()].0);
         let external: u64 =
@@ -190,9 +180,9 @@ impl EngineMetrics {
         self.open_computed_tokens += prompt.saturating_sub(local + external);
     }
 
-    /// A pass ended that gave `decoding` sequences one more token each, `gap` after the one
-    /// before. As in vLLM, a prompt's computed tokens count in the pass that completes it, and a
-    /// pass that gives no token is not counted.
+    /// `decoding` sequences got one token each, `gap` after the last. As in vLLM, computed prompt
+    /// tokens count in the pass that completes the prompt, and a pass without tokens is not
+    /// counted.
     pub fn pass_ended(&mut self, gap: Nanos, decoding: u32) {
         let decoding = u64::from(decoding);
         let generated = decoding + std::mem::take(&mut self.open_first_tokens);
@@ -207,7 +197,7 @@ impl EngineMetrics {
         }
     }
 
-    /// A sequence ended. One call per answer of a request.
+    /// One call per answer of a request.
     pub fn finished(&mut self, it: &FinishedRequest) {
         let span = |from: Nanos, to: Nanos| to.saturating_sub(from).0;
         let decode = span(it.first_token, it.last_token);
@@ -229,13 +219,13 @@ impl EngineMetrics {
         }
     }
 
-    /// All answers of a request ended; the longest has `longest` tokens.
+    /// All answers ended; the longest has `longest` tokens.
     pub fn answered(&mut self, answers: u32, longest: Tokens) {
         self.answers.record(u64::from(answers));
         self.most_generation_tokens.record(u64::from(longest.0));
     }
 
-    /// A transfer between GPU and host ended.
+    /// Between GPU and host.
     pub fn transferred(&mut self, way: TransferWay, bytes: u64) {
         match way {
             TransferWay::Load => self.offload.load_bytes.record(bytes),
@@ -243,7 +233,7 @@ impl EngineMetrics {
         }
     }
 
-    /// Space for `chunks` chunks of the host tier was requested.
+    /// Chunks for which space in the host tier was requested.
     pub fn store_prepared(&mut self, chunks: u64) {
         self.offload.store_chunks.record(chunks);
     }

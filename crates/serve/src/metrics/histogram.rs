@@ -1,21 +1,19 @@
-//! A histogram of whole numbers. Times are counted in nanoseconds and divided only when they are
-//! printed, so recording is a search among some twenty integers and two additions.
+//! A histogram of whole numbers. Times stay nanoseconds until printed, so recording is a search
+//! among some twenty integers and two additions.
 
 use std::sync::Arc;
 
 use super::page::number;
 
-/// What the numbers of a histogram stand for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
     /// Nanoseconds, printed as seconds.
     Seconds,
-    /// Tokens, bytes, requests: printed as they are.
+    /// Printed unchanged.
     Count,
 }
 
 impl Unit {
-    /// A recorded number as it is printed.
     pub(super) fn printed(self, value: u64) -> f64 {
         match self {
             Self::Seconds => value as f64 / 1e9,
@@ -24,7 +22,7 @@ impl Unit {
     }
 }
 
-/// Upper bounds of buckets, shared by all histograms of a kind.
+/// Upper bounds, shared by all histograms of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Bounds {
     unit: Unit,
@@ -32,18 +30,17 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// Bounds given in seconds.
     pub(super) fn seconds(bounds: &[f64]) -> Self {
         let values = bounds.iter().map(|bound| (bound * 1e9).round() as u64).collect();
         Self { unit: Unit::Seconds, values }
     }
 
-    /// Bounds given in the unit itself.
+    /// In the unit itself.
     pub(super) fn counts(bounds: &[u64]) -> Self {
         Self { unit: Unit::Count, values: bounds.into() }
     }
 
-    /// The series 1, 2, 5, 10, 20, ... up to `most`, which vLLM uses for token counts.
+    /// 1, 2, 5, 10, 20, ... up to `most`: vLLM's series for token counts.
     pub(super) fn one_two_five(most: u64) -> Self {
         let decades = std::iter::successors(Some(1_u64), |decade| decade.checked_mul(10));
         let values = decades
@@ -54,11 +51,10 @@ impl Bounds {
     }
 }
 
-/// Counts per bucket and their sum.
 #[derive(Debug, Clone)]
 pub(super) struct Histogram {
     bounds: Bounds,
-    /// One more than there are bounds: the last is for what exceeds them all.
+    /// One more than bounds: the last counts what exceeds them all.
     counts: Box<[u64]>,
     sum: u64,
 }
@@ -79,7 +75,7 @@ impl Histogram {
         self.sum = self.sum.saturating_add(value.saturating_mul(times));
     }
 
-    /// The buckets as they are printed: the text of `le` and the count of all values up to it.
+    /// Text of `le`, and the count of all values up to it.
     pub(super) fn cumulative(&self) -> impl Iterator<Item = (String, u64)> + '_ {
         let unit = self.bounds.unit;
         let texts = self.bounds.values.iter().map(move |bound| number(unit.printed(*bound)));
@@ -96,7 +92,7 @@ impl Histogram {
         self.counts.iter().sum()
     }
 
-    /// The sum in the printed unit.
+    /// In the printed unit.
     pub(super) fn sum(&self) -> f64 {
         self.bounds.unit.printed(self.sum)
     }

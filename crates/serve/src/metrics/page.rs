@@ -1,7 +1,6 @@
-//! The text exposition format (version 0.0.4), written byte for byte as Python's
-//! `prometheus_client` writes it, because that is what vLLM serves and what scrapers were built
-//! against: labels in alphabetical order, floats in `repr` form with Go's exponents, and a
-//! `_created` gauge beside each counter and histogram.
+//! Text exposition format 0.0.4, byte for byte as Python's `prometheus_client` and so vLLM writes
+//! it. Labels are in alphabetical order, floats in `repr` form with Go's exponents; a `_created`
+//! gauge is beside each counter and histogram.
 
 use std::fmt::Write as _;
 
@@ -9,20 +8,19 @@ use super::histogram::Histogram;
 
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A family of series: its name without the suffixes of its kind, and what it says.
+/// Name without the suffixes of its kind.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Family {
     pub(super) name: &'static str,
     pub(super) help: &'static str,
 }
 
-/// Labels of one series, in any order.
+/// In any order.
 pub(super) type Labels = Vec<(&'static str, String)>;
 
-/// A page that is being written.
 pub(super) struct Page {
     text: String,
-    /// Value of all `_created` series, in seconds since 1970.
+    /// Of all `_created` series, in seconds since 1970.
     created: f64,
 }
 
@@ -102,7 +100,7 @@ fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('\n', "\\n").replace('"', "\\\"")
 }
 
-/// A number as `prometheus_client` prints it.
+/// As `prometheus_client` prints it.
 pub(super) fn number(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
@@ -122,8 +120,7 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
-/// `repr` of a Python float: the shortest digits that read back, an exponent below 1e-4 and from
-/// 1e16 on.
+/// As `repr` of a float: the shortest digits that read back, exponents below 1e-4 and from 1e16 on.
 pub(super) fn python_repr(value: f64) -> String {
     let size = value.abs();
     if size != 0.0 && !(1e-4..1e16).contains(&size) {

@@ -7,17 +7,16 @@ use super::page::{Labels, python_repr};
 
 #[derive(Debug, Clone, Default)]
 pub struct EngineSnapshot {
-    /// Requests in the running batch.
     pub running: u64,
-    /// Requests that wait for KV blocks or a place in the batch.
+    /// Waiting for KV blocks or a place in the batch.
     pub waiting: u64,
     /// Fraction of the KV blocks that requests hold.
     pub kv_usage: f64,
     pub counters: Counters,
     pub mechanism: Option<&'static MechanismTraits>,
-    /// Sum of the times of transfers from the GPU, in seconds.
+    /// Summed over transfers from the GPU, in seconds.
     pub store_seconds: f64,
-    /// Sum of the times of transfers to the GPU, in seconds.
+    /// Summed over transfers to the GPU, in seconds.
     pub load_seconds: f64,
     pub lmcache: LmcacheSnapshot,
 }
@@ -31,12 +30,11 @@ impl EngineSnapshot {
         self.mechanism.is_some_and(|of| of.software == Software::Lmcache)
     }
 
-    /// Prompt tokens served by tiers.
     pub(super) fn external_hits(&self) -> u64 {
         self.counters.tier_hit_tokens[TierKind::Host.index()..].iter().sum()
     }
 
-    /// Prompt tokens reported as served by host or disk.
+    /// Prompt tokens, for host and disk only.
     pub(super) fn named_hits(&self, tier: TierKind) -> u64 {
         let named = self.mechanism.is_none_or(|of| of.says_tiers);
         if named { self.counters.tier_hit_tokens[tier.index()] } else { 0 }
@@ -48,14 +46,14 @@ impl EngineSnapshot {
     }
 }
 
-/// Counters of an in-process `LMCache` besides the engine's.
+/// For an `LMCache` in the engine's process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LmcacheSnapshot {
-    /// Evicted tokens included.
+    /// Includes evicted tokens.
     pub stored_tokens: u64,
     pub remote_read_bytes: u64,
     pub remote_written_bytes: u64,
-    /// Bytes in host memory.
+    /// In host memory.
     pub local_bytes: u64,
     pub disk_bytes: u64,
 }
@@ -66,7 +64,6 @@ pub struct CacheConfig {
     pub block_tokens: u32,
     pub gpu_blocks: u64,
     pub gpu_blocks_override: Option<u64>,
-    /// Longest context in tokens.
     pub max_model_tokens: u32,
     pub prefix_caching: bool,
     /// `--prefix-caching-hash-algo`.
@@ -76,7 +73,7 @@ pub struct CacheConfig {
 }
 
 impl CacheConfig {
-    /// vLLM prints its whole cache configuration as labels, in Python's notation.
+    /// In Python's notation, as in vLLM.
     pub(super) fn labels(&self, engine: usize) -> Labels {
         let block = self.block_tokens.to_string();
         let tokens = self.gpu_blocks * u64::from(self.block_tokens);

@@ -1,6 +1,5 @@
-//! All families of the page, in its order: vLLM 0.32's, and LMCache 0.5.6's at the end. One row per
-//! family: name, help and figure. They are tested against captured pages in
-//! `tests/fixtures/vllm-0.32.0`.
+//! Families of the page in its order: vLLM 0.32's, then LMCache 0.5.6's. Tests compare them with
+//! captured pages in `tests/fixtures/vllm-0.32.0`.
 //!
 //! Families of vLLM's page that are left out:
 //!
@@ -14,10 +13,9 @@
 //! | `vllm:kv_offload_stores_skipped` | only with a store threshold, which is not modelled |
 //! | LMCache's request counts, rates and times | the engine core counts tokens and bytes only |
 //!
-//! Some figures are constant: floating point operations and bytes per GPU (0 in vLLM unless
-//! `--enable-mfu-metrics`), the multi-modal cache and the queue limits (never used here), the sleep
-//! state (always awake), and what the engine does not report (deferred requests, pinned host
-//! memory, `LMCache`'s remote usage).
+//! Constant figures: operations and bytes per GPU (0 in vLLM unless `--enable-mfu-metrics`), the
+//! multi-modal cache and queue limits (unused), the sleep state (awake), and what the engine does
+//! not report (deferred requests, pinned host memory, `LMCache`'s remote usage).
 
 use weir_model::TierKind;
 
@@ -26,7 +24,6 @@ use super::histogram;
 use super::page::{Family, Labels, Page};
 use super::snapshot::{CacheConfig, EngineSnapshot};
 
-/// One engine at a scrape.
 struct Engine<'a> {
     index: usize,
     model: &'a str,
@@ -42,7 +39,6 @@ impl Engine<'_> {
         labels
     }
 
-    /// Of an `LMCache` in the engine's process.
     fn lmcache_labels(&self) -> Labels {
         vec![
             ("model_name", self.model.to_owned()),
@@ -53,14 +49,14 @@ impl Engine<'_> {
     }
 }
 
-/// Where the series of a family come from. Of an engine, or of an engine and one more label.
+/// Per engine, or per engine and one more label.
 enum Series {
     Gauge(fn(&Engine<'_>) -> f64),
     Counter(fn(&Engine<'_>) -> u64),
-    /// Without series as long as it is zero.
+    /// Absent while zero.
     SparseCounter(fn(&Engine<'_>) -> f64),
     Histogram(fn(&EngineMetrics) -> &histogram::Histogram),
-    /// Without series as long as it is empty.
+    /// Absent while empty.
     SparseHistogram(fn(&EngineMetrics) -> &histogram::Histogram),
     LabelledGauge(&'static str, fn(&Engine<'_>) -> Vec<(&'static str, u64)>),
     LabelledCounter(&'static str, fn(&Engine<'_>) -> Vec<(&'static str, u64)>),
@@ -69,7 +65,7 @@ enum Series {
     TransferHistogram(fn(&EngineMetrics) -> [&histogram::Histogram; 2]),
     LmcacheCounter(fn(&EngineSnapshot) -> u64),
     LmcacheGauge(fn(&EngineSnapshot) -> u64),
-    /// Of the server, never above zero.
+    /// Of the server; always zero.
     QueueLimits,
     CacheConfigInfo,
 }
@@ -86,7 +82,7 @@ struct Row {
     series: Series,
 }
 
-/// A section of the page: per family its name, where its figures come from, and its help text.
+/// Per family: name, source and help text.
 macro_rules! rows {
     ($section:ident: $($name:literal = $series:expr => $help:literal;)*) => {
         const $section: &[Row] =
@@ -169,7 +165,7 @@ fn by_engine<'a, T>(
     engines.iter().map(|engine| (engine.labels.clone(), of(engine))).collect()
 }
 
-/// All engines of a label's first value, then those of its next.
+/// All engines of a label's first value, then those of the next.
 fn by_label(
     engines: &[Engine<'_>],
     label: &'static str,

@@ -1,5 +1,4 @@
-//! The page against pages captured from vLLM: every line, and every value that does not depend on
-//! time.
+//! The page against captured vLLM pages: every line, and every value that does not depend on time.
 
 use weir_engine::Counters;
 use weir_model::Mechanism;
@@ -24,7 +23,7 @@ fn cache(gpu_blocks: u64, max_model_tokens: u32) -> CacheConfig {
     }
 }
 
-/// Fails on the first line that differs. Values of lines that `timed` names may differ.
+/// Values may differ in lines that `timed` names.
 fn assert_same_page(ours: &str, captured: &str, timed: impl Fn(&str) -> bool) {
     let (mut ours, mut captured) = (ours.lines(), captured.lines());
     loop {
@@ -49,7 +48,7 @@ fn is_of_seconds(line: &str) -> bool {
             || line.contains("_time_total{"))
 }
 
-/// A request that ran alone: one pass per prompt, then one per token.
+/// One pass per prompt, then one per token.
 fn serve(engine: &mut EngineMetrics, [prompt, cached, output, limit]: [u32; 4], stop: bool) {
     let millis = |n: u64| Nanos(n * 1_000_000);
     let cached_of = [Tokens(cached), Tokens(0), Tokens(0), Tokens(0)];
@@ -84,7 +83,7 @@ fn an_idle_page_equals_the_captured_one() {
 
 #[test]
 fn the_exchanges_of_the_fixture_give_the_captured_counts() {
-    // Prompt, cached, generated and most tokens of the exchanges in `http.json` up to the scrape.
+    // Prompt, cached, generated and most tokens of the exchanges in `http.json` before the scrape.
     let requests = [
         [100, 0, 1, 1],
         [100, 96, 40, 40],
@@ -172,7 +171,6 @@ fn offload_families_equal_the_captured_ones() {
         ..EngineSnapshot::default()
     };
     let page = metrics.page(&cache(9, 256), &[state]);
-    // The engine does not report the stages of its loads.
     let captured: Vec<&str> = OFFLOADED
         .lines()
         .filter(|line| !line.contains("vllm:num_requests_kv_fetch_by_stage"))

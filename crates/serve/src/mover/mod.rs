@@ -1,9 +1,9 @@
 //! Real I/O for the offload mechanism. The cluster decides what moves, worker threads move it
 //! between stand-in GPU memory and tiers (`weir-store`), and the cluster gets the outcomes.
 //!
-//! The server's thread only resolves token ids and queues jobs; workers hash names and move bytes.
-//! Lookups and loads go first, because requests wait for them. The queue of stores is bounded: more
-//! are rejected, as by a mechanism without free buffers.
+//! The server's thread resolves token ids and queues jobs. Lookups and loads go first, because
+//! requests wait for them. The queue of stores is bounded; further ones are rejected, as by a
+//! mechanism without free buffers.
 
 mod payload;
 mod queue;
@@ -25,30 +25,27 @@ use self::queue::{Chunks, Job, JobQueue, Task};
 use self::worker::Worker;
 use crate::token_ids::TokenIds;
 
-/// Blocks per call of a tier: the pipeline depth of a worker.
+/// Blocks per call of a tier.
 pub const BATCH: usize = 8;
-/// Longest time to empty all tiers.
 const CLEAR_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
 pub struct MoverConfig {
     pub chunk_tokens: u32,
-    /// Bytes moved per chunk; equal in all tiers.
+    /// Per chunk; equal in all tiers.
     pub block_bytes: usize,
     /// Bytes moved per byte of the model's KV; 1 without scaling.
     pub byte_scale: f64,
     /// Host memory and disk of each replica, nearest first.
     pub local: Vec<Vec<Arc<dyn Tier>>>,
-    /// Shared by all replicas.
     pub store: Option<Arc<dyn Tier>>,
-    /// Copy what is loaded from this tier to the nearest one: from the disk as vLLM's tiering does,
-    /// or from the store as LMCache does.
+    /// Loads from this tier are copied to the nearest one: from disk as in vLLM's tiering, or from
+    /// the store as in LMCache.
     pub keeps_copies_of: Option<TierKind>,
-    /// Worker threads.
     pub workers: usize,
-    /// Buffers: [`BATCH`] blocks of `block_bytes` per worker.
+    /// [`BATCH`] blocks of `block_bytes` per worker.
     pub slab: Arc<Slab>,
-    /// Longest time of one transfer or lookup; a longer one fails.
+    /// Limit of one transfer or lookup.
     pub deadline: Duration,
 }
 
@@ -85,22 +82,20 @@ pub(crate) enum Completion {
     Lookup { replica: u16, slot: Slot, from_chunk: u32, found: u32 },
 }
 
-/// Times and failures that the tiers do not count. Arrays are indexed by [`TierKind::index`].
+/// Indexed by [`TierKind::index`].
 #[derive(Debug, Default)]
 struct MoverCounters {
     store_nanos: [AtomicU64; 4],
     load_nanos: [AtomicU64; 4],
-    /// Loaded blocks with the bytes of another chunk.
+    /// Loads with the bytes of another chunk.
     wrong_blocks: AtomicU64,
-    /// Jobs whose token ids the interner has forgotten.
+    /// Jobs with forgotten token ids.
     unknown_tokens: AtomicU64,
-    /// Stores that the full queue refused.
     rejected_stores: AtomicU64,
     failed_loads: AtomicU64,
     failed_stores: AtomicU64,
 }
 
-/// Counters of all tiers of one kind.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct TierState {
     pub(crate) kind: TierKind,
@@ -109,7 +104,7 @@ pub(crate) struct TierState {
     pub(crate) load_seconds: f64,
 }
 
-/// Worker threads and their queue. Dropping it waits for the jobs in progress.
+/// Dropping it waits for the jobs in progress.
 pub(crate) struct Mover {
     config: Arc<MoverConfig>,
     queue: Arc<JobQueue>,
@@ -119,7 +114,7 @@ pub(crate) struct Mover {
 }
 
 impl Mover {
-    /// `done` gets the outcome of each transfer and lookup.
+    /// `done` gets every outcome.
     pub(crate) fn start(
         config: MoverConfig,
         done: UnboundedSender<Completion>,
@@ -208,7 +203,7 @@ impl Mover {
         self.chunks_of(tokens.pieces(), span, ids)
     }
 
-    /// `None`: the interner has forgotten the token ids.
+    /// None: the interner has forgotten the token ids.
     fn chunks_of(
         &self,
         path: &[Piece],
@@ -224,7 +219,7 @@ impl Mover {
         Some(Chunks { ids: known_ids, salt, from, to })
     }
 
-    /// Empties the tiers, and the store's keys of this arm. No job may be in progress.
+    /// Empties the tiers, and this arm's keys in the store. No job may be in progress.
     pub(crate) fn clear(&self) -> Result<(), TierError> {
         let deadline = Instant::now() + CLEAR_TIMEOUT;
         let mut tiers = self.config.local.iter().flatten().chain(&self.config.store);
@@ -232,7 +227,6 @@ impl Mover {
     }
 
     fn complete(&self, completion: Completion) {
-        // The receiver is gone when the server ends.
         let _ = self.done.send(completion);
     }
 
@@ -252,7 +246,7 @@ impl Mover {
         })
     }
 
-    /// Failures that the tiers do not count, by their name on the metrics page.
+    /// Failures that the tiers do not count, by name on the metrics page.
     pub(crate) fn failures(&self) -> [(&'static str, u64); 5] {
         let counters = &self.counters;
         [
@@ -292,7 +286,6 @@ fn sum(one: TierCounters, other: TierCounters) -> TierCounters {
     }
 }
 
-/// In the order of [`TierCounters::faults`].
 pub(crate) fn fault_names() -> impl Iterator<Item = &'static str> {
     TierFault::ALL.into_iter().map(TierFault::name)
 }

@@ -1,9 +1,8 @@
 //! The bytes of a chunk, derived from its hash, so that a load can check them.
 //!
-//! There is no GPU memory to copy. Each page of 4 KiB begins with a stamp of the chunk's hash and
-//! the page's number; the rest of the block stays as it is. Making and checking a block touches
-//! every page and costs a hundredth of a copy, so the time measured is the tiers'. The tiers have
-//! their own checksums over whole blocks.
+//! Each page of 4 KiB begins with a stamp of the chunk's hash and the page's number; the rest stays
+//! as it is. This touches every page but costs a hundredth of a copy, so the measured time is the
+//! tiers'. Tiers checksum whole blocks.
 
 use weir_store::ChunkHash;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -11,7 +10,6 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 const PAGE: usize = 4096;
 const STAMP: usize = 8;
 
-/// Writes the content of a chunk into its block.
 pub(super) fn fill(chunk: ChunkHash, block: &mut [u8]) {
     let seed = seed(chunk);
     for (number, page) in block.chunks_mut(PAGE).enumerate() {
@@ -34,7 +32,7 @@ fn seed(chunk: ChunkHash) -> u64 {
 }
 
 fn stamp(seed: u64, page: usize) -> [u8; STAMP] {
-    // A step of SplitMix64: neighbouring pages have unlike stamps.
+    // SplitMix64 step.
     let mut mixed = seed.wrapping_add((page as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

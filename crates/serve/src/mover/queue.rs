@@ -1,4 +1,4 @@
-//! The job queue of the workers: first the jobs for which requests wait.
+//! Job queue of the workers. Jobs that requests wait for go first.
 
 use std::collections::VecDeque;
 
@@ -29,7 +29,7 @@ pub(super) struct Chunks {
     pub(super) to: u32,
 }
 
-/// Longest queue of stores: a mechanism that cannot keep up has no memory to buffer more.
+/// A mechanism that cannot keep up has no memory for more.
 const MOST_STORES: usize = 1024;
 
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ pub(super) struct JobQueue {
 }
 
 impl JobQueue {
-    /// Queues a lookup or a load. They are bounded by the requests in flight.
+    /// For lookups and loads, which the requests in flight bound.
     pub(super) fn push_urgent(&self, job: Job) {
         self.change(|waiting| waiting.urgent.push_back(job));
     }
@@ -63,12 +63,11 @@ impl JobQueue {
         })
     }
 
-    /// Queues a removal of chunks behind the stores that may have written them.
+    /// Behind the stores that may have written the chunks.
     pub(super) fn push_removal(&self, job: Job) {
         self.change(|waiting| waiting.stores.push_back(job));
     }
 
-    /// Waits for the next job; `None` once the queue is closed.
     pub(super) fn next(&self) -> Option<Job> {
         let mut waiting = self.waiting.lock();
         loop {
@@ -83,7 +82,7 @@ impl JobQueue {
         }
     }
 
-    /// Ends the workers; queued jobs are dropped.
+    /// Ends the workers and drops queued jobs.
     pub(super) fn close(&self) {
         self.change(|waiting| waiting.closed = true);
         self.changed.notify_all();

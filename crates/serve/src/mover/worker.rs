@@ -1,5 +1,3 @@
-//! One thread that moves bytes.
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -14,8 +12,7 @@ use weir_store::{ChunkHash, Get, Loaded, Put, Stored, Tier};
 use super::queue::{Chunks, Job, JobQueue, Task};
 use super::{BATCH, Completion, MoverConfig, MoverCounters, payload};
 
-/// Keys per call of a lookup. It stops at the first missing chunk, so more keys would mostly be
-/// useless.
+/// Keys per call of a lookup, which stops at the first missing chunk.
 const LOOKUP_KEYS: usize = 32;
 
 pub(super) struct Worker {
@@ -23,7 +20,6 @@ pub(super) struct Worker {
     counters: Arc<MoverCounters>,
     done: UnboundedSender<Completion>,
     hasher: ServerHasher,
-    /// Stand-in GPU memory: source of stores, destination of loads.
     blocks: Vec<Block>,
     keys: Vec<ChunkHash>,
 }
@@ -38,7 +34,6 @@ impl Worker {
         Self { config, counters, done, hasher: ServerHasher::new(), blocks, keys: Vec::new() }
     }
 
-    /// Runs until the queue is closed.
     pub(super) fn run(mut self, queue: &JobQueue) {
         while let Some(job) = queue.next() {
             self.hash_keys(&job.chunks);
@@ -62,14 +57,12 @@ impl Worker {
                 }
             };
             if let Some(completion) = completion {
-                // The receiver is gone when the server ends.
                 let _ = self.done.send(completion);
             }
         }
     }
 
-    /// Fills `keys` with the job's chunk hashes, by the chain of LMCache's server. A salt changes
-    /// them all.
+    /// Chunk hashes by the chain of LMCache's server. A salt changes them all.
     fn hash_keys(&mut self, chunks: &Chunks) {
         let tokens = self.config.chunk_tokens as usize;
         let mut parent = self.hasher.root();
@@ -113,7 +106,7 @@ impl Worker {
         if complete { TransferOutcome::Ok } else { TransferOutcome::Failed }
     }
 
-    /// Whether all chunks are in the tier now.
+    /// True if the tier has all chunks now.
     fn store(&mut self, tier: &dyn Tier) -> bool {
         let deadline = self.deadline();
         self.keys.chunks(BATCH).all(|keys| {
@@ -124,7 +117,7 @@ impl Worker {
         })
     }
 
-    /// Whether all chunks were loaded, with the right bytes.
+    /// True if all chunks were loaded with the right bytes.
     fn load(&mut self, tier: &dyn Tier, copies_to: Option<&dyn Tier>) -> bool {
         let deadline = self.deadline();
         self.keys.chunks(BATCH).all(|keys| {
@@ -144,14 +137,14 @@ impl Worker {
                 return false;
             }
             if let Some(nearest) = copies_to {
-                // If it is full, the next load reads the chunk from the store again.
+                // A full tier drops the copy; the next load reads the store again.
                 put(nearest, keys, &self.blocks, deadline);
             }
             true
         })
     }
 
-    /// Consecutive chunks that the store has, from the first key on.
+    /// Consecutive chunks in the store, from the first key on.
     fn lookup(&self) -> u32 {
         let Some(store) = &self.config.store else { return 0 };
         let deadline = self.deadline();

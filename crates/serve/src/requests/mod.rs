@@ -1,4 +1,4 @@
-//! The table of live requests, and what their responses and watchers see of them.
+//! The table of live requests.
 
 mod output;
 mod watcher;
@@ -14,7 +14,6 @@ pub use self::watcher::Watcher;
 use crate::interner::{Interned, Interner};
 use crate::metrics::{FinishReason, FinishedRequest};
 
-/// A request in flight.
 #[derive(Debug)]
 pub(crate) struct LiveRequest {
     pub(crate) output: Rc<RequestOutput>,
@@ -28,7 +27,7 @@ pub(crate) struct LiveRequest {
     pub(crate) output_tokens: u32,
 }
 
-/// A slot of the table. The generation tells a tag of its present request from an older one.
+/// The generation distinguishes a tag of the present request from an older one.
 #[derive(Debug, Default)]
 struct RequestSlot {
     generation: u32,
@@ -42,7 +41,6 @@ pub(crate) struct RequestTable<W> {
     slots: Vec<RequestSlot>,
     free: Vec<u32>,
     pub(crate) watcher: W,
-    /// Passes that have ended.
     pub(crate) passes: u64,
 }
 
@@ -83,7 +81,7 @@ impl<W> RequestTable<W> {
 }
 
 impl<W: Watcher> RequestTable<W> {
-    /// Removes a request and reports its end to the watcher.
+    /// The watcher gets the end.
     pub(crate) fn end(
         &mut self,
         at: Nanos,

@@ -1,7 +1,5 @@
-//! The progress of a request, shared with its response: tokens due, and how it ended.
-//!
-//! There is no text here. A token is a function of its answer and its index, so a response makes
-//! its frames when its client can take them: a slow client costs one counter, not a queue.
+//! Progress of a request, shared with its response. A token is a function of its answer and index,
+//! so a slow client costs a counter, not a queue of text.
 
 use std::cell::{Cell, RefCell};
 use std::task::Waker;
@@ -9,21 +7,17 @@ use std::task::Waker;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
     Running,
-    /// All tokens are due.
     Done,
     Refused,
 }
 
-/// Shared between engine loop and response, on one thread.
 #[derive(Debug)]
 pub(crate) struct RequestOutput {
-    /// Tag in the request table.
     pub(crate) tag: Cell<u64>,
     due: Cell<u32>,
     cached: Cell<u32>,
     status: Cell<Status>,
     refusal: RefCell<String>,
-    /// Wake the response at each token, not only at the end.
     streams: bool,
     waker: RefCell<Option<Waker>>,
 }
@@ -41,12 +35,11 @@ impl RequestOutput {
         }
     }
 
-    /// Tokens that may be sent.
     pub(crate) fn due(&self) -> u32 {
         self.due.get()
     }
 
-    /// Prompt tokens that came from caches, known with the first token.
+    /// Known with the first token.
     pub(crate) fn cached(&self) -> u32 {
         self.cached.get()
     }
@@ -55,12 +48,10 @@ impl RequestOutput {
         self.status.get()
     }
 
-    /// Why the engine refused it.
     pub(crate) fn refusal(&self) -> String {
         self.refusal.borrow().clone()
     }
 
-    /// Wakes `waker` at the next token or at the end.
     pub(crate) fn register(&self, waker: &Waker) {
         let mut registered = self.waker.borrow_mut();
         match &*registered {

@@ -6,7 +6,7 @@ use weir_model::{KvEvent, Nanos, StepRow, Tokens};
 use crate::metrics::FinishedRequest;
 use crate::token_ids::TokenIds;
 
-/// What the cluster's observer gets, with the facts of the live request.
+/// Events of the cluster's observer, with facts of the live request.
 pub trait Watcher {
     /// `waited`: since the arrival. `cached`: prompt tokens from each tier, indexed by
     /// [`weir_model::TierKind::index`].

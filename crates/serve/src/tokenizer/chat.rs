@@ -1,17 +1,16 @@
-//! The chat template: fixed, in the manner of `ChatML`.
+//! A fixed chat template like `ChatML`.
 //!
 //! Each message is `<start>` role newline content `<end>` newline; a generation prompt adds
-//! `<start>assistant` newline. The parts are encoded one by one, so the tokens of a conversation
-//! begin with the tokens of the same conversation one turn before.
+//! `<start>assistant` newline. Parts are encoded one by one, so a conversation's tokens begin with
+//! those of the turn before.
 
-/// One message of a conversation, its parts joined.
+/// Its parts are joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub role: String,
     pub content: String,
 }
 
-/// What a template is made of: text, and the marks around messages.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Part<'a> {
     Start,
@@ -19,7 +18,6 @@ pub(super) enum Part<'a> {
     Text(&'a str),
 }
 
-/// Walks over the parts of a conversation.
 pub(super) fn walk<'a>(
     messages: &'a [Message],
     generation_prompt: bool,

@@ -1,8 +1,8 @@
 //! A `tokenizer.json`, read by the `tokenizers` library.
 //!
-//! Answers are made of plain words only: ids whose text is a space and ASCII letters and that are
-//! found again when their text is encoded. Their escaped texts are made once, because the
-//! library's decoder costs microseconds per call.
+//! Answers use plain words only: ids whose text is a space and ASCII letters, and whose text
+//! encodes to the same id. Escaped texts are cached, because the library's decoder costs
+//! microseconds per call.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,10 +11,9 @@ use std::sync::Arc;
 use super::TokenizerError;
 use crate::interner::AnswerVocabulary;
 
-/// More words than this make answers no livelier, and checking each costs start-up time.
+/// Each check costs start-up time, and more words are not needed.
 const MOST_ANSWER_WORDS: usize = 4096;
 
-/// A tokenizer from a file, and what answers need of it.
 #[derive(Debug)]
 pub struct FileTokenizer {
     library: tokenizers::Tokenizer,
@@ -57,14 +56,13 @@ impl FileTokenizer {
         AnswerVocabulary::Table(Arc::clone(&self.answers))
     }
 
-    /// The text of an id that answers are made of; nothing for others.
+    /// Empty for ids that answers do not use.
     pub(super) fn escaped(&self, id: u32) -> &[u8] {
         self.escaped.get(&id).map_or(&[], |text| text)
     }
 
     pub(super) fn encode(&self, text: &str, special: bool) -> Vec<u32> {
-        // A tokenizer that cannot encode a text (an unknown symbol without an unknown token)
-        // has no ids for it; the caller refuses an empty prompt.
+        // A text that cannot be encoded has no ids; the caller refuses an empty prompt.
         self.library.encode(text, special).map(|found| found.get_ids().to_vec()).unwrap_or_default()
     }
 
@@ -73,9 +71,9 @@ impl FileTokenizer {
     }
 }
 
-/// The text of an id inside a text, if it is a space and letters and is found again.
+/// The text of an id if it is a space and letters and encodes to the same id.
 fn plain_word(library: &tokenizers::Tokenizer, id: u32) -> Option<String> {
-    // What the third of a row adds, because some decoders drop the space at the start of a text.
+    // The id is decoded inside a row, because some decoders drop a leading space.
     let twice = library.decode(&[id; 2], false).ok()?;
     let thrice = library.decode(&[id; 3], false).ok()?;
     let text = thrice.strip_prefix(&twice)?;
@@ -91,7 +89,7 @@ fn plain_word(library: &tokenizers::Tokenizer, id: u32) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// A byte-level BPE of nine ids, two of which are plain words.
+    /// Byte-level BPE of nine ids, two of them plain words.
     const SMALL: &str = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[
         {"id":7,"content":"<|im_start|>","single_word":false,"lstrip":false,"rstrip":false,
          "normalized":false,"special":true},

@@ -15,9 +15,8 @@ use crate::interner::AnswerVocabulary;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenizerConfig {
-    /// The built-in one with so many ids.
     BuiltIn {
-        /// Ids, bytes included.
+        /// Includes bytes.
         vocabulary: u32,
     },
     /// A `tokenizer.json` of the `tokenizers` library.
@@ -25,16 +24,15 @@ pub enum TokenizerConfig {
 }
 
 impl Default for TokenizerConfig {
-    /// As many ids as Qwen 3 has.
+    /// The vocabulary of Qwen 3.
     fn default() -> Self {
         Self::BuiltIn { vocabulary: 151_936 }
     }
 }
 
-/// Why a tokenizer could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
-    /// The vocabulary has no room for answers, or more ids than there are words.
+    /// No room for answers, or more ids than words.
     #[error(
         "the built-in tokenizer cannot have {0} ids; choose from {LEAST_VOCABULARY} to \
          {MOST_VOCABULARY}"
@@ -46,11 +44,7 @@ pub enum TokenizerError {
     )]
     NotBuilt(PathBuf),
     #[error("cannot read tokenizer {path}: {reason}; give a tokenizer.json of the model")]
-    File {
-        path: PathBuf,
-        /// What the library says.
-        reason: String,
-    },
+    File { path: PathBuf, reason: String },
     #[error(
         "tokenizer {0} has no plain words that survive being decoded and encoded; use another \
          tokenizer.json, or the built-in tokenizer"
@@ -66,7 +60,6 @@ pub enum Tokenizer {
 }
 
 impl Tokenizer {
-    /// Makes the configured tokenizer.
     pub fn new(config: &TokenizerConfig) -> Result<Self, TokenizerError> {
         match config {
             TokenizerConfig::BuiltIn { vocabulary } => {
@@ -93,8 +86,7 @@ impl Tokenizer {
         }
     }
 
-    /// The ids of answers. Decoding a sequence of them and encoding the text gives the same ids
-    /// (with a file, this is checked for single words only).
+    /// Decoding and encoding them gives the same ids (with a file, checked for single words only).
     pub fn answers(&self) -> AnswerVocabulary {
         match self {
             Self::BuiltIn(words) => {
@@ -106,7 +98,6 @@ impl Tokenizer {
         }
     }
 
-    /// Appends the text of an id that answers are made of, escaped for a JSON string.
     pub fn append_answer_text(&self, id: u32, json: &mut Vec<u8>) {
         match self {
             // Words are a space and letters: nothing to escape.
@@ -116,8 +107,7 @@ impl Tokenizer {
         }
     }
 
-    /// Text to ids, with the special tokens that the tokenizer itself adds (the built-in one:
-    /// none).
+    /// With the special tokens that the tokenizer adds (the built-in one: none).
     pub fn encode(&self, text: &str) -> Vec<u32> {
         match self {
             Self::BuiltIn(words) => {
@@ -130,7 +120,6 @@ impl Tokenizer {
         }
     }
 
-    /// A conversation to ids, by the fixed template.
     pub fn encode_chat(&self, messages: &[Message], generation_prompt: bool) -> Vec<u32> {
         match self {
             Self::BuiltIn(words) => {
@@ -157,7 +146,7 @@ impl Tokenizer {
         }
     }
 
-    /// Ids to text; what is no UTF-8 becomes U+FFFD, ids outside the vocabulary nothing.
+    /// Invalid UTF-8 becomes U+FFFD; ids outside the vocabulary are left out.
     pub fn decode(&self, ids: &[u32]) -> String {
         match self {
             Self::BuiltIn(words) => {

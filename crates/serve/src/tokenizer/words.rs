@@ -1,4 +1,4 @@
-//! The built-in tokenizer: deterministic, without a file, and exact on its own answers.
+//! The built-in tokenizer: deterministic, and exact on its own answers.
 //!
 //! Layout of a vocabulary of `V` ids:
 //!
@@ -8,9 +8,9 @@
 //! | `256..36_760` | runs of 2 and 3 lower-case letters, each plain and with a space before it; only where `V >= 65_536` |
 //! | the rest | words: a space and 1 to 3 syllables; answers are made of these alone |
 //!
-//! Words are self-delimiting, so decoding any sequence of word ids and encoding the text again
-//! gives the same ids. Other text is cut deterministically: a known word where a space and
-//! letters spell one, else runs of three letters, else bytes; about 3 letters to the token.
+//! Words are self-delimiting, so word ids survive decoding and encoding. Other text becomes a known
+//! word where a space and letters spell one, else runs of three letters, else bytes: about 3
+//! letters per token.
 
 const BYTES: u32 = 256;
 const CONSONANTS: &[u8; 20] = b"bcdfghjklmnpqrstvwxz";
@@ -18,29 +18,25 @@ const VOWELS: &[u8; 5] = b"aeiou";
 const SYLLABLES: u32 = 100;
 const PAIRS: u32 = 26 * 26;
 const TRIPLES: u32 = 26 * 26 * 26;
-/// Runs of letters, with and without the space before them.
+/// With and without a leading space.
 const RUNS: u32 = 2 * (PAIRS + TRIPLES);
-/// Below this size, runs of letters would leave few words.
+/// A smaller vocabulary would have few words beside runs.
 const RUNS_FROM_VOCABULARY: u32 = 65_536;
-/// The id that opens a chat message.
 pub(super) const MESSAGE_START: u32 = 0xFE;
-/// The id that closes a chat message.
 pub(super) const MESSAGE_END: u32 = 0xFF;
-/// Words of one, two and three syllables.
+/// One, two and three syllables.
 const MOST_WORDS: u32 = SYLLABLES + SYLLABLES * SYLLABLES + SYLLABLES * SYLLABLES * SYLLABLES;
-/// The smallest vocabulary: the bytes and two words, so that answers are not constant.
+/// The bytes and two words, so that answers are not constant.
 pub(super) const LEAST_VOCABULARY: u32 = BYTES + 2;
-/// The largest vocabulary that words can fill.
 pub(super) const MOST_VOCABULARY: u32 = BYTES + MOST_WORDS;
 
-/// The built-in tokenizer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Words {
     vocabulary: u32,
 }
 
 impl Words {
-    /// A tokenizer of `vocabulary` ids, which must lie between the two limits above.
+    /// `vocabulary` must lie between the two limits above.
     pub(super) fn new(vocabulary: u32) -> Self {
         debug_assert!((LEAST_VOCABULARY..=MOST_VOCABULARY).contains(&vocabulary));
         Self { vocabulary }
@@ -54,12 +50,11 @@ impl Words {
         self.vocabulary >= RUNS_FROM_VOCABULARY
     }
 
-    /// The lowest id of a word.
     pub(super) const fn first_word(self) -> u32 {
         if self.has_runs() { BYTES + RUNS } else { BYTES }
     }
 
-    /// Appends the bytes that an id stands for; nothing for ids outside the vocabulary.
+    /// Nothing for ids outside the vocabulary.
     pub(super) fn append(self, id: u32, text: &mut Vec<u8>) {
         if id < BYTES {
             text.push(id as u8);
@@ -148,7 +143,7 @@ fn append_word(index: u32, text: &mut Vec<u8>) {
     text.extend(syllable(index % SYLLABLES));
 }
 
-/// Runs of two letters first, then of three; each kind plain, then spaced.
+/// Two letters, then three; of each, plain before spaced.
 fn run_index(letters: &[u8], spaced: bool) -> u32 {
     let number = letters.iter().fold(0, |sum, byte| sum * 26 + u32::from(byte - b'a'));
     let (base, kind) = if letters.len() == 2 { (0, PAIRS) } else { (2 * PAIRS, TRIPLES) };

@@ -1,4 +1,4 @@
-//! A plain HTTP/1.1 client, and servers to ask.
+//! A plain HTTP/1.1 client, and servers for it.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use weir_serve::{ServeConfig, Server, ServerHandle, TimeMode};
 
 use crate::fixture::cluster;
 
-/// Long enough for a loaded machine; a test that waits this long fails.
+/// Long enough for a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
@@ -49,7 +49,6 @@ pub(crate) fn head(method: &str, path: &str, content_type: Option<&str>, length:
     )
 }
 
-/// One request on a connection of its own.
 pub(crate) fn ask_as(
     address: SocketAddr,
     method: &str,
@@ -110,7 +109,7 @@ pub(crate) fn start(config: ServeConfig) -> ServerHandle {
     Server::start(config, listener).expect("the configuration is sound")
 }
 
-/// The value of a metric of engine 0, summed over its other labels.
+/// Of engine 0, summed over its other labels.
 pub(crate) fn metric(address: SocketAddr, name: &str) -> f64 {
     let page = get(address, "/metrics");
     assert_eq!(page.status, 200);
@@ -120,7 +119,6 @@ pub(crate) fn metric(address: SocketAddr, name: &str) -> f64 {
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
-/// Waits until a condition holds, looking every few milliseconds.
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {

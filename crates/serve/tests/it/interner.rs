@@ -5,22 +5,21 @@ use weir_model::Piece;
 use weir_serve::interner::{AnswerVocabulary, Interned, Interner};
 use weir_serve::token_ids::TokenIds;
 
-/// So many that two answers do not begin alike by chance.
+/// So many that no two answers begin alike by chance.
 const ANSWERS: AnswerVocabulary = AnswerVocabulary::Range { first: 10, span: 1_000_000_000 };
 
 fn agreement<T: PartialEq>(a: &[T], b: &[T]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
-/// Pieces token by token: what the engine compares.
+/// Token by token, as the engine compares.
 fn symbols(pieces: &[Piece]) -> Vec<(u64, u32)> {
     let each =
         |piece: Piece| (piece.start..piece.start + piece.len).map(move |at| (piece.content.0, at));
     pieces.iter().copied().flat_map(each).collect()
 }
 
-/// One prompt of a history: fresh tokens from a small alphabet, behind a part of an earlier one,
-/// and behind that perhaps a part of its answer.
+/// Fresh tokens of a small alphabet, after a part of an earlier prompt and perhaps of its answer.
 #[derive(Debug, Clone)]
 struct Step {
     quoted: usize,
@@ -79,7 +78,6 @@ impl History {
         self.outputs.push(step.output);
     }
 
-    /// Prompt and answer, as tokens.
     fn sequence(&self, at: usize) -> Vec<u32> {
         let answer = self.interned[at].answer;
         let mut ids = self.prompts[at].clone();
@@ -106,8 +104,7 @@ proptest! {
             let ids = history.interner.token_ids(history.interned[a].prompt.pieces());
             prop_assert_eq!(&ids, &history.prompts[a], "pieces stand for the tokens asked");
             for b in 0..a {
-                // Prompts are exact; fresh tokens are below 10 and answers above, so no answer
-                // begins by chance like something asked.
+                // Fresh tokens are below 10 and answers above, so comparisons are exact.
                 let tokens = agreement(&history.sequence(a), &history.sequence(b));
                 let names = agreement(&history.named(a), &history.named(b));
                 prop_assert_eq!(names, tokens, "{} and {}", a, b);
@@ -133,8 +130,7 @@ proptest! {
                 let pieces = history.interned[at].prompt.pieces();
                 prop_assert_eq!(&history.interner.token_ids(pieces), &history.prompts[at]);
             }
-            // What is in use, with three nodes per request (its end, its answer, a split), may
-            // exceed the limit; nothing else may.
+            // Only nodes in use may exceed the limit: three per request (end, answer, split).
             let open = history.prompts[released..].iter();
             let in_use: usize = open.map(|ids| ids.len() + 40 * 48).sum();
             prop_assert!(history.interner.held_tokens() <= limit + in_use as u64 + 48);
@@ -142,8 +138,7 @@ proptest! {
         for interned in &history.interned[released..] {
             history.interner.release(interned);
         }
-        // The next prompt makes room for itself: of the rest, only the limit stays. Its own way
-        // down is a root, a node per token at most, and its answer.
+        // The next prompt makes room for itself: a root, a node per token at most, and its answer.
         let last = history.interner.intern(&[1, 2, 3], "", 0, 1);
         prop_assert!(history.interner.held_tokens() <= limit.max(5 * 48 + 3));
         history.interner.release(&last);
@@ -188,6 +183,6 @@ fn the_salt_of_a_prompt_is_known_while_the_prompt_is() {
     for prompt in [&salted, &longer] {
         assert_eq!(interner.cache_salt(prompt.prompt.pieces()), Some("weir"));
     }
-    // A part that does not begin at the prompt's first token has no salt of its own.
+    // Only a path from the first token on has a salt.
     assert_eq!(interner.cache_salt(&longer.prompt.pieces()[1..]), None);
 }

@@ -1,6 +1,5 @@
-//! The strongest test of the shared core: one demand gives the same passes and the same times of
-//! every request in the engine loop, as token ids of single requests, and in the simulator, as
-//! symbolic prompts.
+//! One demand gives the same passes and request times in the engine loop, as token ids, and in the
+//! simulator, as symbolic prompts.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -21,7 +20,7 @@ use weir_workload::{Demand, Load, Ramp, SessionSlot, Source, SourceOptions, Work
 
 use crate::fixture::{cluster, lmcache_with_store, native};
 
-/// Prompts use ids below this, answers ids above: no answer begins like a prompt by chance.
+/// Prompts use lower ids, answers higher ones, so none begin alike.
 const PROMPT_IDS: u32 = 100_000;
 
 #[derive(Default)]
@@ -99,10 +98,10 @@ fn simulate(cluster: &ClusterConfig, load: Load, most: u64, mut source: Source) 
     rows
 }
 
-/// A client that knows token ids only: it quotes answers by the ids that it was given.
+/// Quotes answers by the token ids it received.
 struct Client {
     answers: HashMap<ContentId, ContentId>,
-    /// The broken one does not quote: it makes up what the answers were.
+    /// Otherwise it invents the answers.
     quotes: bool,
 }
 
@@ -127,7 +126,7 @@ struct LiveRequest {
     due: Nanos,
 }
 
-/// Runs the same demand through the engine loop. Rows come back in order of end.
+/// Rows are in order of end.
 fn drive(
     cluster: &ClusterConfig,
     load: Load,
@@ -152,7 +151,7 @@ fn drive(
             }
             engines.advance(event);
         } else if let Some(moment) = due {
-            // What is due at one moment arrives together.
+            // Requests of one moment arrive together.
             while let Some(due) = demand.pop(moment) {
                 let request = due.request;
                 let ids = client.ids(&request.prompt, engines.interner());
@@ -256,7 +255,7 @@ proptest! {
     }
 }
 
-/// The comparison above detects a difference of one reused answer.
+/// The comparison must detect one reused answer.
 #[test]
 fn a_client_that_does_not_quote_answers_gives_other_passes() {
     let config = cluster(300);

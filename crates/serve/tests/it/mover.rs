@@ -27,12 +27,12 @@ fn memory(capacity: u32) -> MemoryTier {
         .expect("a few MiB are there")
 }
 
-/// Host memory that plays another tier, and can fall ill.
+/// Host memory in the place of another tier, with injected faults.
 #[derive(Debug)]
 struct Store {
     kind: TierKind,
     memory: MemoryTier,
-    /// Gives the bytes of another chunk.
+    /// Loads give the bytes of another chunk.
     swaps: AtomicBool,
     is_gone: AtomicBool,
 }
@@ -105,7 +105,6 @@ impl Tier for Store {
     }
 }
 
-/// A server with a GPU pool of 3,200 tokens.
 fn serve(
     offload: OffloadConfig,
     local: Vec<Vec<Arc<dyn Tier>>>,
@@ -129,8 +128,8 @@ fn serve(
     start(config)
 }
 
-/// A prompt of 2,048 tokens; each number has a content of its own. The text of its answer, and how
-/// many prompt tokens were cached.
+/// A prompt of 2,048 tokens, different per number. Returns the answer's text and the cached prompt
+/// tokens.
 fn ask(address: SocketAddr, number: u32) -> (String, u64) {
     let prompt: Vec<u32> = (0..2048).map(|at| 10 + number * 4096 + at).collect();
     let body = json!({ "model": "tiny", "prompt": prompt, "max_tokens": 2, "ignore_eos": true });
@@ -163,7 +162,7 @@ fn what_left_the_gpu_comes_back_from_host_memory_byte_for_byte() {
     let address = server.addr;
     let first = ask(address, 0);
     eventually("the first prompt's store", || blocks(address, "host", "stored") >= 128.0);
-    // 2 x 2,048 tokens push the first prompt out of 3,200.
+    // 2 x 2,048 tokens evict the first prompt from 3,200.
     for number in 1..3 {
         ask(address, number);
     }
@@ -181,12 +180,12 @@ fn what_left_the_gpu_comes_back_from_host_memory_byte_for_byte() {
 
 #[test]
 fn a_tier_lets_go_of_what_the_mechanism_evicts() {
-    // Room for 4,096 tokens by the mechanism; the tier itself could hold more.
+    // 4,096 tokens by the mechanism; the tier could hold more.
     let tier = Arc::new(memory(2000));
     let server = serve(native(4096), vec![vec![Arc::clone(&tier) as Arc<dyn Tier>]], None);
     for number in 0..6 {
         ask(server.addr, number);
-        // What is on its way cannot be evicted, and a store without room is given up.
+        // Chunks in transfer cannot be evicted, and a store without room is dropped.
         eventually("the store", || tier.counters().stored == 128 * (u64::from(number) + 1));
     }
     eventually("the drops", || {
@@ -197,7 +196,7 @@ fn a_tier_lets_go_of_what_the_mechanism_evicts() {
 
 #[test]
 fn what_comes_from_the_disk_is_in_host_memory_from_then_on() {
-    // Chunks of 256 tokens; host memory for two prompts, a disk for all.
+    // Chunks of 256 tokens; host memory for two prompts, disk for all.
     let mut offload = OffloadConfig {
         chunk_tokens: 256,
         chunk_bytes: ChunkBytes::whole(256 * KV_BYTES),
@@ -214,10 +213,8 @@ fn what_comes_from_the_disk_is_in_host_memory_from_then_on() {
         ask(address, number);
         eventually("the store", || disk.counters().stored == 8 * (u64::from(number) + 1));
     }
-    // The first prompt has left GPU and host memory.
     assert_eq!(ask(address, 0), (first.clone(), 2047));
     assert_eq!(disk.counters().hits, 8);
-    // Pushed out of the GPU again, it comes from host memory.
     let from_host = blocks(address, "host", "hit");
     ask(address, 2);
     assert_eq!(ask(address, 0), (first, 2047));
@@ -238,7 +235,7 @@ fn wrong_bytes_are_noticed_and_computed_instead() {
     let address = server.addr;
     let first = ask(address, 0);
     eventually("the first prompt's store", || store.counters().stored == 8);
-    // 2 x 2,048 tokens push it out of the GPU and of host memory.
+    // 2 x 2,048 tokens evict it from GPU and host memory.
     for number in 1..3 {
         ask(address, number);
         eventually("the store", || store.counters().stored == 8 * (u64::from(number) + 1));
@@ -271,21 +268,20 @@ fn a_reset_empties_what_it_is_asked_to_empty() {
     let chunks = |tier: &dyn Tier| tier.usage(Instant::now() + Duration::from_secs(1)).unwrap();
     let first = ask(address, 0);
     eventually("the first prompt's stores", || store.counters().stored == 8);
-    // The GPU's cache alone: the tiers serve the prompt again.
+    // Only the GPU cache: the tiers serve the prompt again.
     eventually("a reset", || reset(address, "") == done);
     assert_eq!(ask(address, 0), (first.0.clone(), 2047));
     assert!(blocks(address, "host", "hit") > 0.0);
-    // The tiers too: whatever is under way first is waited for, and nothing is served after it.
+    // The tiers too: the reset waits for transfers, and nothing is served after it.
     eventually("a reset of all", || reset(address, "?reset_external=true") == done);
     assert_eq!((chunks(&*host).chunks, chunks(&*store).chunks), (0, 0));
     assert_eq!(ask(address, 0), (first.0.clone(), 0));
-    // What is stored after it is served again.
     eventually("the stores", || store.counters().stored == 16);
     eventually("a reset", || reset(address, "?reset_external=false") == done);
     assert_eq!(ask(address, 0), (first.0, 2047));
     assert_eq!((events(address, "wrong_block"), events(address, "failed_load")), (0.0, 0.0));
     assert_eq!(reset(address, "?reset_external=maybe").0, 422);
-    // A store that cannot be emptied is said so.
+    // A store that cannot be emptied is reported.
     store.is_gone.store(true, Ordering::SeqCst);
     eventually("a refusal", || reset(address, "?reset_external=1").0 == 500);
     let (_, body) = reset(address, "?reset_external=1");
@@ -305,11 +301,11 @@ fn a_reset_empties_modelled_tiers_too() {
     let prompt_bytes = 2048.0 * KV_BYTES as f64;
     for number in 0..3 {
         ask(address, number);
-        // Passes take no time here, but bytes do: what is asked before they have arrived is a miss.
+        // Passes take no time but transfers do, so a request before the bytes arrived is a miss.
         eventually("the store", || moved("write") == prompt_bytes * f64::from(number + 1));
     }
     eventually("a reset", || reset(address, "") == done);
-    // Host memory holds one prompt: the first one comes from the store.
+    // Host memory holds one prompt, so the first comes from the store.
     assert_eq!(ask(address, 0).1, 2047);
     assert_eq!(moved("read"), prompt_bytes);
     eventually("a reset of all", || reset(address, "?reset_external=true") == done);
@@ -332,14 +328,14 @@ fn replicas_share_a_store_and_survive_its_loss() {
     let mut first = Vec::new();
     for number in 0..6 {
         first.push(ask(address, number).0);
-        // What is on its way to the store takes up host memory, and more than that is given up.
+        // Transfers to the store occupy host memory; beyond it they are dropped.
         eventually("the store", || store.counters().stored >= 8 * (u64::from(number) + 1));
     }
     let again: Vec<_> = (0..6).map(|number| ask(address, number)).collect();
     assert!(first.iter().zip(&again).all(|(one, other)| *one == other.0));
     assert!(blocks(address, "remote", "hit") > 0.0);
     assert_eq!(events(address, "wrong_block"), 0.0);
-    // Without the store, prompts are computed: slower, never wrong, and nothing hangs.
+    // Without the store prompts are computed, and nothing hangs.
     store.is_gone.store(true, Ordering::SeqCst);
     let alone: Vec<_> = (0..12).map(|number| ask(address, number % 6).0).collect();
     assert!(first.iter().cycle().zip(&alone).all(|(one, other)| one == other));

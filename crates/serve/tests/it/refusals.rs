@@ -1,11 +1,11 @@
-//! What is refused, and in which words: vLLM 0.32.0's, captured on 2026-11-20, where it has them.
+//! Refusals, in vLLM 0.32.0's words (captured on 2026-11-20) where it has them.
 
 use serde_json::{Value, json};
 use weir_serve::{ServeError, Server, ServerHandle, TimeMode};
 
 use crate::client::{ask_as, config, get, post, start};
 
-/// Fields of a body, the error's type, its parameter (empty: none), and a part of the message.
+/// Body fields, error type, parameter (empty: none), and a part of the message.
 type Case = (&'static str, &'static str, &'static str, &'static str);
 
 const BAD: &str = "BadRequestError";
@@ -13,7 +13,7 @@ const SHAPE: &str = "Bad Request";
 const UNKNOWN: &str = "NotFoundError";
 const COMPLETIONS: &str = "/v1/completions";
 const CHAT: &str = "/v1/chat/completions";
-/// What a body of the tables begins with, where they do not give the prompt themselves.
+/// The prompt of all cases without one.
 const PROMPT: &str = r#""prompt":[100,101,102],"#;
 const MESSAGES: &str = r#""messages":[{"role":"user","content":"x"}],"#;
 
@@ -162,8 +162,7 @@ fn check_one(server: &ServerHandle, path: &str, body: &Value, case: Case) {
     assert!(message.contains(says), "{short}: {message}");
 }
 
-/// Checks tables against a server, each body being `start` and the case's fields, and that the
-/// server goes on.
+/// Each body is `start` and the case's fields. The server must still answer afterwards.
 fn check(path: &str, start: &str, tables: &[&[Case]]) {
     let server = start_instant();
     for case in tables.iter().copied().flatten() {

@@ -1,4 +1,4 @@
-//! Clients that leave at every stage, and servers that stop: nothing may be left behind.
+//! Clients that disconnect at every stage, and servers that stop.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -21,7 +21,7 @@ fn in_flight(address: SocketAddr) -> f64 {
     metric(address, "vllm:num_requests_running") + metric(address, "vllm:num_requests_waiting")
 }
 
-/// Reads some bytes of a stream, at least one.
+/// At least one byte.
 fn taste(stream: &mut TcpStream) {
     let mut buffer = [0u8; 300];
     assert!(stream.read(&mut buffer).expect("it answers") > 0);
@@ -29,17 +29,16 @@ fn taste(stream: &mut TcpStream) {
 
 #[test]
 fn clients_that_vanish_at_any_stage_leave_nothing_behind() {
-    // 5 ms a pass, so 600 tokens would take three seconds.
+    // 5 ms per pass: 600 tokens take three seconds.
     let server = start(config(TimeMode::Real));
     for number in 0..400u32 {
         let mut stream = connect(server.addr);
         let bytes = request(number, number % 2 == 0, 600);
         match number % 8 {
-            // Nothing said, half a head, half a body.
             0 => {}
             1 => stream.write_all(&bytes[..20]).expect("it reads"),
             2 | 3 => stream.write_all(&bytes[..bytes.len() - 10]).expect("it reads"),
-            // CheckedRequest, and gone at once or in the middle of the answer.
+            // A complete request, then a disconnect at once or during the answer.
             4 => {
                 stream.write_all(&bytes).expect("it reads");
                 taste(&mut stream);
@@ -86,7 +85,7 @@ fn a_reader_that_sleeps_gets_everything_and_stops_nobody() {
     let server = start(config(TimeMode::Instant));
     let mut sleeper = connect(server.addr);
     sleeper.write_all(&request(0, true, 3900)).expect("it reads");
-    // Its 3,900 frames are more than the buffers between here and there hold.
+    // 3,900 frames exceed all buffers on the way.
     for _ in 0..20 {
         let other = post(server.addr, "/v1/completions", &json!({"prompt": "a", "max_tokens": 50}));
         assert_eq!(other.status, 200);
@@ -128,7 +127,7 @@ fn a_stopping_server_does_not_wait_for_ever() {
     server.shutdown().expect("it ends cleanly");
     assert!(start.elapsed() < Duration::from_secs(10), "3000 tokens would take 15 seconds");
     let mut rest = Vec::new();
-    // The connection is cut: an end or an error, but not the end of the answer.
+    // An end or an error, but not the end of the answer.
     let _ = stream.read_to_end(&mut rest);
     assert!(!String::from_utf8_lossy(&rest).contains("[DONE]"));
     drop(idle);
@@ -136,7 +135,7 @@ fn a_stopping_server_does_not_wait_for_ever() {
 
 #[test]
 fn scaled_time_runs_faster_and_real_time_does_not_run_ahead() {
-    // 100 passes of 5 ms and a little: at least half a second of model time.
+    // 100 passes of 5 ms: at least half a second of model time.
     let body = json!({"prompt": [1, 2, 3], "max_tokens": 100});
     let took = |time: TimeMode| {
         let server = start(config(time));

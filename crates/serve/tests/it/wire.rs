@@ -1,7 +1,6 @@
-//! Frames and bodies against those that a vLLM 0.32.0 server wrote for the same requests (captured
-//! on 2026-11-20 with `--enable-prompt-tokens-details`; model `tiny`, blocks of 32). Compared are
-//! all keys in their order and all values that do not depend on the model: ids, times, texts,
-//! token ids and the fingerprint are replaced on both sides.
+//! Frames and bodies against those of vLLM 0.32.0 for the same requests (captured on 2026-11-20
+//! with `--enable-prompt-tokens-details`; model `tiny`, blocks of 32). Keys, their order and all
+//! values are compared, except ids, times, texts, token ids and the fingerprint.
 
 use serde_json::{Value, json};
 use weir_serve::TimeMode;
@@ -12,7 +11,7 @@ fn prompt() -> Vec<u32> {
     (100..140).collect()
 }
 
-/// Replaces what a model or a clock decides. Order of keys is kept by working on the text.
+/// Replaces what a model or a clock decides, in the text, to keep the order of keys.
 fn blanked(text: &str) -> String {
     let mut text = text.to_owned();
     for key in ["id", "text", "content", "system_fingerprint"] {
@@ -187,7 +186,6 @@ fn an_answer_quoted_as_text_or_as_ids_is_found_in_the_cache() {
     let cached = |answer: &Value| {
         answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().expect("it is told")
     };
-    // As token ids.
     let first = ask(
         "/v1/completions",
         json!({"prompt": prompt(), "max_tokens": 200, "return_token_ids": true}),
@@ -200,7 +198,6 @@ fn an_answer_quoted_as_text_or_as_ids_is_found_in_the_cache() {
     let second = ask("/v1/completions", json!({"prompt": ids, "max_tokens": 1}));
     // The last token's KV is never computed, so the last block may be missing.
     assert!(cached(&second) >= (40 + 200 - 1) / 16 * 16, "{}", cached(&second));
-    // As text, in a conversation.
     let mut messages = vec![json!({"role": "user", "content": "tell me something long"})];
     let turn = |messages: &[Value]| json!({"messages": messages, "max_tokens": 200});
     let first = ask("/v1/chat/completions", turn(&messages));

@@ -1,5 +1,3 @@
-//! Small worlds to test with.
-
 use std::convert::Infallible;
 
 use weir_engine::{ChunkBytes, EngineConfig, LoadMode, OffloadConfig, TimingConfig};
@@ -109,7 +107,7 @@ pub(crate) fn lmcache_with_store(host_tokens: u64, store_tokens: u64) -> Offload
     }
 }
 
-/// Prefixes of `prefix_tokens` tokens, uniformly drawn.
+/// Prefixes are drawn uniformly.
 pub(crate) fn workload(prefixes: u64, prefix_tokens: u32, turns: u32) -> WorkloadConfig {
     WorkloadConfig::SharedPrefix(SharedPrefix {
         prefixes: Count::Absolute(prefixes),

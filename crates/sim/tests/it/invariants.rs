@@ -1,5 +1,3 @@
-//! What must hold in every world.
-
 use proptest::prelude::*;
 use weir_engine::{LoadMode, OffloadConfig};
 use weir_model::{Mechanism, Nanos, Outcome, RequestRow, SignalKind, TierKind, Window};
@@ -76,13 +74,11 @@ proptest! {
         check_rows(&kept, summary.issued);
         prop_assert_eq!(summary.issued, 120);
         prop_assert_eq!(summary.unfinished, 0);
-        // Little's law without a rounding error: the integral of requests in flight is the sum
-        // of their residence times.
+        // Little's law without rounding.
         prop_assert_eq!(summary.flow_integral, summary.residence_sum);
         let residence: u128 =
             kept.requests.iter().map(|row| u128::from((row.end - row.due).0)).sum();
         prop_assert_eq!(summary.residence_sum, residence);
-        // The same seed gives the same rows.
         let (again, same) = run(config, &workload, seed);
         prop_assert_eq!(again.requests, kept.requests);
         prop_assert_eq!(again.steps, kept.steps);
@@ -101,7 +97,7 @@ fn a_drain_cuts_the_cell_and_the_flow_identity_still_holds() {
     assert_eq!(summary.end, Nanos::from_secs(7));
     assert!(summary.unfinished > 0);
     assert_eq!(summary.flow_integral, summary.residence_sum);
-    // Tokens that came inside the window, counted by passes and by rows.
+    // Tokens inside the window, by passes and by rows.
     let by_rows: u64 = kept.requests.iter().map(|row| u64::from(row.output_tokens.0)).sum();
     let firsts = kept.requests.iter().filter(|row| row.first_token.is_some()).count() as u64;
     let by_steps: u64 = kept.steps.iter().map(|step| u64::from(step.decoding)).sum();
@@ -121,15 +117,15 @@ fn what_was_due_in_the_window_is_followed_while_the_load_goes_on() {
         kept.requests.iter().filter(|row| window.measures(row.due)).collect();
     assert!(measured.len() > 20 && measured.iter().all(|row| row.outcome == Outcome::Done));
     assert_eq!(summary.unfinished, 0);
-    // Some of them ended behind the window, and met the load that they were asked under.
+    // Some ended after the window, under the same load.
     let last_end = measured.iter().map(|row| row.end).max().unwrap();
     assert!(last_end > window.end && summary.end >= last_end, "{last_end} {}", summary.end);
     let in_flight =
         |at: Nanos| kept.requests.iter().filter(|row| row.due <= at && (row.end > at)).count();
-    // Some users think between two turns.
+    // Some users think between turns.
     assert!(in_flight(last_end - Nanos(1)) + 3 > in_flight(window.end), "{last_end}");
     assert_eq!(summary.flow_integral, summary.residence_sum);
-    // Signals speak of the same requests.
+    // Signals cover the same requests.
     let prompts: u32 = measured.iter().map(|row| row.prompt_tokens.0).sum();
     assert_eq!(summary.signals.get(SignalKind::PromptTokens), Some(f64::from(prompts)));
 }
@@ -154,7 +150,7 @@ fn a_tier_serves_what_the_gpu_had_to_evict() {
     assert_eq!(host as f64, signal(SignalKind::HostHitTokens));
 }
 
-/// LMCache's server looks up from the first token on: what it finds, the GPU may hold too.
+/// LMCache's server looks up from the first token on, so its hits include the GPU's.
 #[test]
 fn only_an_lmcache_server_says_what_lookups_found() {
     for mechanism in [Mechanism::Native, Mechanism::LmcacheServer] {
@@ -199,8 +195,7 @@ fn what_another_replica_computed_is_not_eligible_for_a_tier_of_ones_own() {
         config.replicas = 2;
         config.router.policy = PolicyConfig::RoundRobin;
         config.offload = Some(offload);
-        // The prefixes of a replica never leave its GPU, so all that a tier could add is what the
-        // other one has.
+        // A replica's prefixes stay on its GPU, so a tier adds only the other replica's.
         let (_, summary) = run(config, &workload(1, 512, 1), 8);
         let signal = |kind| summary.signals.get(kind).expect("the simulator sees it");
         assert!(signal(SignalKind::SeenTokens) >= 3.0 * 512.0);
@@ -218,12 +213,11 @@ fn loaded_sequences_never_block_each_other() {
     assert_eq!(summary.unfinished, 0);
 }
 
-/// LMCache in the engine asks its store while the scheduler waits: requests that the GPU's cache
-/// serves do not overtake those that must ask, and an arm whose store has nothing serves the same
-/// in the same order, a little later.
+/// LMCache in the engine makes the scheduler wait for its store, so GPU hits do not overtake
+/// lookups. With an empty store an arm serves the same in the same order, a little later.
 #[test]
 fn an_arm_that_serves_nothing_is_not_faster_than_its_control() {
-    // 40 prefixes, of which the pool holds 16.
+    // 40 prefixes; the pool holds 16.
     let workload = workload(40, 2000, 1);
     for seed in 1..=4 {
         let control = world(2000, 24, 600);

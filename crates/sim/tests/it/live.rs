@@ -1,5 +1,5 @@
-//! A live driver in miniature: it looks at its clock now and then, steps the cluster to it, and
-//! takes in what has come due. As long as it looks at each moment, it sees what the world sees.
+//! A small live driver that steps the cluster to its clock and submits arrivals. If it steps at
+//! every moment, its results equal the world's.
 
 use weir_cluster::{Cluster, ClusterConfig, Finished, Observer};
 use weir_model::{Nanos, StepRow};
@@ -7,7 +7,7 @@ use weir_workload::{Demand, SessionSlot, SessionSource, SourceOptions, open};
 
 use crate::fixture::{lmcache_with_store, native, run, workload, world};
 
-/// Sessions and turns by tag, the passes, and what has ended since the last look.
+/// Sessions and turns by tag, the passes, and ends since the last step.
 #[derive(Default)]
 struct Seen {
     flights: Vec<(SessionSlot, u32)>,

@@ -5,21 +5,18 @@
 //! link is what large copies reach: 51 GB/s on PCIe 5 (vLLM's offload measurements on H100),
 //! 22 to 25 GB/s on PCIe 4; PCIe 6 is taken as twice PCIe 5.
 //!
-//! `cpu` is a processor that runs vLLM without a GPU. Machines differ too much for figures that
-//! fit them all: give it `engine.kv_tokens`, and `engine.timing` from a recording
-//! (docs/calibration.md).
+//! `cpu` runs vLLM without a GPU. Machines differ too much for common figures: give it
+//! `engine.kv_tokens`, and `engine.timing` from a recording (docs/calibration.md).
 
 use weir_model::{Accelerator, KernelFit};
 
 use crate::error::SpecError;
 use crate::plan::Hardware;
 
-/// A processor that runs vLLM without a GPU.
 pub(crate) const CPU: &str = "cpu";
-/// The one of compute capability 10.
+/// Compute capability 10.
 const BLACKWELL: &str = "b200";
 
-/// Most accelerators in one replica.
 const MOST: u32 = 64;
 
 /// `(flops share, bandwidth share, fixed us, blend)` of matrix products.
@@ -94,7 +91,6 @@ pub fn all() -> Vec<Accelerator> {
         .collect()
 }
 
-/// True for accelerators with Blackwell's kernels of attention.
 pub(crate) fn is_blackwell(accelerator: &Accelerator) -> bool {
     accelerator.name == BLACKWELL
 }
@@ -108,7 +104,7 @@ pub(crate) fn find(name: &str, key: &str) -> Result<Accelerator, SpecError> {
     })
 }
 
-/// Hardware by name, `<count>x-<accelerator>`; `key` stands in the error.
+/// `<count>x-<accelerator>`; `key` is for the error.
 pub(crate) fn hardware(name: &str, key: &str) -> Result<Hardware, SpecError> {
     let parts = name.split_once("x-").and_then(|(count, accelerator)| {
         count.parse::<u32>().ok().map(|count| (count, accelerator))
@@ -124,7 +120,6 @@ pub(crate) fn hardware(name: &str, key: &str) -> Result<Hardware, SpecError> {
     Ok(Hardware { name: name.to_owned(), count, accelerator: find(accelerator, key)? })
 }
 
-/// Refuses counts that no replica has.
 pub(crate) fn check_count(count: u32, key: &str) -> Result<(), SpecError> {
     if (1..=MOST).contains(&count) {
         return Ok(());

@@ -1,30 +1,25 @@
-//! Links to tiers, measured by others and by us, by name.
+//! Links to tiers by name, measured by others and by us.
 //!
-//! Figures of one's own (`link:` in the file) are better than any of these: the spread between
-//! published ones is a factor of twenty.
+//! One's own figures (`link:` in the file) are better: published ones differ by a factor of twenty.
 
 use weir_model::Nanos;
 use weir_tier::LinkConfig;
 
-/// Issue cost of one contiguous copy between GPU and host: 3.2 to 4.2 us in vLLM's offload
-/// measurements.
+/// Of one contiguous copy between GPU and host: 3.2 to 4.2 us in vLLM's offload measurements.
 pub const COPY_ISSUE: Nanos = Nanos(3_500);
 
-/// A measured disk or store.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LinkProfile {
     pub name: &'static str,
-    /// GB/s towards the GPU.
+    /// Towards the GPU.
     pub read_gb_per_s: f64,
-    /// GB/s away from it.
+    /// Away from the GPU.
     pub write_gb_per_s: f64,
-    /// Fixed time before the first byte.
+    /// Before the first byte.
     pub latency: Nanos,
-    /// Transfers that proceed at once.
     pub lanes: u32,
-    /// Where the figures come from; true where they were measured.
     pub source: &'static str,
-    /// False for figures that stand in for a measurement.
+    /// False for assumed figures.
     pub measured: bool,
 }
 
@@ -40,7 +35,6 @@ impl LinkProfile {
     }
 }
 
-/// Disks and network file systems.
 pub const DISKS: [LinkProfile; 4] = [
     LinkProfile {
         name: "nvme-gen4",
@@ -81,7 +75,7 @@ pub const DISKS: [LinkProfile; 4] = [
     },
 ];
 
-/// Remote stores, with LMCache's client.
+/// With LMCache's client.
 pub const STORES: [LinkProfile; 4] = [
     LinkProfile {
         name: "redis",

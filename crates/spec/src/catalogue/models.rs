@@ -1,17 +1,17 @@
-//! Shapes of models, from their published `config.json`; weight bytes follow from the shape, or
-//! are stated where the format mixes widths.
+//! Shapes of models, from their published `config.json`. Weight bytes follow from the shape, or are
+//! given where the format mixes widths.
 
 use weir_model::shape::{Experts, LatentAttention};
 use weir_model::{Bytes, KvKind, KvLayers, ModelShape};
 
-/// Bytes per weight as 4-bit AWQ with groups of 128 is stored: half a byte, and a 16-bit scale and
-/// a 4-bit zero per group.
+/// Bytes per weight of 4-bit AWQ with groups of 128: half a byte, and a 16-bit scale and a 4-bit
+/// zero per group.
 pub(crate) const AWQ_STORED: f64 = 0.5 + 2.5 / 128.0;
-/// Bytes per weight that its matrix products effectively read (fitted on L40S).
+/// Effective bytes per weight in its matrix products (fitted on L40S).
 pub(crate) const AWQ_READ: f64 = 0.55;
 
-/// One row: name, layers, hidden, heads, kv heads, head dim, intermediate, vocabulary, context,
-/// whether input and output embeddings are one matrix.
+/// Name, layers, hidden, heads, kv heads, head dim, intermediate, vocabulary, context, whether
+/// input and output embeddings are one matrix.
 type Row = (&'static str, u32, u32, u32, u32, u32, u32, u32, u32, bool);
 
 const QWEN_VOCABULARY: u32 = 151_936;
@@ -30,11 +30,10 @@ const DENSE: [Row; 12] = [
     ("meta-llama/Llama-3.2-1B", 16, 2048, 32, 8, 64, 8192, LLAMA_VOCABULARY, 131_072, true),
     ("meta-llama/Llama-3.2-3B", 28, 3072, 24, 8, 128, 8192, LLAMA_VOCABULARY, 131_072, true),
     ("mistralai/Mistral-7B-v0.3", 32, 4096, 32, 8, 128, 14_336, 32_768, 32_768, false),
-    // Ours, with generated weights, for engines on a processor without GPU.
+    // Ours, with generated weights, for engines on a CPU.
     ("weir/tiny-qwen3", 8, 512, 8, 2, 64, 1536, 4096, 16_384, false),
 ];
 
-/// All models, dense ones first.
 pub fn all() -> Vec<ModelShape> {
     let mut models: Vec<ModelShape> = DENSE.iter().map(dense).collect();
     models.push(awq());
@@ -46,7 +45,7 @@ pub fn all() -> Vec<ModelShape> {
     models
 }
 
-/// A model by its name. An instruction-tuned variant has the shape of its base model.
+/// An instruction-tuned variant has the shape of its base model.
 pub fn find(name: &str) -> Option<ModelShape> {
     let base = ["-Instruct-v0.3", "-Instruct"]
         .iter()
@@ -61,7 +60,7 @@ pub fn find(name: &str) -> Option<ModelShape> {
     })
 }
 
-/// Bytes of all weights: embeddings in 16 bits, everything else at `stored` bytes per weight.
+/// Embeddings in 16 bits, everything else at `stored` bytes per weight.
 fn weight_bytes(model: &ModelShape, tied: bool, stored: f64) -> Bytes {
     // In floating point, since a file may describe a shape beyond 64 bits; exact below 2^53.
     let of = f64::from;
@@ -126,7 +125,6 @@ fn gpt_oss(name: &'static str, layers: u32, experts: u32, weights: u64) -> Model
     // MXFP4: 4 bits and an 8-bit scale per 32 weights.
     model.bytes_per_weight = 0.53125;
     model.weight_bytes = Some(Bytes(weights));
-    // Every second layer sees the last 128 tokens.
     let half = |kind| KvLayers { count: layers / 2, kind, heads: 8, elements: 128, bytes: 0 };
     model.kv_layers = vec![half(KvKind::SlidingWindow { tokens: 128 }), half(KvKind::Full)];
     model

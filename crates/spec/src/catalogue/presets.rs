@@ -1,19 +1,19 @@
-//! Arm presets, under the names of the field's published evaluations.
+//! Arm presets, under the names of published evaluations.
 
 use weir_model::{Bytes, Product, Software};
 use weir_tier::EvictionPolicy;
 
 use crate::plan::ArmRole;
 
-/// Software and tiers of an arm's offload, with their sizes where the file gives none.
+/// With default sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OffloadPreset {
     pub software: Software,
-    /// Host memory; of LMCache, on each rank that keeps blocks.
+    /// Host memory; with LMCache, on each rank that keeps blocks.
     pub host: Bytes,
     pub chunk: ChunkLength,
     pub disk: Option<DiskPreset>,
-    /// The remote store behind, with the figures of its product's profile.
+    /// With the figures of its product's profile.
     pub store: Option<Product>,
 }
 
@@ -30,46 +30,41 @@ pub struct DiskPreset {
     pub policy: EvictionPolicy,
 }
 
-/// Routing that a preset brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RoutingKind {
     Shared,
     Random,
     /// llm-d's approximate prefix scorer.
     Approximate,
-    /// llm-d's precise prefix scorer over an index: in-memory, redis or valkey.
+    /// llm-d's precise prefix scorer, with the index's backend: in-memory, redis or valkey.
     Precise(&'static str),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Preset {
     pub name: &'static str,
-    /// Its part in comparisons.
     pub role: ArmRole,
-    /// One line for lists and reports.
     pub description: &'static str,
-    /// Nothing for the GPU's prefix cache alone.
+    /// None for the GPU's prefix cache alone.
     pub offload: Option<OffloadPreset>,
     pub routing: RoutingKind,
 }
 
-/// Host memory of `native-offload` where the file says nothing (vLLM itself demands a size).
+/// Default of `native-offload` (vLLM itself demands a size).
 pub const NATIVE_BYTES: Bytes = Bytes::from_gib(64);
-/// Host memory of `native-fs` before the file system.
 pub const NATIVE_FS_HOST_BYTES: Bytes = Bytes::from_gib(16);
 /// File system of `native-fs`, which vLLM never empties.
 pub const NATIVE_FS_BYTES: Bytes = Bytes(1_000_000_000_000);
-/// LMCache's own default, `max_local_cpu_size` 5.0. It is taken by each rank that keeps blocks, and
-/// in GiB, whatever its documentation says (`lmcache/v1/cache_engine.py` multiplies by `1024**3`).
+/// LMCache's default, `max_local_cpu_size` 5.0, for each rank that keeps blocks. In GiB, against
+/// its documentation (`lmcache/v1/cache_engine.py` multiplies by `1024**3`).
 pub const LMCACHE_BYTES_PER_RANK: Bytes = Bytes::from_gib(5);
-/// Disk of `lmcache-disk`; LMCache's own default is 0, which stores nothing.
+/// Of `lmcache-disk`. LMCache's own default is 0, which stores nothing.
 pub const LMCACHE_DISK_BYTES: Bytes = Bytes(100_000_000_000);
 pub const STORE_BYTES: Bytes = Bytes::from_gib(64);
 pub const LMCACHE_CHUNK_TOKENS: u32 = 256;
-/// A file of `native-fs` in blocks: small files would be lost in the disk's latency.
+/// Blocks per file of `native-fs`: the disk's latency would dominate small files.
 pub const NATIVE_FS_CHUNK_BLOCKS: u32 = 16;
 
-/// vLLM's `OffloadingConnector` to host memory.
 const NATIVE: OffloadPreset = OffloadPreset {
     software: Software::Vllm,
     host: NATIVE_BYTES,
@@ -78,7 +73,6 @@ const NATIVE: OffloadPreset = OffloadPreset {
     store: None,
 };
 
-/// The same with a file system behind.
 const NATIVE_FS: OffloadPreset = OffloadPreset {
     host: NATIVE_FS_HOST_BYTES,
     chunk: ChunkLength::Blocks(NATIVE_FS_CHUNK_BLOCKS),
@@ -87,7 +81,6 @@ const NATIVE_FS: OffloadPreset = OffloadPreset {
     ..NATIVE
 };
 
-/// LMCache in host memory.
 const LMCACHE: OffloadPreset = OffloadPreset {
     software: Software::Lmcache,
     host: LMCACHE_BYTES_PER_RANK,

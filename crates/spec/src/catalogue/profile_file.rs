@@ -1,7 +1,7 @@
-//! Link profiles in files: a disk or store of one's own, as `weir probe --profile` measured it.
+//! Link profiles in files: one's own disk or store, as `weir probe --profile` measured it.
 //!
-//! Where the file says `profile:`, a value that ends in `.yaml` or `.yml` or that has a slash is
-//! such a file; every other value is a name of [`links`](super::links).
+//! A `profile:` that ends in `.yaml` or `.yml` or has a slash is such a file; every other value is
+//! a name of [`links`](super::links).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,58 +15,51 @@ use crate::error::SpecError;
 use weir_model::quantity::Span;
 
 pub const PROFILE_FORMAT: u32 = 1;
-/// Largest file that is read: a profile has some thirty lines.
+/// A profile has some thirty lines.
 const LARGEST_FILE: u64 = 1 << 20;
-/// Longest base latency or lookup.
 const LONGEST: Nanos = Nanos::from_secs(3600);
-/// Longest cost of one block or key.
 const LONGEST_PER_BLOCK: Nanos = Nanos::from_secs(1);
-/// Most lanes; a larger number is a slip.
+/// A larger number is a mistake.
 const MOST_LANES: u32 = 1 << 16;
 
 weir_model::words! {
     pub enum ProfileKind {
-        /// Host memory: for reading by people; no section of an experiment takes it.
+        /// For people; no section of an experiment takes it.
         Memory = "memory",
         Disk = "disk",
-        /// A remote store, for `store: {profile: FILE}`.
+        /// For `store: {profile: FILE}`.
         Store = "store",
     }
 }
 
-/// The figures that the simulator uses: a transfer takes `latency + per_block * blocks +
-/// bytes / rate`, of which all but the latency keeps a lane busy.
+/// A transfer takes `latency + per_block * blocks + bytes / rate`. All of it but the latency
+/// occupies a lane.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProfileFigures {
-    /// GB/s of all lanes together, from the tier.
+    /// From the tier, all lanes together.
     pub read_gb_per_s: f64,
-    /// GB/s of all lanes together, to the tier.
+    /// To the tier, all lanes together.
     pub write_gb_per_s: f64,
-    /// Fixed time of a transfer, whatever its size.
     pub latency: Span,
-    /// Time of each block besides its bytes.
+    /// In addition to the block's bytes.
     pub per_block: Span,
-    /// Transfers that proceed at once, each at its share of the rate.
+    /// Transfers at once, each at its share of the rate.
     pub lanes: u32,
-    /// Time of a question for chunks, besides its keys.
     pub lookup_latency: Span,
-    /// Time of each key of a question.
+    /// In addition, per key of a lookup.
     pub lookup_per_key: Span,
 }
 
-/// How well the figures describe the points they were fitted on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProfileFit {
-    /// Measured points, reads and writes.
     pub points: u32,
-    /// Root mean square of the relative errors, percent; nothing where there are no more points
-    /// than figures, which then go through all of them.
+    /// Root mean square of the relative errors. None where there are no more points than figures,
+    /// whose fit is exact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rms_error_percent: Option<f64>,
-    /// Largest spread of a point's repeats, percent of its median; nothing where nothing was
-    /// repeated.
+    /// Largest spread of a point's repeats, relative to its median. None without repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spread_percent: Option<f64>,
 }
@@ -76,41 +69,37 @@ pub struct ProfileFit {
 pub struct LinkProfileFile {
     pub format: u32,
     pub kind: ProfileKind,
-    /// The product: `redis`, `valkey`, `kvrocks`, `disk`, `memory`.
+    /// `redis`, `valkey`, `kvrocks`, `disk` or `memory`.
     pub product: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Its address or folder, without secrets.
+    /// Address or folder, without secrets.
     pub place: String,
     pub measured: String,
-    /// Version of Weir that measured it.
     pub weir: String,
-    /// The call that measured it.
     pub command: String,
-    /// Size of the blocks; with several, of the largest.
+    /// With several sizes, the largest.
     pub block_bytes: Bytes,
-    /// Percent of the loaded bytes that came from a device, at the point where that was least;
-    /// nothing where it is unknown.
+    /// Of the loaded bytes, at the point with the least. None where it is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_percent: Option<f64>,
-    /// Whether the folder that was measured lies in memory, so that there is no device.
+    /// Whether the measured folder is in memory, so that there is no device.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_memory: bool,
-    /// What else decides the figures: settings of the store, the disk's way of access.
+    /// Other conditions of the figures: settings of the store, the disk's access mode.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,
     pub figures: ProfileFigures,
-    /// How good they are.
     pub fit: ProfileFit,
 }
 
-/// The one key that is read before the rest is, so that a later format is named as such.
+/// Read before the rest, so that a later format is reported as such.
 #[derive(Deserialize)]
 struct Versioned {
     format: Option<u32>,
 }
 
-/// Whether a `profile:` is a file and not a name of the catalogue.
+/// False for a name of the catalogue.
 pub fn is_file(profile: &str) -> bool {
     let end = Path::new(profile).extension();
     profile.contains('/')
@@ -131,7 +120,6 @@ impl LinkProfileFile {
         Self::parse(&text, path)
     }
 
-    /// The same from a text; `path` stands in the errors.
     pub fn parse(text: &str, path: &Path) -> Result<Self, SpecError> {
         let file = path.display().to_string();
         let versioned: Versioned = read_yaml(text, &file)?;
@@ -165,7 +153,6 @@ impl LinkProfileFile {
         ))
     }
 
-    /// The link that a modelled tier has.
     pub fn link(&self) -> LinkConfig {
         LinkConfig {
             base_latency: self.figures.latency.0,

@@ -1,5 +1,5 @@
-//! What is kept behind the GPU of layers that do not keep every token, by the software that keeps
-//! it, and what its connector does to vLLM's pool.
+//! What each software keeps behind the GPU of layers that do not keep every token, and its
+//! connector's effect on vLLM's pool.
 //!
 //! | software | vLLM's hybrid manager | a chunk holds | a load moves |
 //! |---|---|---|---|
@@ -19,7 +19,7 @@ use weir_model::{KvKind, KvLayers, Mechanism, ModelShape};
 use super::{KvGroup, KvPool, PACKED_BLOCK, PoolRule};
 use weir_model::quantity::Version;
 
-/// The first vLLM that leaves its hybrid manager on for connectors that can do with it.
+/// The first vLLM that leaves its hybrid manager on for connectors that support it.
 const FIRST_HYBRID: u32 = 22;
 
 /// How a mechanism keeps layers that do not keep every token.
@@ -27,24 +27,23 @@ const FIRST_HYBRID: u32 = 22;
 pub enum OffloadedRule {
     EveryToken,
     PoolBlocks,
-    /// Windows of packed pages. How they are padded is not known: more may be kept.
+    /// Windows of packed pages. Their padding is unknown: more may be kept.
     PackedBlocks,
-    /// All layers, of a window its last tokens in each chunk.
+    /// All layers; of a window, its last tokens in each chunk.
     WindowsOfChunks,
 }
 
-/// True where vLLM's hybrid KV cache manager stays on beside connectors that can do with it.
+/// True where vLLM's hybrid KV cache manager stays on for connectors that support it.
 pub const fn keeps_hybrid_manager_for_some(version: Version) -> bool {
     version.at_least(FIRST_HYBRID)
 }
 
-/// True where it stays on beside an arm's connector.
 pub const fn keeps_hybrid_manager(mechanism: Mechanism, version: Version) -> bool {
     mechanism.traits().hybrid_chunks.is_some() && keeps_hybrid_manager_for_some(version)
 }
 
 /// The model as vLLM caches it with its hybrid manager off: windows and chunks keep every token.
-/// Nothing where vLLM does not start it so (states, or windows of several lengths alone).
+/// None where vLLM does not start it (states, or only windows of several lengths).
 pub fn without_hybrid_manager(model: &ModelShape) -> Option<ModelShape> {
     let mut layers = model.kv_layers();
     let first = layers.first()?.kind;
@@ -65,7 +64,7 @@ pub fn without_hybrid_manager(model: &ModelShape) -> Option<ModelShape> {
     Some(ModelShape { kv_layers: layers, ..model.clone() })
 }
 
-/// The rule for an arm's mechanism; `hybrid` says whether the hybrid manager is on.
+/// `hybrid` is true where the hybrid manager is on.
 pub fn rule(pool: &KvPool, mechanism: Mechanism, hybrid: bool) -> OffloadedRule {
     match mechanism.traits().hybrid_chunks.filter(|_| hybrid) {
         Some(HybridChunks::PoolBlocks) if pool.rule == PoolRule::Packed => {
@@ -77,7 +76,7 @@ pub fn rule(pool: &KvPool, mechanism: Mechanism, hybrid: bool) -> OffloadedRule 
     }
 }
 
-/// Bytes of a chunk of so many tokens over all ranks. `pool` is that of the arm's own engine.
+/// Over all ranks. `pool` is that of the arm's own engine.
 pub fn chunk_bytes(
     model: &ModelShape,
     ranks: u32,
@@ -87,7 +86,7 @@ pub fn chunk_bytes(
 ) -> ChunkBytes {
     let element = model.kv_bytes_per_element;
     let tokens = u64::from(chunk_tokens);
-    // Each rank keeps its own part; of what all hold alike one copy is kept.
+    // Each rank keeps its own part; replicated data is kept once.
     let copies = if model.kv_is_replicated() { 1 } else { ranks };
     let layers = model.kv_layers();
     let one = match rule {
@@ -118,7 +117,7 @@ const fn times(of: ChunkBytes, ranks: u64) -> ChunkBytes {
     }
 }
 
-/// Bytes of layers in a chunk of which windows hold `held` tokens, on one rank.
+/// On one rank. Windows hold `held` tokens of the chunk.
 fn entries(of: &KvLayers, element: u32, ranks: u32, tokens: u64, held: u64) -> u64 {
     let entry = of.entry_bytes(element, ranks) * u64::from(of.count);
     match (of.kind, of.kind.growth()) {
@@ -128,7 +127,7 @@ fn entries(of: &KvLayers, element: u32, ranks: u32, tokens: u64, held: u64) -> u
     }
 }
 
-/// Of packed pages windows are kept before each boundary of the longest block.
+/// Windows of packed pages are kept before each boundary of the longest block.
 fn packed(layers: &[KvLayers], element: u32, ranks: u32, tokens: u64) -> ChunkBytes {
     let block = u64::from(PACKED_BLOCK).max(1);
     let mut bytes = ChunkBytes::default();
@@ -147,9 +146,9 @@ fn packed(layers: &[KvLayers], element: u32, ranks: u32, tokens: u64) -> ChunkBy
 }
 
 impl KvPool {
-    /// Bytes of a chunk of so many tokens on one rank, in blocks of the pool.
+    /// On one rank, in blocks of the pool.
     fn chunk(&self, tokens: u64) -> ChunkBytes {
-        // Chunks of all groups have as many blocks.
+        // Chunks of all groups have the same number of blocks.
         let blocks = (tokens / u64::from(self.block_size.max(1))).max(1);
         let mut bytes = ChunkBytes::default();
         for group in &self.groups {
@@ -163,7 +162,7 @@ impl KvPool {
             let needed = group.needed();
             bytes.loaded_once += table * needed;
             bytes.kept += match group.kind {
-                // Of a stretch that full layers keep as one chunk, a window's end suffices.
+                // Where full layers keep one chunk, the window's end suffices.
                 KvKind::SlidingWindow { .. } if tokens.is_multiple_of(group.block) => {
                     (table * blocks * needed.div_ceil(blocks)).min(dense)
                 }
@@ -175,7 +174,7 @@ impl KvPool {
 }
 
 impl KvGroup {
-    /// Blocks that a hit needs of a group whose layers do not keep every token.
+    /// Blocks that a hit needs, for layers that do not keep every token.
     fn needed(&self) -> u64 {
         match (self.kind, self.kind.limit()) {
             (KvKind::Chunked { tokens }, _) => u64::from(tokens).div_ceil(self.block),
@@ -191,7 +190,7 @@ mod tests {
     use super::*;
     use crate::catalogue::models;
 
-    /// Bytes of a chunk in an arm, as vLLM 0.32 runs it.
+    /// As vLLM 0.32 runs it.
     fn of(model: &ModelShape, ranks: u32, mechanism: Mechanism, chunk: u32) -> ChunkBytes {
         let hybrid = keeps_hybrid_manager(mechanism, NOW);
         let cached =

@@ -1,4 +1,4 @@
-//! Arguments of `vllm serve` by their flags, and the facts that each decides.
+//! Arguments of `vllm serve` by flag, and the facts that each decides.
 
 use std::collections::BTreeMap;
 
@@ -25,9 +25,7 @@ const DECIDES: [(&str, &[FactKind]); 17] = [
     ("--enforce-eager", &[FactKind::Eager]),
     ("--no-enforce-eager", &[FactKind::Eager]),
 ];
-/// The flag that names a connector.
 pub(super) const CONNECTOR: &str = "--kv-transfer-config";
-/// Flags that belong to an offload mechanism.
 const MECHANISM: [&str; 6] = [
     CONNECTOR,
     "--kv-events-config",
@@ -37,13 +35,13 @@ const MECHANISM: [&str; 6] = [
     "--no-disable-hybrid-kv-cache-manager",
 ];
 const SIZES: [&str; 2] = [CONNECTOR, "--kv-offloading-size"];
-/// Variables that belong to one: of LMCache, the seed of keys, where a connector's module is found.
+/// Variables of a mechanism: LMCache's, the seed of keys, the search path of a connector's module.
 const MECHANISM_VARIABLES: [&str; 3] =
     ["PYTHONHASHSEED", "PYTHONPATH", "VLLM_USE_SIMPLE_KV_OFFLOAD"];
 const LMCACHE_VARIABLES: &str = "LMCACHE_";
 
-/// The arguments of a command line by flag, with their values: empty for a bare flag, and the last
-/// of a flag that is there twice. What stands before the first flag is left out.
+/// Arguments by flag, with their values: empty for a bare flag, and the last value of a repeated
+/// flag. Words before the first flag are left out.
 pub fn by_flag(arguments: &[String]) -> BTreeMap<String, String> {
     let mut flags: BTreeMap<String, String> = BTreeMap::new();
     let mut last = None;
@@ -63,7 +61,7 @@ pub fn by_flag(arguments: &[String]) -> BTreeMap<String, String> {
     flags
 }
 
-/// Whether it begins an argument, and is no negative number.
+/// False for a negative number.
 fn is_flag(argument: &str) -> bool {
     let name = argument.trim_start_matches('-');
     name.len() < argument.len() && name.starts_with(|first: char| first.is_ascii_alphabetic())
@@ -73,22 +71,18 @@ pub(super) fn decides(flag: &str) -> &'static [FactKind] {
     DECIDES.iter().find(|(name, _)| *name == flag).map_or(&[], |(_, kinds)| kinds)
 }
 
-/// Whether a flag belongs to an offload mechanism.
 pub(super) fn is_mechanism(flag: &str) -> bool {
     MECHANISM.contains(&flag)
 }
 
-/// Whether a variable of the environment belongs to one.
 pub(super) fn is_mechanism_variable(name: &str) -> bool {
     name.starts_with(LMCACHE_VARIABLES) || MECHANISM_VARIABLES.contains(&name)
 }
 
-/// Whether a flag gives a mechanism its sizes.
 pub(super) fn is_size(flag: &str) -> bool {
     SIZES.contains(&flag)
 }
 
-/// Whether a variable gives a mechanism its settings, and with them its sizes.
 pub(super) fn is_setting(name: &str) -> bool {
     name.starts_with(LMCACHE_VARIABLES)
 }

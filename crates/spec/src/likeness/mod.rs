@@ -1,9 +1,8 @@
-//! Whether arms are alike in all but what they are compared for.
+//! Whether arms are alike except for the compared mechanism.
 //!
-//! A comparison ascribes the difference between two arms to the mechanism of one of them. That
-//! holds only where nothing else differs: so what the running software says of itself is compared
-//! with the plan and with the arm that is compared with. Pure functions of plan and facts;
-//! sentences are made where they are printed.
+//! A comparison ascribes the difference between two arms to one mechanism. That holds only where
+//! nothing else differs, so the facts of the running software are compared with the plan and with
+//! the reference arm. Pure functions of plan and facts.
 
 pub mod arguments;
 mod planned;
@@ -17,11 +16,10 @@ use weir_model::{
 
 use crate::plan::{Arm, ArmRole, Cell, Deployment, LiveTarget, Plan, PoolSize, Target};
 
-/// Share by which pools may differ that engines size by themselves: vLLM profiles its memory anew
-/// at every start, and what a connector takes on the GPU is part of its cost.
+/// Allowed difference of pools that engines size themselves: vLLM profiles its memory at every
+/// start, and a connector's GPU memory is part of its cost.
 const POOL_TOLERANCE: f64 = 0.05;
 
-/// Facts that the parts of one arm must agree on.
 const PARTS_AGREE: [FactKind; 13] = [
     FactKind::PrefixCaching,
     FactKind::Blocks,
@@ -38,8 +36,8 @@ const PARTS_AGREE: [FactKind; 13] = [
     FactKind::LmcacheVersion,
 ];
 
-/// What runs in a cell and is not what the plan says, and parts of it that are not alike. Of an arm
-/// as it is deployed the plan says nothing.
+/// Differences of a cell from the plan, and between its parts. The plan has no facts of an arm as
+/// deployed.
 pub fn against_plan(plan: &Plan, cell: &Cell, facts: &RunningFacts) -> Vec<FactDifference> {
     let deployment = &plan.deployments[cell.deployment];
     let arm = &deployment.arms[cell.arm];
@@ -64,8 +62,8 @@ pub fn against_plan(plan: &Plan, cell: &Cell, facts: &RunningFacts) -> Vec<FactD
     differences
 }
 
-/// Arguments and variables that the file gives one of two arms, or other values of, and that do not
-/// belong to a mechanism: `--max-num-seqs`, `env.OMP_NUM_THREADS`.
+/// Arguments and variables that only one arm has, or with other values, and that do not belong to a
+/// mechanism: `--max-num-seqs`, `env.OMP_NUM_THREADS`.
 pub(crate) fn written_differences(arm: &Arm, reference: &Arm) -> Vec<String> {
     let (own, other) = (&arm.processes, &reference.processes);
     let args = [own, other].map(|processes| arguments::by_flag(&processes.vllm_args));
@@ -76,8 +74,8 @@ pub(crate) fn written_differences(arm: &Arm, reference: &Arm) -> Vec<String> {
     flags.chain(names.map(|name| format!("env.{name}"))).collect()
 }
 
-/// Arguments and variables by which the file itself sets up an arm's mechanism. They take the place
-/// of what Weir writes: what the plan says of its tiers is not known of what runs.
+/// Arguments and variables by which the file itself sets up an arm's mechanism. They replace
+/// Weir's, so the tiers that run may differ from the planned ones.
 pub(crate) fn written_mechanism(arm: &Arm) -> Vec<String> {
     if arm.offload.is_none() {
         return Vec::new();
@@ -88,14 +86,13 @@ pub(crate) fn written_mechanism(arm: &Arm) -> Vec<String> {
     flags.chain(names.map(|name| format!("env.{name}"))).collect()
 }
 
-/// Whether arms may differ in a variable because it belongs to a mechanism: on an arm that has
-/// none, it belongs to nothing.
+/// Whether arms may differ in a variable because it belongs to a mechanism. On an arm without one
+/// it belongs to nothing.
 fn is_of_mechanism(name: &String, arms: [&Arm; 2]) -> bool {
     let is_stray = |arm: &&Arm| arm.offload.is_none() && arm.processes.env.contains_key(name);
     arguments::is_mechanism_variable(name) && !arms.iter().any(is_stray)
 }
 
-/// The keys of two maps that have another value, or none, in one of them.
 fn differing<'a>(
     one: &'a BTreeMap<String, String>,
     other: &'a BTreeMap<String, String>,
@@ -104,7 +101,6 @@ fn differing<'a>(
     keys.into_iter().filter(|key| one.get(*key) != other.get(*key))
 }
 
-/// Two arms of a deployment, to be compared.
 #[derive(Debug, Clone, Copy)]
 pub struct ArmPair<'a> {
     pub plan: &'a Plan,
@@ -114,13 +110,13 @@ pub struct ArmPair<'a> {
 }
 
 impl ArmPair<'_> {
-    /// Whether there may be no difference at all: the control again, by that name or its own.
+    /// True for the control again, under that role or its own: no difference is allowed.
     const fn is_same(&self) -> bool {
         matches!(self.arm.role, ArmRole::Control | ArmRole::ControlAgain)
     }
 
-    /// What differs between two arms besides the mechanism. Facts that one of them does not show
-    /// differ in nothing that could be said.
+    /// Differences between two arms besides the mechanism. Facts that one of them does not show do
+    /// not count.
     pub fn differences(&self, here: &RunningFacts, there: &RunningFacts) -> Vec<FactDifference> {
         let mut differences = self.facts(here, there);
         if self.plan.target.local().is_some() {
@@ -148,7 +144,7 @@ impl ArmPair<'_> {
     }
 
     /// Whether a difference in it is a cost of the mechanism: LMCache switches vLLM's hybrid cache
-    /// manager off, and layers that keep a window alone then take as many blocks as the others.
+    /// manager off, so layers that keep only a window take as many blocks as the others.
     fn is_cost(&self, kind: FactKind) -> bool {
         let lmcache =
             |arm: &Arm| arm.mechanism().is_some_and(|of| of.software == Software::Lmcache);
@@ -177,7 +173,7 @@ impl ArmPair<'_> {
             .collect()
     }
 
-    /// Arguments of which it is not known that they make no difference.
+    /// All arguments count, except those known to make no difference.
     fn arguments(
         &self,
         here: &RunningFacts,
@@ -206,7 +202,6 @@ impl ArmPair<'_> {
         }
     }
 
-    /// Variables of the environment that are not the same.
     fn variables(&self, differences: &mut Vec<FactDifference>) {
         let (own, other) = (&self.arm.processes.env, &self.reference.processes.env);
         for name in differing(own, other) {
@@ -217,7 +212,6 @@ impl ArmPair<'_> {
         }
     }
 
-    /// A difference in what the file gives the arms.
     fn written(
         &self,
         differs: Differing,
@@ -240,7 +234,6 @@ fn joined(flag: &str, value: &str) -> String {
     if value.is_empty() { flag.to_owned() } else { format!("{flag} {value}") }
 }
 
-/// Whether engines size their pools themselves.
 fn pools_vary(plan: &Plan, deployment: &Deployment) -> bool {
     match plan.target {
         Target::Live(LiveTarget::Local(_)) => deployment.pool != PoolSize::Given,
@@ -249,7 +242,6 @@ fn pools_vary(plan: &Plan, deployment: &Deployment) -> bool {
     }
 }
 
-/// Whether two values are the same as far as it matters.
 fn are_alike(kind: FactKind, one: &FactValue, other: &FactValue, pools_vary: bool) -> bool {
     match (kind, one, other) {
         (FactKind::Blocks, FactValue::Count(one), FactValue::Count(other)) if pools_vary => {

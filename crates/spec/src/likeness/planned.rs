@@ -1,4 +1,4 @@
-//! What the plan says of the software of an arm.
+//! What the plan expects of an arm's software.
 
 use std::collections::BTreeMap;
 
@@ -7,23 +7,21 @@ use weir_model::{FactKind, FactValue, OTHER_PRODUCT, Software, TierKind};
 use super::arguments;
 use crate::plan::{Arm, Deployment, LiveTarget, PoolSize, Target};
 
-/// What a fact must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Expected {
     OneOf(Vec<FactValue>),
     /// A type of so many bytes.
     Bytes(u32),
-    /// An adapter of `LMCache` to this tier, or none behind host memory.
+    /// `LMCache`'s adapter to this tier, or none behind host memory.
     SecondLevel(Option<TierKind>),
     /// Only these connectors, or any of them where there are several.
     Connectors(&'static [&'static str]),
 }
 
-/// Connectors of any release: vLLM's own, and those of LMCache.
+/// Of any release.
 const NATIVE: &[&str] = &["OffloadingConnector", "SimpleCPUOffloadConnector"];
 const LMCACHE: &[&str] = &["LMCacheMPConnector", "LMCacheConnectorV1", "LMCacheConnector"];
 
-/// `LMCache`'s adapters to stores and to files.
 const STORE_ADAPTER: &str = "resp";
 const DISK_ADAPTER: &str = "fs";
 
@@ -32,7 +30,7 @@ impl Expected {
         Self::OneOf(vec![value])
     }
 
-    /// Whether what runs is so. What is not known to be otherwise is.
+    /// Unknown values are admitted.
     pub(super) fn admits(&self, value: &FactValue) -> bool {
         match (self, value) {
             (Self::OneOf(values), value) => values.contains(value),
@@ -73,7 +71,7 @@ impl Expected {
     }
 }
 
-/// Bytes of an element of a type; nothing for types that Weir does not know.
+/// None for types that Weir does not know.
 fn width(dtype: &str) -> Option<u32> {
     match dtype {
         "float32" | "float" => Some(4),
@@ -83,8 +81,8 @@ fn width(dtype: &str) -> Option<u32> {
     }
 }
 
-/// What the plan says of an arm. Facts that arguments of the file decide are those of the
-/// arguments: other arms show whether the comparison stands.
+/// Facts that the file's arguments decide are those of the arguments; comparisons with other arms
+/// show whether they fit.
 pub(super) fn of(
     target: &Target,
     deployment: &Deployment,
@@ -134,10 +132,10 @@ fn engine(deployment: &Deployment, expected: &mut BTreeMap<FactKind, Expected>) 
     is(FactKind::TensorParallel, count(deployment.tensor_parallel));
     is(FactKind::ServedModel, FactValue::text(&deployment.model.name));
     if deployment.pool == PoolSize::Given {
-        // vLLM never gives out the first of its blocks.
+        // vLLM never gives out its first block.
         is(FactKind::Blocks, count(engine.blocks + 1));
     }
-    // Blocks that hold states are longer than what vLLM is told.
+    // Blocks that hold states are longer than the configured size.
     let sizes = [deployment.vllm_block_size, engine.block_size].map(count);
     expected.insert(FactKind::BlockSize, Expected::OneOf(sizes.into()));
     let bytes = Expected::Bytes(deployment.model.kv_bytes_per_element);
@@ -162,16 +160,16 @@ fn mechanism(arm: &Arm, expected: &mut BTreeMap<FactKind, Expected>) {
     expected.insert(FactKind::Connector, Expected::Connectors(connectors));
 }
 
-/// Host memory of vLLM's own connector, which is told the sum over its ranks. An arm that sets it
-/// up itself is judged by its `bytes` too.
+/// Host memory of vLLM's own connector, which gets the sum over its ranks. Arms that set it up
+/// themselves are judged by their `bytes` too.
 fn host_bytes(arm: &Arm) -> Option<Expected> {
     let offload = arm.offload.as_ref().filter(|of| of.traits().software == Software::Vllm)?;
     let host = offload.tiers.iter().find(|tier| tier.kind == TierKind::Host)?;
     Some(Expected::is(FactValue::Count(host.capacity.0)))
 }
 
-/// The product of the arm's store. One that calls itself otherwise is another; what Weir does not
-/// know may be a build of it under another name.
+/// The product of the arm's store. Another known product contradicts it; an unknown one may be a
+/// build of it under another name.
 fn store(arm: &Arm, expected: &mut BTreeMap<FactKind, Expected>) {
     let Some(store) = arm.offload.as_ref().and_then(|offload| offload.store.as_ref()) else {
         return;

@@ -1,5 +1,3 @@
-//! One test per rule, with values.
-
 use std::path::Path;
 
 use weir_model::{FactSource, RunningFact};
@@ -23,7 +21,6 @@ fn local(arms: &str) -> Plan {
     plan("local", "", arms)
 }
 
-/// What vLLM says of itself on the local target when all is as planned.
 fn running(more: &[(FactKind, FactValue)]) -> RunningFacts {
     let count = FactValue::Count;
     let mut all = vec![
@@ -53,7 +50,7 @@ fn connector(name: &str) -> (FactKind, FactValue) {
     (FactKind::Connector, FactValue::Words(vec![name.to_owned()]))
 }
 
-/// The differences of an arm's cell from the plan: kind, what is, what was.
+/// Kind, actual value, planned value.
 fn from_plan(
     plan: &Plan,
     arm: &str,
@@ -130,7 +127,6 @@ fn a_control_has_no_connector_and_an_arm_its_own() {
     assert_eq!(kinds("native-offload", &running(&[])), [FactKind::Connector]);
     assert_eq!(kinds("lmcache-local", &with("OffloadingConnector")), [FactKind::Connector]);
     assert_eq!(kinds("lmcache-local", &with("LMCacheMPConnector")), []);
-    // One among several.
     let both = ["LMCacheMPConnector", "MultiConnector"].map(str::to_owned).to_vec();
     let both = running(&[(FactKind::Connector, FactValue::Words(both))]);
     assert_eq!(kinds("lmcache-local", &both), []);
@@ -153,7 +149,7 @@ fn a_connector_that_was_told_another_size_is_not_what_was_planned() {
         let expected = (FactKind::HostBytes, told(1), told(100));
         assert_eq!(from_plan(&plan, arm, &with(1)), [expected]);
         assert_eq!(from_plan(&plan, arm, &with(100)), []);
-        // Of versions that are told blocks, their bytes are not seen.
+        // Some versions get blocks, and do not show their bytes.
         assert_eq!(from_plan(&plan, arm, &running(&[connector("OffloadingConnector")])), []);
     }
 }
@@ -208,12 +204,12 @@ fn another_store_than_the_arm_says_is_another_arm() {
     let expected = (FactKind::StoreProduct, FactValue::text("redis"), FactValue::text("valkey"));
     assert_eq!(store("redis"), [expected]);
     assert_eq!(store("valkey"), []);
-    // A build under another name is what its owner says.
+    // A build under another name is accepted.
     assert_eq!(store("other"), []);
 }
 
-/// The case of a control that is crippled in the file: it differs from nothing that was planned,
-/// and nobody can be compared with it.
+/// The file cripples the control: it differs from nothing that was planned, and no arm can be
+/// compared with it.
 #[test]
 fn a_control_without_a_cache_is_no_control_of_arms_that_have_one() {
     let plan = local(
@@ -293,7 +289,7 @@ fn arguments_and_variables_that_nobody_sees_in_facts_differ_too() {
     assert_eq!(differs(1), std::slice::from_ref(&threads));
     let policy = Differing::Argument("--scheduling-policy".to_owned());
     assert_eq!(differs(2), [policy, threads.clone()]);
-    // What belongs to the mechanism is what it is compared for.
+    // Differences that belong to the mechanism are the subject of the comparison.
     assert_eq!(differs(3), [threads]);
 }
 
@@ -317,7 +313,7 @@ fn an_argument_whose_fact_is_the_same_makes_no_difference() {
          '8']}\n",
     );
     assert_eq!(between(&plan, (1, &running(&[])), (0, &running(&[]))), []);
-    // Where nobody shows it, it is what was written.
+    // Without facts, the written arguments count.
     let none = RunningFacts::default();
     assert_eq!(between(&plan, (1, &none), (0, &none)).len(), 1);
 }
@@ -334,7 +330,7 @@ fn what_one_side_does_not_show_is_no_difference() {
 #[test]
 fn endpoints_are_held_to_what_the_file_can_know() {
     let plan = plan(ENDPOINTS, "", &TWO.replace("  - no-offload-aa\n", ""));
-    // Their pool and limits are theirs.
+    // Endpoints keep their own pool and limits.
     let own = running(&[
         (FactKind::Blocks, FactValue::Count(4_096)),
         (FactKind::MaxSequences, FactValue::Count(256)),
@@ -352,7 +348,7 @@ fn pools_that_engines_size_may_differ_a_little() {
     let of = |blocks| running(&[(FactKind::Blocks, FactValue::Count(blocks))]);
     assert_eq!(between(&endpoints, (1, &of(1_030)), (0, &of(1_000))), []);
     assert_eq!(between(&endpoints, (1, &of(1_100)), (0, &of(1_000))).len(), 1);
-    // One that was given is what was given.
+    // A given pool size must match exactly.
     assert_eq!(between(&local(TWO), (2, &of(34)), (0, &of(33))).len(), 1);
 }
 

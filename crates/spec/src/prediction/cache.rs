@@ -1,9 +1,8 @@
-//! A cache of units by recency: what a prefix cache or a tier is without time.
+//! A prefix cache or tier without time: units by recency.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// Keys are hashes already.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Plain(u64);
 
@@ -21,22 +20,21 @@ impl Hasher for Plain {
     }
 }
 
-/// A map whose keys are hashes; never iterated, so its order cannot show.
+/// The keys are hashes. Never iterated, so its order cannot show.
 pub(super) type ByKey<T> = HashMap<u64, T, BuildHasherDefault<Plain>>;
 
-/// A run of tokens that is cached or not, as a whole.
+/// A run of tokens that is cached as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unit {
-    /// Hash of everything up to its end.
+    /// Of everything up to its end.
     pub(super) key: u64,
     pub(super) tokens: u32,
 }
 
-/// Units up to a number of tokens.
 #[derive(Debug, Clone)]
 pub(super) struct Cache {
     capacity: u64,
-    /// A full cache refuses what is new instead of evicting what is old.
+    /// A full cache refuses new units instead of evicting old ones.
     refuses: bool,
     used: u64,
     clock: u64,
@@ -44,7 +42,7 @@ pub(super) struct Cache {
     order: BTreeMap<u64, u64>,
 }
 
-/// What an insertion did, in tokens.
+/// In tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Inserted {
     pub(super) stored: u64,
@@ -68,14 +66,13 @@ impl Cache {
         self.held.contains_key(&unit.key)
     }
 
-    /// Tokens of the longest prefix that is held.
     pub(super) fn prefix(&self, units: &[Unit]) -> u64 {
         let held = units.iter().take_while(|unit| self.holds(**unit));
         held.map(|unit| u64::from(unit.tokens)).sum()
     }
 
-    /// Makes all units the most recent ones, the first of them most of all, so that a prefix
-    /// loses its tail first.
+    /// Makes all units the most recent ones, the first most of all, so that a prefix loses its tail
+    /// first.
     pub(super) fn insert(&mut self, units: &[Unit]) -> Inserted {
         let mut done = Inserted::default();
         for unit in units.iter().rev() {
@@ -102,7 +99,7 @@ impl Cache {
         done
     }
 
-    /// Drops the unit that was asked for longest ago.
+    /// Drops the least recently used unit.
     fn evict(&mut self) -> u64 {
         let Some((_, key)) = self.order.pop_first() else {
             return 0;

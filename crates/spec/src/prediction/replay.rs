@@ -14,50 +14,47 @@ use super::cache::{ByKey, Cache};
 use super::stream::{Asked, Stream};
 use crate::plan::{Arm, Deployment};
 
-/// Durations of prompts are looked up in steps of so many tokens.
+/// Step of the table of prompt durations.
 const PROMPT_STEP: u32 = 512;
 
-/// Counts of a replay, in tokens unless the name says otherwise.
+/// In tokens unless the name says otherwise.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Counts {
     pub(super) requests: u64,
     pub(super) prompt: u64,
     pub(super) seen: u64,
     pub(super) gpu_hits: u64,
-    /// What a tier served, by the tier.
+    /// By tier.
     pub(super) hits: [u64; 4],
     pub(super) stored: u64,
     pub(super) evicted: [u64; 4],
-    /// By the tier that had no room.
+    /// By the tier without room.
     pub(super) refused: [u64; 4],
     pub(super) gpu_evicted: u64,
     pub(super) routed_hits: u64,
     pub(super) uniform_hits: f64,
     pub(super) best_hits: u64,
-    /// The most tokens of one replica that at any moment had been asked and would be again.
+    /// Largest number of tokens of one replica that were requested and will be again.
     pub(super) working_set_tokens: u64,
-    /// Tokens of the longest sequence that a request offered to the tiers.
+    /// In tokens, of what requests offered to the tiers.
     pub(super) longest_offer: u64,
-    /// Leading tokens that a request had in common with an earlier one, of the request with most.
+    /// Most leading tokens that a request had in common with an earlier one.
     pub(super) longest_reuse: u64,
     per_replica: Vec<u64>,
     eligible: u64,
 }
 
 impl Counts {
-    /// Seen before, and not in the GPU's cache.
     pub(super) const fn eligible(&self) -> u64 {
         self.eligible
     }
 
-    /// The largest share of the requests that one replica got.
     pub(super) fn largest_share_percent(&self) -> f64 {
         let most = self.per_replica.iter().copied().max().unwrap_or(0);
         if self.requests == 0 { 0.0 } else { 100.0 * most as f64 / self.requests as f64 }
     }
 }
 
-/// Caches below one GPU.
 #[derive(Debug, Clone)]
 struct Replica {
     gpu: Cache,
@@ -75,15 +72,14 @@ pub(super) struct Caches {
     chunk_tokens: u64,
     policy: PolicyConfig,
     seed: u64,
-    /// Tokens of one replica's GPU pool.
+    /// In tokens, of one replica.
     pool: u64,
     offload: Option<OffloadConfig>,
-    /// Bytes per second of the nearest tier, for the time of loads.
+    /// Of the nearest tier, for the time of loads.
     read_bytes_per_s: f64,
 }
 
 impl Caches {
-    /// Empty caches of an arm's sizes.
     pub(super) fn of(deployment: &Deployment, arm: &Arm) -> Self {
         let engine = deployment.engine_of(arm);
         let pool = u64::from(engine.blocks) * u64::from(engine.block_size);
@@ -122,7 +118,7 @@ impl Caches {
     }
 }
 
-/// Replays a stream until its end, or until the level's time is used up.
+/// Ends with the stream, or with the level's time.
 pub(super) fn run(
     stream: &Stream,
     caches: &Caches,
@@ -153,13 +149,12 @@ pub(super) fn run(
     counts
 }
 
-/// What is kept for later at each moment: the working set, which a cache must hold to serve all
-/// that is asked again, however well it chose.
+/// The working set at each moment: what a cache must hold to serve all reuse.
 #[derive(Debug, Clone, Default)]
 struct Reuse {
-    /// Request that last asked for or generated a unit.
+    /// The last request that used or generated a unit.
     last: ByKey<usize>,
-    /// Change of the tokens kept, by request.
+    /// Of the tokens kept, by request.
     changes: Vec<i64>,
 }
 
@@ -192,7 +187,6 @@ struct Served {
     loaded: u64,
 }
 
-/// One request at one replica: hits from near to far, then stores.
 fn serve(caches: &mut Caches, chosen: usize, asked: &Asked, counts: &mut Counts) -> Served {
     let Caches { replicas, store, prompt_only, chunk_tokens, .. } = caches;
     let replica = &mut replicas[chosen];
@@ -227,7 +221,6 @@ fn serve(caches: &mut Caches, chosen: usize, asked: &Asked, counts: &mut Counts)
     let offered = asked.prompt_tokens + answer;
     counts.longest_offer = counts.longest_offer.max(offered);
     counts.longest_reuse = counts.longest_reuse.max(asked.seen_tokens);
-    // Mechanisms store whole chunks.
     let stored = match *prompt_only {
         _ if offered < *chunk_tokens => &[],
         true => asked.prompt(),
@@ -243,8 +236,8 @@ fn serve(caches: &mut Caches, chosen: usize, asked: &Asked, counts: &mut Counts)
     Served { computed: asked.prompt_tokens.saturating_sub(gpu + loaded), loaded }
 }
 
-/// Takes from a request's hits behind the GPU's what fills no chunk, for mechanisms load whole
-/// ones, and gives their sum.
+/// Rounds a request's hits behind the GPU down to whole chunks, which mechanisms load, and returns
+/// their sum.
 fn in_chunks(hits: &mut [u64; 4], gpu: u64, chunk_tokens: u64) -> u64 {
     let loaded: u64 = hits.iter().sum();
     let rest = (gpu + loaded) % chunk_tokens.max(1);
@@ -257,7 +250,7 @@ fn in_chunks(hits: &mut [u64; 4], gpu: u64, chunk_tokens: u64) -> u64 {
     loaded - rest.min(loaded)
 }
 
-/// Placement: chance for all policies that do not look at caches, since replicas are alike.
+/// Chance for all policies that do not look at caches, since replicas are alike.
 struct Router {
     chance: Xoshiro256PlusPlus,
     /// Replica and tokens of the last requests, taken as those in flight.
@@ -304,8 +297,7 @@ impl Router {
     }
 }
 
-/// The replica with the highest score; tokens in flight stand for usage, and for the queue where
-/// they exceed the pool.
+/// Highest score. Tokens in flight stand for usage, and for the queue where they exceed the pool.
 fn best(caches: &Caches, hits: &[u64], prompt: u64, weights: &ScorerWeights) -> usize {
     let replicas = &caches.replicas;
     let waiting = |replica: &Replica| replica.in_flight_tokens.saturating_sub(caches.pool);

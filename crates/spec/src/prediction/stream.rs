@@ -1,4 +1,4 @@
-//! The requests of a level in the order in which they are likely to be asked.
+//! The requests of a level in their likely order.
 
 use std::collections::VecDeque;
 
@@ -10,16 +10,15 @@ use super::cache::Unit;
 use crate::error::SpecError;
 use crate::plan::{Deployment, Level, LevelLoad};
 
-/// Longest unit. Shorter ones follow partial evictions more closely and cost more.
+/// Shorter units follow partial evictions more closely and cost more.
 const UNIT_TOKENS: u32 = 2048;
-/// Requests that are replayed at most; longer cells repeat the pattern of their beginning.
+/// Longer cells repeat the pattern of their beginning.
 const MOST_REQUESTS: u64 = 6_000;
-/// Sessions that an open loop has at once for each session per second: ten seconds of each.
+/// Assumed duration of a session in an open loop.
 const OPEN_LOOP_SECONDS: f64 = 10.0;
-/// Sessions at once at most: what follows is the same, slower.
+/// More sessions at once behave the same, slower.
 const MOST_SESSIONS: usize = 4_096;
 
-/// One request, as units.
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
     units: Vec<Unit>,
@@ -38,18 +37,16 @@ impl Asked {
     }
 }
 
-/// The requests of one level.
 #[derive(Debug, Clone)]
 pub(super) struct Stream {
     pub(super) requests: Vec<Asked>,
-    /// Requests in flight at once, over all replicas.
+    /// At once, over all replicas.
     pub(super) in_flight: usize,
-    /// Seconds that the level lasts, where it has an end in time.
+    /// None where the level has no end in time.
     pub(super) seconds: Option<f64>,
 }
 
 impl Stream {
-    /// Reads the level's sessions from its own source.
     pub(super) fn read(
         deployment: &Deployment,
         level: &Level,
@@ -79,7 +76,6 @@ impl Stream {
     }
 }
 
-/// Sessions that are under way at once.
 fn sessions(load: &LevelLoad) -> usize {
     match load {
         LevelLoad::Users(users) => (*users as usize).min(MOST_SESSIONS),
@@ -91,12 +87,11 @@ fn sessions(load: &LevelLoad) -> usize {
     }
 }
 
-/// Sessions at once of an open loop.
 fn at_once(rate: f64) -> usize {
     ((rate * OPEN_LOOP_SECONDS).ceil() as usize).clamp(1, MOST_SESSIONS)
 }
 
-/// What the level asks at most, as far as that is known without durations.
+/// An upper bound without durations.
 fn most_requests(level: &Level) -> u64 {
     let rate = match level.load {
         LevelLoad::Constant(rate) | LevelLoad::Poisson(rate) | LevelLoad::Gamma { rate, .. } => {
@@ -133,7 +128,6 @@ impl Interleaved {
         Self { slots, active: VecDeque::new(), begun: 0, last_start: None }
     }
 
-    /// Sessions per second of a trace.
     fn rate(&self) -> Option<f64> {
         let seconds = self.last_start?.as_secs_f64();
         (seconds > 0.0).then(|| self.begun as f64 / seconds)
@@ -174,7 +168,7 @@ fn asked(turn: &Turn) -> Asked {
     }
 }
 
-/// Appends a piece's units; `key` is the hash of everything before them.
+/// `key` is the hash of everything before them.
 fn split(piece: Piece, key: &mut u64, units: &mut Vec<Unit>) {
     let end = piece.start + piece.len;
     let mut start = piece.start;

@@ -12,10 +12,9 @@ use crate::kv_pool::offloaded;
 use crate::plan::{Arm, ArmRole, StoreAccess};
 use crate::set;
 
-/// What a control is without the engine's prefix cache.
 const WITHOUT_CACHE: &str = "no cache at all: every prompt is computed anew";
 
-/// All arms of a deployment, in the file's order.
+/// In the file's order.
 pub(super) fn all(
     experiment: &Experiment,
     change: &ModelOverride,
@@ -96,7 +95,7 @@ fn one(
     let prefix_aware = routing::is_prefix_aware(&routing.policy);
     let chance = routing::is_random(&routing.policy);
     let claims_routing = own_routing && prefix_aware;
-    // An arm that combines presets is what its parts make of it, not what its preset was alone.
+    // The role of an arm that combines presets follows from its parts.
     let role = match preset.role {
         _ if claims_routing || preset.offload.is_some() => ArmRole::Treatment,
         _ if own_routing && chance => ArmRole::RoutingControl,
@@ -129,8 +128,8 @@ fn one(
     })
 }
 
-/// The engine of an arm whose connector switches vLLM's hybrid KV cache manager off, where that
-/// changes anything for the model.
+/// For an arm whose connector switches vLLM's hybrid KV cache manager off, if that changes the
+/// model's caches.
 fn own_engine(
     name: &str,
     preset: &Preset,
@@ -163,7 +162,6 @@ fn own_engine(
     Ok((own.config != engine.config).then_some(own))
 }
 
-/// Where the arm's store listens.
 fn store_access(
     spec: &Spec,
     name: &str,
@@ -191,7 +189,7 @@ fn store_access(
             "remove it, and empty the store yourself",
         ));
     }
-    // What the plan says is kept, and read by many.
+    // The plan is recorded and shared, so it must not contain secrets.
     let authority = address.split_once("://").map_or(address.as_str(), |(_, rest)| rest);
     if authority.split_once('@').is_some_and(|(user, _)| user.contains(':')) {
         return Err(SpecError::value(

@@ -1,7 +1,6 @@
-//! The plan of a load on an endpoint of which nothing is known but its URL: no arms are compared
-//! and no mechanism is claimed, hence no capacities and no predictions either. In a file it is
-//! `arms: [as-deployed]` on `hardware: endpoint`, which is how `weir load` records what it was
-//! asked for.
+//! The plan of a load on an endpoint of which only the URL is known: no comparison, no claimed
+//! mechanism, hence no capacities and no predictions. In a file it is `arms: [as-deployed]` on
+//! `hardware: endpoint`, as `weir load` records it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,35 +26,30 @@ use crate::plan::{
 };
 use crate::prediction;
 
-/// The only arm of such a load.
 pub const ARM: &str = "as-deployed";
-/// Its hardware: the word for what is not known of an endpoint.
 pub const ENDPOINT: &str = "endpoint";
-/// Most token ids that are drawn where nobody says: below the vocabulary of nearly all models, and
-/// below the ids that stand for pictures and the like.
+/// Default number of token ids: below the vocabulary of nearly all models, and below the ids of
+/// pictures and other special content.
 const SAFE_VOCABULARY: u32 = 32_000;
-/// Tokens per block, vLLM's default.
+/// vLLM's default.
 const BLOCK: u32 = 16;
-/// Largest multiple of a GPU's cache.
+/// Of a GPU's cache.
 const MOST_TIMES: f64 = 1000.0;
 
-/// What is known of the deployment.
 struct Deployed<'a> {
     spec: &'a Spec,
     model: &'a str,
     endpoint: &'a EndpointTarget,
-    /// The longest sequence it takes, where it says.
+    /// None where the endpoint does not report it.
     max_model_len: Option<u32>,
-    /// Tokens that its GPU's pool holds, where it says.
+    /// None where the endpoint does not report it.
     pool_tokens: Option<u64>,
 }
 
-/// Whether an arm of the file is a deployment of which nothing is claimed.
 pub(super) fn is_meant(spec: &Spec) -> bool {
     spec.arms.iter().any(|arm| matches!(arm, NameOr::Name(name) if name == ARM))
 }
 
-/// Plans a load on an endpoint as it is deployed.
 pub(super) fn resolve(experiment: &Experiment) -> Result<Plan, SpecError> {
     let spec = &experiment.spec;
     let of = known(experiment)?;
@@ -99,7 +93,7 @@ pub(super) fn resolve(experiment: &Experiment) -> Result<Plan, SpecError> {
     Ok(plan)
 }
 
-/// Refuses what a file says of a deployment beyond what can be known of it.
+/// Refuses keys about a deployment that cannot be known.
 fn known(experiment: &Experiment) -> Result<Deployed<'_>, SpecError> {
     let spec = &experiment.spec;
     let Target::Live(LiveTarget::Endpoint(endpoint)) = &spec.target else {
@@ -146,8 +140,8 @@ fn known(experiment: &Experiment) -> Result<Deployed<'_>, SpecError> {
     })
 }
 
-/// What is asked, in each of the working sets. The first part stands behind the names of levels;
-/// it is empty where there is one workload.
+/// One workload per working set. The first part is a suffix for the names of levels, empty where
+/// there is one workload.
 fn workloads(of: &Deployed<'_>) -> Result<Vec<(String, WorkloadConfig)>, SpecError> {
     let workload = &of.spec.workload;
     let Some(sets) = &of.spec.working_sets else {
@@ -166,8 +160,8 @@ fn workloads(of: &Deployed<'_>) -> Result<Vec<(String, WorkloadConfig)>, SpecErr
     sets.0.iter().map(one).collect()
 }
 
-/// As many prefixes as make so many times the GPU's cache. Without a shared one prompts are as long
-/// as with.
+/// Enough prefixes for so many times the GPU's cache. Prompts without a shared prefix keep their
+/// length.
 fn in_set(of: &SharedPrefix, times: f64) -> SharedPrefix {
     if times > 0.0 {
         return SharedPrefix { prefixes: Count::Times(times, TierKind::Gpu), ..of.clone() };
@@ -198,7 +192,7 @@ fn check_sets(sets: &[f64], of: &SharedPrefix) -> Result<(), SpecError> {
     Ok(())
 }
 
-/// Counts in multiples of the GPU's cache worked out with what the server says it holds.
+/// Resolves multiples of the GPU's cache with the server's reported pool.
 fn sized(workload: &WorkloadConfig, of: &Deployed<'_>) -> Result<WorkloadConfig, SpecError> {
     if workload.is_sized_by_a_tier() && of.pool_tokens.is_none() {
         let problem = format!(
@@ -240,7 +234,7 @@ fn cells(plan: &Plan) -> Result<Vec<Cell>, SpecError> {
     Ok(cells)
 }
 
-/// One arm on hardware of which nothing is known: sizes and constants are zero.
+/// Sizes and constants of the unknown hardware are zero.
 fn deployment(of: &Deployed<'_>, max_model_len: u32, levels: Vec<Level>) -> Deployment {
     let known = models::find(of.model).map_or(SAFE_VOCABULARY, |model| model.vocabulary);
     let vocabulary = of.spec.client.vocabulary.unwrap_or(known.min(SAFE_VOCABULARY));

@@ -1,4 +1,4 @@
-//! The client section, checked, with times as numbers and paths from the working directory.
+//! The client section, checked, with times as numbers and absolute paths.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use weir_workload::client::{Answers, Api, ClientOptions};
 use super::{HOUR, check_span};
 use crate::error::SpecError;
 
-/// Most worker threads; a larger number is a slip.
+/// A larger number is a mistake.
 const MOST_WORKERS: u32 = 1024;
-/// Keys of a request's body that the load decides. How long an answer may be can be said in the
-/// words of a server that has others for it.
+/// Keys of a request's body that the load decides. Limits of the answer are not among them, because
+/// servers have other names for them.
 const OWN_KEYS: [&str; 4] = ["model", "prompt", "messages", "stream"];
 
 pub(super) fn resolve(

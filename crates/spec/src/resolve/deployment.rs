@@ -1,5 +1,3 @@
-//! Models times hardware, with the sweeps of the engine.
-
 use std::path::Path;
 
 use weir_engine::EngineConfig;
@@ -20,18 +18,17 @@ use crate::plan::{Arm, Deployment, Hardware, Origin, PoolSize};
 use crate::set;
 use weir_model::quantity::Size;
 
-/// vLLM's default share of the GPU's memory.
+/// vLLM's default.
 const GPU_MEMORY_UTILIZATION: f64 = 0.9;
 
-/// One point of the engine's sweeps.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Point {
     pub(super) tensor_parallel: u32,
     pub(super) gpu_memory_utilization: f64,
 }
 
-/// All deployments, in the file's order: models, then hardware, then sweeps. Then the names of
-/// models whose passes are timed with an assumed width of weights.
+/// In the file's order: models, hardware, sweeps. Also the names of models whose passes are timed
+/// with an assumed width of weights.
 pub(super) fn all(experiment: &Experiment) -> Result<(Vec<Deployment>, Vec<String>), SpecError> {
     let spec = &experiment.spec;
     let read = models(experiment)?;
@@ -80,7 +77,7 @@ fn one(
     if let Some(local) = spec.target.local()
         && matches!(local.dtype.as_deref(), Some("float32" | "float"))
     {
-        // vLLM's KV cache has the weights' type unless it is told another.
+        // vLLM's KV cache has the weights' type unless configured otherwise.
         model.kv_bytes_per_element = 4;
     }
     let context = spec.workload.typical_context();
@@ -110,7 +107,7 @@ fn one(
     })
 }
 
-/// KV tokens that the tier of one replica holds, in the arm where it is largest.
+/// Of one replica, in the arm with the largest tier.
 fn held(engine: &EngineConfig, arms: &[Arm], tier: TierKind) -> Option<u64> {
     if tier == TierKind::Gpu {
         return Some(u64::from(engine.blocks) * u64::from(engine.block_size));
@@ -125,7 +122,7 @@ fn held(engine: &EngineConfig, arms: &[Arm], tier: TierKind) -> Option<u64> {
     sizes.max()
 }
 
-/// The points of the sweeps; both lists have one element where nothing is swept.
+/// Without sweeps, both lists have one element.
 fn points(section: &EngineSection, hardware: &Hardware) -> Result<Vec<Point>, SpecError> {
     let ranks = section.tensor_parallel.as_ref().map_or(vec![hardware.count], |l| l.0.clone());
     let shares = section
@@ -151,7 +148,6 @@ fn points(section: &EngineSection, hardware: &Hardware) -> Result<Vec<Point>, Sp
         .collect())
 }
 
-/// The hardware's name, with what is swept.
 fn label(section: &EngineSection, hardware: &Hardware, point: Point) -> String {
     let mut label = hardware.name.clone();
     if section.tensor_parallel.as_ref().is_some_and(|list| list.0.len() > 1) {
@@ -163,7 +159,7 @@ fn label(section: &EngineSection, hardware: &Hardware, point: Point) -> String {
     label
 }
 
-/// The file knows better than its shape why the weights are not known.
+/// The file explains better than its shape why the weights are unknown.
 fn because(error: SpecError, read: &ModelRead) -> SpecError {
     match (error, &read.unknown_weights) {
         (SpecError::UnknownWeights { model, .. }, Some(why)) => {
@@ -201,7 +197,6 @@ fn models(experiment: &Experiment) -> Result<Vec<ModelRead>, SpecError> {
     Ok(shapes)
 }
 
-/// The model's file, where a path was written in place of a name.
 fn config_of(name: &str, base: &Path) -> Option<String> {
     if set::is_config(name) {
         return Some(name.to_owned());

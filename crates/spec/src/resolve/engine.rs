@@ -14,24 +14,23 @@ use crate::kv_pool::{KvPool, offloaded};
 use crate::plan::Hardware;
 use weir_model::quantity::Version;
 
-/// The version whose defaults apply where the file names none.
+/// Applies where the file names none.
 pub(crate) const VLLM: Version = Version { major: 0, minor: 32, patch: 0 };
-/// CPU time of a pass, fitted on H100 and L40S.
+/// Fitted on H100 and L40S.
 const CPU_PER_PASS: Nanos = Nanos(2_500_000);
-/// CPU time per sequence of a pass, fitted on H100 with vLLM 0.12.
+/// Fitted on H100 with vLLM 0.12.
 const CPU_PER_SEQUENCE: Nanos = Nanos(40_000);
-/// The same before 0.12, fitted on the shared-prefix rows of the published evaluation (0.11.2 on
-/// L40S) with cascade attention.
+/// Fitted on the shared-prefix rows of the published evaluation (0.11.2 on L40S) with cascade
+/// attention.
 const CPU_PER_SEQUENCE_BEFORE_12: Nanos = Nanos(140_000);
-/// Most KV bytes of a replica: sums of many still fit 64 bits.
+/// Per replica: sums of many still fit 64 bits.
 const MOST_POOL_BYTES: u64 = 1 << 50;
 /// HTTP, tokenizer and queue in front of the scheduler.
 const FRONT_END: Nanos = Nanos(12_000_000);
-/// Shorter contexts are of commands that ask about a deployment and no workload: the pool is then
-/// the one that vLLM reports, in sequences as long as they may be.
+/// Shorter contexts come from commands without a workload. The pool is then counted in sequences of
+/// full length, as vLLM reports it.
 const LEAST_CONTEXT: u64 = 256;
 
-/// An engine, resolved, with what arms need to know of it.
 pub(super) struct Engine {
     pub(super) version: Version,
     /// vLLM's `--block-size`.
@@ -42,19 +41,17 @@ pub(super) struct Engine {
     pub(super) timing: TimingConfig,
 }
 
-/// What an engine is resolved from.
 #[derive(Clone, Copy)]
 pub(super) struct EngineInput<'a> {
     pub(super) section: &'a EngineSection,
     pub(super) model: &'a ModelShape,
     pub(super) hardware: &'a Hardware,
     pub(super) point: Point,
-    /// Length of the workload's sequences, where it is known.
+    /// Length of the workload's sequences. None where it is unknown.
     pub(super) context: Option<u64>,
 }
 
-/// The engine as vLLM runs it with its hybrid KV cache manager: fills in defaults and checks every
-/// limit.
+/// With vLLM's hybrid KV cache manager. Fills in defaults and checks every limit.
 pub(super) fn resolve(input: EngineInput<'_>) -> Result<Engine, SpecError> {
     let EngineInput { section, hardware, point, .. } = input;
     check_point(input.model, hardware, point)?;
@@ -69,9 +66,9 @@ pub(super) fn resolve(input: EngineInput<'_>) -> Result<Engine, SpecError> {
     with_caches(input, model, &cached)
 }
 
-/// Latents that a sparse index chooses from are kept in 8 bits as `FlashMLA` packs them
-/// (`fp8_ds_mla` of vLLM 0.32): fp8, a 32-bit scale per 128 of them, and the rotary part in 16
-/// bits. Blackwell's kernels read them in plain fp8.
+/// Latents under a sparse index are kept in 8 bits as `FlashMLA` packs them (`fp8_ds_mla` of vLLM
+/// 0.32): fp8, a 32-bit scale per 128 of them, and the rotary part in 16 bits. Blackwell's kernels
+/// read them in plain fp8.
 fn pack_sparse_latents(model: &mut ModelShape, hardware: &Hardware) {
     let Some(latent) = model.latent else { return };
     let sparse = |of: &KvLayers| matches!(of.kind, KvKind::SparseIndex { ratio: 1 });
@@ -87,7 +84,7 @@ fn pack_sparse_latents(model: &mut ModelShape, hardware: &Hardware) {
 }
 
 impl Engine {
-    /// The same with the hybrid manager off; nothing where vLLM does not start the model so.
+    /// None where vLLM does not start the model with the hybrid manager off.
     pub(super) fn without_hybrid_manager(
         &self,
         input: EngineInput<'_>,
@@ -97,7 +94,7 @@ impl Engine {
     }
 }
 
-/// The engine of a model whose caches are those of `cached`.
+/// The engine of a model with the caches of `cached`.
 fn with_caches(
     input: EngineInput<'_>,
     model: ModelShape,
@@ -218,8 +215,8 @@ fn check_limits(config: &EngineConfig, model: &ModelShape) -> Result<(), SpecErr
     Ok(())
 }
 
-/// Blocks of a pool of so many tokens. Like vLLM, refuses one that cannot hold a single longest
-/// sequence; `longest` is what it holds in such sequences.
+/// Like vLLM, refuses a pool that cannot hold a single longest sequence. `longest` is its capacity
+/// in such sequences.
 fn blocks(tokens: u64, longest: u64, config: &EngineConfig) -> Result<u32, SpecError> {
     let whole = u32::try_from(tokens / u64::from(config.block_size)).ok();
     let bytes = tokens.checked_mul(config.kv_bytes_per_token);

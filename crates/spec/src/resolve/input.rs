@@ -1,5 +1,5 @@
-//! The files that a run's results depend on: where they are, and what is in them. A run is known by
-//! their contents; where they lie, and how their paths were spelled, is no part of it.
+//! The files that a run's results depend on. A run is identified by their contents, not by their
+//! paths.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,10 +16,9 @@ use crate::error::SpecError;
 use crate::experiment::Experiment;
 use crate::plan::{LiveTarget, Plan, Target};
 
-/// Read at once; traces may be larger than memory.
+/// Bytes read at once; traces may be larger than memory.
 const PART_BYTES: usize = 1 << 16;
 
-/// Adds what the levels and the client read, each file once, by its path.
 pub(super) fn digests(plan: &mut Plan) -> Result<(), SpecError> {
     let levels = plan.deployments.iter().flat_map(|deployment| &deployment.levels);
     let traces = levels.filter_map(|level| match &level.workload {
@@ -34,7 +33,6 @@ pub(super) fn digests(plan: &mut Plan) -> Result<(), SpecError> {
     Ok(())
 }
 
-/// The link profiles that the arms and their overrides name.
 pub(super) fn profiles(experiment: &Experiment) -> Result<BTreeMap<String, String>, SpecError> {
     let spec = &experiment.spec;
     let written = spec.arms.iter().filter_map(|arm| match arm {
@@ -51,7 +49,7 @@ pub(super) fn profiles(experiment: &Experiment) -> Result<BTreeMap<String, Strin
     Ok(found)
 }
 
-/// Makes the plan's paths absolute: a run is resumed from any folder.
+/// A run can be resumed from any folder.
 pub(super) fn locate(plan: &mut Plan) {
     let inputs = std::mem::take(&mut plan.inputs);
     plan.inputs = inputs.into_iter().map(|(path, digest)| (absolute(path), digest)).collect();
@@ -66,7 +64,7 @@ pub(super) fn locate(plan: &mut Plan) {
         Target::Live(LiveTarget::Local(target)) => {
             target.disk = target.disk.take().map(absolute);
             for word in [&mut target.python, &mut target.weights].into_iter().flatten() {
-                // What is found by its name has no folder.
+                // A program found by its name has no folder.
                 if word.contains('/') && Path::new(word).exists() {
                     *word = absolute(std::mem::take(word));
                 }
@@ -75,7 +73,6 @@ pub(super) fn locate(plan: &mut Plan) {
     }
 }
 
-/// Files that are read, wherever the plan has their path.
 fn paths(plan: &mut Plan) -> Vec<&mut String> {
     let mut found: Vec<&mut String> = Vec::new();
     for deployment in &mut plan.deployments {
@@ -97,7 +94,6 @@ fn absolute(path: String) -> String {
     std::path::absolute(&path).map_or(path, |path| path.display().to_string())
 }
 
-/// The files among the profiles of an arm.
 fn named(arm: &ArmSection) -> impl Iterator<Item = &str> {
     let disk = arm.disk.as_ref().and_then(|disk| disk.profile.as_deref());
     let store = arm.store.as_ref().and_then(|store| store.profile.as_deref());
@@ -119,8 +115,8 @@ fn digest(path: &str) -> Result<String, SpecError> {
 }
 
 impl Plan {
-    /// The plan with contents in place of the paths of files: what it is, wherever they lie.
-    /// Files that only open doors (passwords, certificates) are no part of it.
+    /// The plan with contents in place of the paths of files. Files that only give access
+    /// (passwords, certificates) are not part of it.
     pub(super) fn without_paths(&self) -> Self {
         let mut plan = self.clone();
         let inputs = std::mem::take(&mut plan.inputs);
@@ -131,8 +127,7 @@ impl Plan {
         plan
     }
 
-    /// Checks that the files the plan was made from are what they were: cells of different traces
-    /// must not stand in one run.
+    /// Checks that input files have not changed: cells of different traces must not be in one run.
     pub fn check_inputs(&self) -> Result<(), SpecError> {
         for (path, planned) in &self.inputs {
             if digest(path)? != *planned {

@@ -1,5 +1,3 @@
-//! Levels of the load.
-
 use std::path::Path;
 
 use weir_model::Nanos;
@@ -10,13 +8,11 @@ use crate::document::load::LoadSection;
 use crate::error::SpecError;
 use crate::plan::{Level, LevelLoad};
 
-/// Duration where the file says nothing.
 pub(super) const DURATION: Nanos = Nanos::from_secs(120);
-/// Longest level: a year.
+/// A year.
 const LONGEST: Nanos = Nanos::from_secs(366 * 86_400);
 const MOST_USERS: u32 = 1_000_000;
 
-/// All levels, with the workload resolved for each.
 pub(super) fn all(
     workload: &WorkloadConfig,
     load: &LoadSection,
@@ -50,7 +46,7 @@ pub(super) fn all(
     Ok(levels)
 }
 
-/// The workload at a level: counts per user multiplied out, trace paths from the file's folder.
+/// Resolves counts per user, and trace paths from the file's folder.
 fn at_level(workload: &WorkloadConfig, load: &LevelLoad, base: &Path) -> WorkloadConfig {
     let mut workload = match load {
         LevelLoad::Users(users) => workload.resolve_users(*users),
@@ -144,7 +140,6 @@ fn check_values(
     }
 }
 
-/// What load and workload must have in common.
 fn check_match(
     workload: &WorkloadConfig,
     load: &LoadSection,
@@ -177,9 +172,9 @@ fn check_match(
     }
 }
 
-/// Users that start after the warm-up would be measured while they come. Without a word they start
-/// over its first half: users in step make bursts that outlast it, and the other half lets the
-/// requests pass that found every cache cold.
+/// Users that start after the warm-up would be measured while they arrive. By default they start
+/// over its first half: users in step make bursts that outlast it. In the other half the requests
+/// that found cold caches end.
 fn ramp(load: &LoadSection, warmup: Nanos, duration: Option<Nanos>) -> Result<Nanos, SpecError> {
     let Some(ramp) = load.ramp.map(|span| span.0) else {
         let has_users = load.users.is_some();

@@ -1,5 +1,3 @@
-//! `target: local`, and what an arm's processes get.
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -14,13 +12,13 @@ use crate::document::local::{GENERATED, LocalTarget, flag};
 use crate::error::SpecError;
 use crate::plan::{ArmRole, Deployment, Processes};
 
-/// Words in names of variables whose values are secrets more often than not.
+/// Words in names of variables whose values are mostly secrets.
 const SECRET: [&str; 6] = ["TOKEN", "PASSWORD", "SECRET", "KEY", "CREDENTIAL", "CREDENTIALS"];
-/// Arguments that decide where an engine is asked, which Weir has to know.
+/// Arguments that decide the engine's address, which Weir has to know.
 const OWN_ARGUMENTS: [&str; 5] =
     ["--host", "--port", "--served-model-name", "--model", "--api-key"];
 
-/// Checks the target, and makes its paths those of the experiment file's folder.
+/// Paths become relative to the experiment file's folder.
 pub(super) fn resolve(
     local: &LocalTarget,
     base: &Path,
@@ -59,7 +57,6 @@ pub(super) fn resolve(
             }
         }
     }
-    // A word with a separator is a path; a bare one may be a name.
     let path = |text: &String| {
         let folder = base.join(text);
         if text.contains('/') && folder.exists() {
@@ -76,7 +73,6 @@ pub(super) fn resolve(
     })
 }
 
-/// What an arm says of its processes.
 pub(super) fn processes(
     name: &str,
     preset: &Preset,

@@ -1,5 +1,3 @@
-//! Offload mechanisms: tiers, links and vLLM's behaviour by version.
-
 use std::path::Path;
 
 use weir_engine::{LoadMode, OffloadConfig};
@@ -21,40 +19,37 @@ use crate::kv_pool::offloaded;
 use crate::plan::{self, Hardware};
 use weir_model::quantity::Size;
 
-/// Longest issue cost of a copy.
 const LONGEST_COPY: Nanos = Nanos::from_millis(10);
-/// Most contiguous copies of a chunk.
+/// Per chunk.
 const MOST_COPIES: u32 = 1 << 16;
-/// What storing a block costs the pass in vLLM before 0.12. Fitted on the four native rows of the
-/// published evaluation: 217, 210, 183 and 122 us per new block for models of 28, 36, 40 and 64
-/// layers. It does not grow with the layers, hence with the number of copies: it is the connector's
-/// own work per block, not the issue of its copies.
+/// Pass time per stored block in vLLM before 0.12. Fitted on the four native rows of the published
+/// evaluation: 217, 210, 183 and 122 us per new block for models of 28, 36, 40 and 64 layers. It
+/// does not grow with the layers, hence not with the copies: it is the connector's own work per
+/// block.
 const STORE_COST_PER_BLOCK_BEFORE_12: Nanos = Nanos::from_micros(190);
 const LARGEST_CHUNK: u32 = 1 << 16;
-/// LMCache asks its Redis client for one key after another.
+/// LMCache queries its Redis client one key after another.
 const LOOKUP_PER_KEY: Nanos = Nanos(100_000);
 
-/// Where an arm is resolved.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
-    /// Folder that link profiles are relative to.
+    /// Link profiles are relative to it.
     pub(super) base: &'a Path,
     pub(super) engine: &'a Engine,
     pub(super) hardware: &'a Hardware,
     pub(super) point: Point,
     pub(super) equal: Option<&'a EqualResources>,
-    /// Real processes are started.
     pub(super) local: bool,
 }
 
 impl Place<'_> {
-    /// A capacity in the bytes that the mechanism needs for its tokens.
+    /// In the bytes that the mechanism needs for its tokens.
     fn bytes(&self, size: Size, offload: &OffloadConfig) -> Bytes {
         size.resolve(self.engine.config.block_size, |tokens| offload.kept(tokens))
     }
 
-    /// Which part of LMCache serves an arm that does not say. A real stack runs the server; inside
-    /// an engine without a GPU LMCache does nothing, and with states the engine does not start.
+    /// Default mode. A real stack runs the server; inside an engine without a GPU LMCache does
+    /// nothing, and with states the engine does not start.
     fn lmcache_mode(&self) -> LmcacheMode {
         let starts = offloaded::without_hybrid_manager(&self.engine.model).is_some();
         if self.local || self.hardware.is_processor() || !starts {
@@ -64,13 +59,12 @@ impl Place<'_> {
         }
     }
 
-    /// Ranks that keep blocks of their own in LMCache.
     fn lmcache_ranks(&self) -> u32 {
         plan::lmcache_ranks(&self.engine.model, self.point.tensor_parallel)
     }
 
-    /// All ranks of a replica copy at once, each over its own link; with latent attention each
-    /// copies the whole of it, or one does for all.
+    /// All ranks of a replica copy at once, each over its own link. With latent attention each
+    /// copies the whole, or one does for all.
     fn host_link(&self) -> LinkConfig {
         let whole = self.engine.model.kv_is_replicated();
         let ranks = if whole { 1.0 } else { f64::from(self.point.tensor_parallel) };
@@ -85,7 +79,6 @@ impl Place<'_> {
     }
 }
 
-/// The offload of an arm, or nothing for one that has none.
 pub(super) fn resolve(
     name: &str,
     preset: &Preset,
@@ -117,7 +110,7 @@ pub(super) fn resolve(
     Ok(Some(offload))
 }
 
-/// Refuses parameters of parts that the preset does not have: they would be ignored.
+/// They would be ignored.
 fn refuse_foreign(name: &str, preset: &Preset, section: &ArmSection) -> Result<(), SpecError> {
     let refuse = |key: &str, what: &str, remedy: &str| {
         let problem = format!("the preset `{}` {what}", preset.name);
@@ -150,7 +143,6 @@ fn refuse_foreign(name: &str, preset: &Preset, section: &ArmSection) -> Result<(
     Ok(())
 }
 
-/// The mechanism of a preset's arm.
 pub(super) fn mechanism_of(
     of: &OffloadPreset,
     section: &ArmSection,
@@ -199,7 +191,7 @@ fn chunk_tokens(
     Ok(chunk)
 }
 
-/// The behaviour of the software, before the arm's own parameters.
+/// Before the arm's own parameters.
 fn behaviour(mechanism: Mechanism, chunk_tokens: u32, place: &Place<'_>) -> OffloadConfig {
     let version = place.engine.version;
     let blocks = chunk_tokens / place.engine.config.block_size;
@@ -303,7 +295,7 @@ fn store(
         },
         None => Measured::of(profile(&links::STORES, named, &key)?),
     };
-    // Those that can evict are run with an LRU policy over all keys.
+    // Stores that can evict run with an LRU policy over all keys.
     let evicts = product.traits().evicts;
     let policy = if evicts { EvictionPolicy::Lru } else { EvictionPolicy::None };
     let client = written.client_gb_per_s.map_or(measured.link.read_bytes_per_s, |gb| gb * 1e9);
@@ -319,7 +311,6 @@ fn store(
     }))
 }
 
-/// A store's figures.
 struct Measured {
     link: LinkConfig,
     lookup_latency: Nanos,
@@ -336,7 +327,7 @@ impl Measured {
     }
 }
 
-/// The product that the file measured which an arm takes its store's figures from.
+/// The product that the profile file of an arm's store measured.
 pub(super) fn measured_on(
     section: &ArmSection,
     place: &Place<'_>,
@@ -346,7 +337,7 @@ pub(super) fn measured_on(
     Ok(file(named, ProfileKind::Store, place)?.map(|profile| profile.product))
 }
 
-/// The link profile of a file; nothing where the name is one of the catalogue.
+/// None for a name of the catalogue.
 fn file(
     name: &str,
     wanted: ProfileKind,
@@ -389,7 +380,7 @@ fn laid_over(link: LinkConfig, section: Option<&LinkSection>) -> LinkConfig {
     }
 }
 
-/// Gives an arm the bytes that all have: in its last tier goes what host memory leaves.
+/// Gives an arm the bytes that all arms have: the last tier gets what host memory leaves.
 fn equalize(name: &str, offload: &mut OffloadConfig, bytes: Bytes) -> Result<(), SpecError> {
     let behind = offload.tiers.len() > 1 || offload.store.is_some();
     let host = offload.tiers.first().map_or(Bytes::ZERO, |tier| tier.capacity);

@@ -1,12 +1,10 @@
-//! Where each value of the plan came from.
-
 use std::collections::BTreeMap;
 
 use crate::document::written::NameOr;
 use crate::experiment::Experiment;
 use crate::plan::{Deployment, Origin};
 
-/// Keys with a default, whether the file names them or not.
+/// Whether the file names them or not.
 const DEFAULTED: [&str; 39] = [
     "target",
     "replicas",
@@ -49,7 +47,6 @@ const DEFAULTED: [&str; 39] = [
     "engine.front_end",
 ];
 
-/// What was written, what catalogues gave, and what is left to defaults.
 pub(super) fn all(experiment: &Experiment, deployments: &[Deployment]) -> BTreeMap<String, Origin> {
     let mut origins = experiment.origins.clone();
     for key in experiment.limits.keys() {

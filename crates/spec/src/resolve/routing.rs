@@ -1,5 +1,3 @@
-//! Routing: a policy or a preset by name, with its parameters.
-
 use weir_model::Nanos;
 use weir_router::RouterConfig;
 use weir_router::config::{IndexConfig, PolicyConfig, ScorerWeights};
@@ -12,31 +10,29 @@ use crate::document::routing::{IndexSection, RoutingSection};
 use crate::document::written::NameOr;
 use crate::error::SpecError;
 
-/// llm-d clamps the approximate index's blocks to this size.
+/// llm-d's limit for blocks of the approximate index.
 const APPROXIMATE_BLOCK_TOKENS: u32 = 64;
 /// llm-d's `lruCapacityPerServer`.
 const APPROXIMATE_LRU_BLOCKS: u32 = 31_250;
 /// llm-d's `maxPrefixTokensToMatch`.
 const APPROXIMATE_MAX_TOKENS: u32 = 131_072;
-/// One pipelined request to a local store, where the index is not in memory. An assumption.
+/// One pipelined request to a local store, for an index outside memory. An assumption.
 const STORE_INDEX_LOOKUP: Nanos = Nanos(1_000_000);
-/// An event's way into it. An assumption.
+/// Delay of an event into that index. An assumption.
 const STORE_INDEX_EVENT: Nanos = Nanos(5_000_000);
 
 const POLICIES: [&str; 5] =
     ["random", "round-robin", "least-loaded", "approximate-prefix", "precise-prefix"];
 
-/// True when replicas are chosen by cache content.
 pub(super) const fn is_prefix_aware(policy: &PolicyConfig) -> bool {
     matches!(policy, PolicyConfig::ApproximatePrefix { .. } | PolicyConfig::PrecisePrefix { .. })
 }
 
-/// True when replicas are chosen by chance.
 pub(super) const fn is_random(policy: &PolicyConfig) -> bool {
     matches!(policy, PolicyConfig::Random)
 }
 
-/// Routing of an arm: its own, else its preset's, else the experiment's, else least-loaded.
+/// The arm's own, else its preset's, else the experiment's, else least-loaded.
 pub(super) fn resolve(
     spec: &Spec,
     name: &str,
@@ -124,7 +120,7 @@ fn named_policy(name: &str, key: &str, block_size: u32) -> Result<PolicyConfig, 
     Ok(preset_policy(kind, block_size))
 }
 
-/// Lays parameters over a policy; one that the policy does not have is refused.
+/// Refuses a parameter that the policy does not have.
 fn with_parameters(
     mut policy: PolicyConfig,
     section: &RoutingSection,
@@ -172,7 +168,7 @@ fn with_parameters(
     Ok(policy)
 }
 
-/// The index with a section laid over it; naming a backend brings that backend's delays.
+/// A named backend brings its own delays.
 fn with_index(
     base: &IndexConfig,
     section: &IndexSection,

@@ -1,4 +1,4 @@
-//! The target, with what an endpoint must say.
+//! The target, with the required keys of an endpoint.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -46,7 +46,6 @@ pub(super) fn resolve(
     }))
 }
 
-/// The endpoint with its files' paths from the working directory.
 pub(super) fn located(endpoint: &EndpointTarget, base: &Path) -> EndpointTarget {
     let file = |path: &String| base.join(path).display().to_string();
     EndpointTarget {
@@ -56,7 +55,6 @@ pub(super) fn located(endpoint: &EndpointTarget, base: &Path) -> EndpointTarget 
     }
 }
 
-/// Most threads that move bytes.
 const MOST_MOVERS: u32 = 256;
 
 fn check_emulated(target: &EmulatedTarget) -> Result<(), SpecError> {
@@ -79,7 +77,7 @@ fn check_emulated(target: &EmulatedTarget) -> Result<(), SpecError> {
     check_span("target.emulated.deadline", target.deadline.0, HOUR)
 }
 
-/// Refuses what a URL may hold besides a place: it would be recorded, and can be a secret.
+/// Refuses other parts of a URL: they would be recorded, and can be secret.
 pub(super) fn check_urls(endpoint: &EndpointTarget) -> Result<(), SpecError> {
     let own = endpoint.url.0.iter().map(|url| ("url".to_owned(), url));
     let of_arms = endpoint
@@ -141,8 +139,8 @@ fn check(endpoint: &EndpointTarget, deployments: &[Deployment]) -> Result<(), Sp
             };
             return Err(SpecError::value("target.endpoint.url", problem, remedy));
         }
-        // A control and its repetition may be one deployment; anything else would be compared
-        // with itself.
+        // A control and its repetition may share a deployment; other arms would be compared with
+        // themselves.
         if arm.role == ArmRole::ControlAgain {
             continue;
         }
@@ -161,7 +159,7 @@ fn check(endpoint: &EndpointTarget, deployments: &[Deployment]) -> Result<(), Sp
     Ok(())
 }
 
-/// A URL without what makes no other place of it.
+/// Without parts that do not change the place.
 fn place(url: &str) -> &str {
     let url = url.trim_end_matches('/');
     url.strip_suffix("/v1").unwrap_or(url)

@@ -1,4 +1,4 @@
-//! Traces of the levels: what their files leave unsaid is found once, and written into the plan.
+//! Traces of the levels: unit and block size are found once, and written into the plan.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use weir_workload::trace::reading::TraceReading;
 use crate::error::SpecError;
 use crate::plan::{Deployment, LevelLoad};
 
-/// Reads each trace, once for all levels that play it in the same way.
+/// Once for all levels that replay it in the same way.
 pub(super) fn read(deployments: &mut [Deployment]) -> Result<Vec<TraceReading>, SpecError> {
     let mut known: Vec<(TraceFile, bool, Option<TraceReading>)> = Vec::new();
     for level in deployments.iter_mut().flat_map(|deployment| &mut deployment.levels) {
@@ -19,7 +19,6 @@ pub(super) fn read(deployments: &mut [Deployment]) -> Result<Vec<TraceReading>, 
         let place = if let Some(place) = before {
             place
         } else {
-            // The plan's trace paths are absolute.
             let reading = TraceReading::of(file, Path::new(""), is_timed)?;
             known.push((file.clone(), is_timed, reading));
             known.len() - 1

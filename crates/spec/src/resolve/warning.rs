@@ -1,4 +1,4 @@
-//! What the user should know before running, one sentence each.
+//! Warnings for the user before a run, one sentence each.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,7 +14,6 @@ use crate::likeness::{written_differences, written_mechanism};
 use crate::plan::{Arm, ArmRole, Deployment, LiveTarget, Movement, Processes, Target};
 use weir_model::quantity::Version;
 
-/// All warnings, without repetitions.
 pub(super) fn all(spec: &Spec, deployments: &[Deployment], assumed: &[String]) -> Vec<String> {
     let mut warnings = Vec::new();
     for model in assumed {
@@ -61,7 +60,6 @@ pub(super) fn all(spec: &Spec, deployments: &[Deployment], assumed: &[String]) -
     warnings
 }
 
-/// Settings of processes that the target does not start.
 fn processes(spec: &Spec, deployments: &[Deployment], warnings: &mut Vec<String>) {
     for arm in deployments.iter().flat_map(|deployment| &deployment.arms) {
         let Processes { vllm_args, env, .. } = &arm.processes;
@@ -75,7 +73,7 @@ fn processes(spec: &Spec, deployments: &[Deployment], warnings: &mut Vec<String>
     }
 }
 
-/// A control without a prefix cache, against which every cache gains.
+/// Every cache gains against a control without a prefix cache.
 fn without_cache(deployment: &Deployment, warnings: &mut Vec<String>) {
     let is_compared = deployment.arms.iter().any(|arm| arm.role == ArmRole::Treatment);
     if is_compared && !deployment.engine.prefix_caching {
@@ -87,8 +85,8 @@ fn without_cache(deployment: &Deployment, warnings: &mut Vec<String>) {
     }
 }
 
-/// Arms whose `vllm_args` or env differ from those of the arm that they are compared with. What the
-/// running software shows decides; what it does not show is as it was written.
+/// Arms whose `vllm_args` or `env` differ from those of the compared arm. Facts of the running
+/// software decide; without them the written values do.
 fn unlike(deployment: &Deployment, warnings: &mut Vec<String>) {
     let find = |role| deployment.arms.iter().find(|arm| arm.role == role);
     let Some(control) = find(ArmRole::Control) else { return };
@@ -106,7 +104,6 @@ fn unlike(deployment: &Deployment, warnings: &mut Vec<String>) {
     }
 }
 
-/// Arms whose mechanism the file sets up itself.
 fn written_by_hand(deployment: &Deployment, warnings: &mut Vec<String>) {
     for arm in &deployment.arms {
         let written = written_mechanism(arm);
@@ -188,8 +185,8 @@ fn hybrid(deployment: &Deployment, warnings: &mut Vec<String>) {
     }
 }
 
-/// A tier below the GPU that is smaller than the GPU's own pool mostly holds copies of it. One
-/// warning per arm, with the deployment where the tier is smallest against the pool.
+/// A tier smaller than the GPU's own pool mostly holds copies of it. One warning per arm, with the
+/// deployment where the tier is smallest against the pool.
 fn small_tiers(deployments: &[Deployment], warnings: &mut Vec<String>) {
     // All deployments have the same arms in the same order.
     let arms = deployments.first().map_or(0, |deployment| deployment.arms.len());
@@ -226,14 +223,13 @@ fn small_tiers(deployments: &[Deployment], warnings: &mut Vec<String>) {
     }
 }
 
-/// Bytes that what a replica's GPU pool holds takes in an arm's tiers.
+/// Bytes of a full GPU pool of one replica in an arm's tiers.
 fn pool(deployment: &Deployment, arm: &Arm) -> Bytes {
     let engine = deployment.engine_of(arm);
     let tokens = u64::from(engine.blocks) * u64::from(engine.block_size);
     arm.offload.as_ref().map_or(Bytes::ZERO, |offload| offload.kept(tokens))
 }
 
-/// One replica's part of an arm's largest tier.
 fn largest_tier(deployment: &Deployment, arm: &Arm) -> Option<Bytes> {
     let offload = arm.offload.as_ref()?;
     let shared =
@@ -272,14 +268,14 @@ fn sources(spec: &Spec, arm: &Arm, warnings: &mut Vec<String>) {
     }
 }
 
-/// Link profiles of disks, and of stores on them, that were measured out of memory.
+/// Profiles of disks, and of stores on disks, that were measured from memory.
 pub(super) fn warm_profiles<'a>(
     paths: impl Iterator<Item = &'a String>,
 ) -> Result<Vec<String>, SpecError> {
     let mut warnings = Vec::new();
     for path in paths {
         let profile = LinkProfileFile::read(Path::new(path))?;
-        // Of those that keep all in memory nobody expects it.
+        // Not for stores that keep everything in memory.
         let store = Product::named(&profile.product);
         let is_on_disk = profile.kind == ProfileKind::Disk
             || store.is_some_and(|product| !product.traits().keeps_in_memory);
@@ -300,7 +296,6 @@ pub(super) fn warm_profiles<'a>(
     Ok(warnings)
 }
 
-/// Whether the target has a model in place of a remote store.
 const fn models_stores(target: &Target) -> bool {
     match target {
         Target::Simulated => true,

@@ -1,4 +1,4 @@
-//! Sources that speak of the same tokens and cannot both be right: one of them is not of the arm.
+//! Sources of the same tokens that contradict each other: one of them is not of the arm.
 
 use weir_model::{
     CheckSetup, Claim, Claimed, FailureReason, Reason, Remedy, Signal, SignalKind, Signals,
@@ -8,32 +8,30 @@ use weir_model::{
 use super::{Decision, Facts, is_more_than_rounding, sources};
 use crate::plan::Arm;
 
-/// Two who counted the same tokens differ by less than this share of the larger count.
+/// Allowed difference of two counts, as a share of the larger one.
 const APART: f64 = 0.5;
-/// And by less than this share of the prompt tokens: requests at the edges of a window are of the
-/// one count and not of the other.
+/// Allowed difference as a share of the prompt tokens: requests at the edges of a window may be in
+/// one count only.
 const EDGES: f64 = 0.05;
-/// Of the longest sequences, so many.
+/// Allowed difference in longest sequences.
 const EDGE_REQUESTS: f64 = 2.0;
-/// What is served exceeds what could have been by less than this share of it: templates of chats
-/// and blocks of other lengths are not known.
+/// Allowed excess of served over servable tokens, as a share: chat templates and blocks of other
+/// lengths are unknown.
 const BEYOND: f64 = 0.25;
 
-/// Tokens that two counts of a window may differ by.
 fn edges(facts: &Facts<'_>, signals: &Signals) -> Option<f64> {
     let prompt = signals.get(SignalKind::PromptTokens)?;
     let longest = facts.longest_offer.unwrap_or(0) as f64;
     Some((EDGES * prompt).max(EDGE_REQUESTS * longest))
 }
 
-/// Who said what of one quantity.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Contradiction<'a> {
-    /// The engines' metrics say that tiers served, and the answers that nothing came from them.
+    /// The engines' metrics report hits of tiers, and the answers none.
     Answers { engines: &'a Signal, answers: &'a Signal },
-    /// A mechanism says that its store served, and the store that it gave nothing away.
+    /// A mechanism reports hits of its store, and the store none.
     Store { mechanism: &'a Signal, store: &'a Signal },
-    /// Tiers served more than what had been asked before and was not in the GPU.
+    /// Tiers served more than was requested before and was not in the GPU.
     Eligible { engines: &'a Signal, eligible: f64 },
 }
 
@@ -46,7 +44,6 @@ impl<'a> Contradiction<'a> {
             .or_else(|| Self::of_eligible(edges?, signals))
     }
 
-    /// More than could have been served cannot have been.
     fn of_eligible(edges: f64, signals: &'a Signals) -> Option<Self> {
         let eligible = signals.get(SignalKind::EligibleTokens)?;
         let engines = sources(signals, SignalKind::ExternalHitTokens).next()?;
@@ -55,8 +52,8 @@ impl<'a> Contradiction<'a> {
             .then_some(Self::Eligible { engines, eligible })
     }
 
-    /// Engines count requests at the edges of the window otherwise than answers do, never half of
-    /// all. Answers that tell nothing of caches are no source.
+    /// Engines count requests at the edges of the window differently from answers, but never half
+    /// of all. Answers without cache figures are not a source.
     fn of_answers(edges: f64, signals: &'a Signals) -> Option<Self> {
         let mut sources = sources(signals, SignalKind::ExternalHitTokens);
         let engines = sources.next()?;
@@ -66,7 +63,7 @@ impl<'a> Contradiction<'a> {
         is_so.then_some(Self::Answers { engines, answers })
     }
 
-    /// What a mechanism counts at its lookups is more than what it loads, and some of it is loaded.
+    /// A mechanism's count at lookups exceeds its loads, and some of it is loaded.
     fn of_store(arm: &Arm, signals: &'a Signals) -> Option<Self> {
         let offload = arm.offload.as_ref()?;
         if offload.farthest() != Some(TierKind::Remote) {

@@ -1,4 +1,4 @@
-//! Mechanisms that were there and did nothing: what makes an arm void.
+//! Mechanisms that did nothing, which makes an arm void.
 
 use weir_model::{
     Bytes, CheckSetup, Claim, Claimed, FarthestTier, Inaction, Remedy, Signal, SignalKind, Signals,
@@ -8,12 +8,11 @@ use weir_model::{
 use super::{Decision, Facts, is_more_than_rounding, sources};
 use crate::plan::Arm;
 
-/// Two who counted the same tokens agree up to this: their windows end a request apart.
+/// Allowed difference of agreeing counts: their windows end a request apart.
 const AGREE: f64 = 0.25;
-/// A store that took a mechanism's chunks gained at least this share of them as keys: a chunk may
-/// be written twice.
+/// Least share of a mechanism's chunks that its store gained as keys: a chunk may be written twice.
 const GAINED: f64 = 0.5;
-/// Of fewer chunks than this nothing is said: those on their way are not there yet.
+/// Below this number of chunks there is no judgement, since some may not have arrived.
 const CHUNKS_MIN: f64 = 8.0;
 
 fn decided(claims: Vec<Claim>, why: Inaction, remedy: Remedy) -> Decision {
@@ -21,8 +20,8 @@ fn decided(claims: Vec<Claim>, why: Inaction, remedy: Remedy) -> Decision {
     Decision::of(verdict, claims, why, Some(remedy))
 }
 
-/// The decision on a mechanism that nothing reached, that said at its start that it would not act,
-/// or whose farthest tier, which the arm is about, holds nothing.
+/// Void where nothing reached the mechanism, where it announced at its start that it would not act,
+/// or where its farthest tier holds nothing.
 pub(super) fn void(
     arm: &Arm,
     facts: &Facts<'_>,
@@ -34,7 +33,6 @@ pub(super) fn void(
         .or_else(|| store_of_others(arm, signals, claims))
 }
 
-/// A mechanism that nothing reached, or that said that it would not act.
 fn unreached(
     arm: &Arm,
     facts: &Facts<'_>,
@@ -64,7 +62,6 @@ fn unreached(
     None
 }
 
-/// A farthest tier that holds nothing.
 fn empty_tier(arm: &Arm, signals: &Signals, claims: &[Claim]) -> Option<Decision> {
     let get = |kind| signals.get(kind);
     let stored = get(SignalKind::StoredBytes).unwrap_or(0.0);
@@ -78,7 +75,7 @@ fn empty_tier(arm: &Arm, signals: &Signals, claims: &[Claim]) -> Option<Decision
         (TierKind::Disk, _) => (SignalKind::DiskFiles, FarthestTier::Disk),
         _ => return None,
     };
-    // Its own evictions: what nearer tiers let go of says nothing about it.
+    // Its own evictions: those of nearer tiers do not matter.
     let evicted = signals.get_of(tier, SignalKind::EvictedBytes).unwrap_or(0.0);
     let empty = get(held) == Some(0.0) && evicted == 0.0;
     if !empty || stored == 0.0 {
@@ -87,7 +84,7 @@ fn empty_tier(arm: &Arm, signals: &Signals, claims: &[Claim]) -> Option<Decision
     match hits(tier, signals) {
         Hits::None => {}
         Hits::Alone(served) => return Some(one_against_one(claims, tier, served)),
-        // Several who counted what was served are not wrong together: the count of what is held is.
+        // Agreeing counts of hits are right: the count of held keys is wrong.
         Hits::Agreed(_) => return None,
     }
     let refused = refusal(tier, signals);
@@ -97,8 +94,7 @@ fn empty_tier(arm: &Arm, signals: &Signals, claims: &[Claim]) -> Option<Decision
     Some(decided(claims.to_vec(), reason, remedy))
 }
 
-/// Stores that were refused on their way to the farthest tier, by it or by host memory; nothing
-/// where none was.
+/// Stores refused on their way to the farthest tier, by it or by host memory.
 pub(super) fn refusal(tier: TierKind, signals: &Signals) -> Option<&Signal> {
     let refused = |by| {
         let mut seen = signals.0.get(&SignalKind::StoreFailures)?.iter();
@@ -107,7 +103,6 @@ pub(super) fn refusal(tier: TierKind, signals: &Signals) -> Option<&Signal> {
     refused(tier).or_else(|| refused(TierKind::Host))
 }
 
-/// What helps where stores were refused.
 pub(super) fn room(refused: &Signal) -> Remedy {
     if refused.tier == Some(TierKind::Host) {
         Remedy::LargerNearestOrFaster
@@ -116,13 +111,13 @@ pub(super) fn room(refused: &Signal) -> Remedy {
     }
 }
 
-/// A store that gained hardly a key of all that the mechanism says that it put there. Others who
-/// read and write it can make its bytes look like the arm's.
+/// A store that gained hardly any of the keys that the mechanism reports. Its traffic can look like
+/// the arm's where others read and write it.
 fn store_of_others(arm: &Arm, signals: &Signals, claims: &[Claim]) -> Option<Decision> {
     let offload = arm.offload.as_ref()?;
     let store = offload.store.as_ref()?;
     let added = signals.get(SignalKind::StoreKeysAdded)?;
-    // Keys with the arm's own names say where they are.
+    // Keys with the arm's own names show where they are.
     if signals.get(SignalKind::StoreKeys).is_some() {
         return None;
     }
@@ -138,13 +133,12 @@ fn store_of_others(arm: &Arm, signals: &Signals, claims: &[Claim]) -> Option<Dec
     })
 }
 
-/// What was served out of a tier, as those say who counted it.
+/// Hits of a tier, by the number of sources.
 enum Hits<'a> {
-    /// Nothing beyond a rounding.
     None,
-    /// One source says so, or several that differ.
+    /// One source, or several that differ.
     Alone(&'a Signal),
-    /// Several say nearly the same.
+    /// Several that nearly agree.
     Agreed(&'a Signal),
 }
 
@@ -164,7 +158,7 @@ fn hits(tier: TierKind, signals: &Signals) -> Hits<'_> {
     }
 }
 
-/// That a tier was counted as empty while it served, where several say that it served.
+/// A tier was counted as empty, though several sources report hits of it.
 pub(super) fn miscount(arm: &Arm, signals: &Signals) -> Option<Claim> {
     let tier = arm.offload.as_ref()?.farthest()?;
     let held = match tier {
@@ -179,15 +173,15 @@ pub(super) fn miscount(arm: &Arm, signals: &Signals) -> Option<Claim> {
     })
 }
 
-/// A count of nothing beside one source of hits: either may be wrong.
+/// A count of zero against one source of hits: either may be wrong.
 fn one_against_one(claims: &[Claim], tier: TierKind, served: &Signal) -> Decision {
     let reason = Inaction::EmptyAndServed { tier, served: served.clone() };
     let remedy = Some(Remedy::Check(CheckSetup::Contents(tier)));
     Decision::of(Verdict::Unverified, claims.to_vec(), reason, remedy)
 }
 
-/// The decision on a mechanism that took nothing of what it was offered. A tier that is too small
-/// for anything is the plan's doing; one that should hold it all was not made as planned.
+/// For a mechanism that stored nothing of what it was offered. A tier that is too small is the
+/// plan's fault; one that should hold it all was not configured as planned.
 pub(super) fn took_nothing(claims: Vec<Claim>, refused: bool, capacity: Option<Bytes>) -> Decision {
     let reason = match (refused, capacity) {
         (true, Some(capacity)) => Inaction::RefusedAll { capacity },

@@ -10,7 +10,6 @@ use super::inaction;
 use super::{Decision, Facts, NEGLIGIBLE_SHARE, is_more_than_rounding, unverified};
 use crate::plan::{Arm, Regime};
 
-/// The figures that decide.
 struct Seen {
     prompt: f64,
     eligible: f64,
@@ -18,12 +17,10 @@ struct Seen {
 }
 
 impl Seen {
-    /// The part of the eligible reuse that was served.
     const fn served(&self) -> TokenShare {
         TokenShare { part: self.served, whole: self.eligible }
     }
 
-    /// The part of the prompt tokens that was eligible.
     const fn eligible(&self) -> TokenShare {
         TokenShare { part: self.eligible, whole: self.prompt }
     }
@@ -93,13 +90,12 @@ fn overhead(
     Decision::of(Verdict::OverheadOnly(why), claims, reason, Some(remedy))
 }
 
-/// More is asked again than the GPU holds, and not in this window.
+/// There is reuse beyond the GPU, but not in this window.
 fn no_reuse(claims: Vec<Claim>, seen: &Seen) -> Decision {
     let reason = OffloadReason::NoReuseInWindow { eligible: seen.eligible() };
     overhead(OverheadReason::NoReuseInWindow, claims, reason, Remedy::LongerOrMoreUsers)
 }
 
-/// Nothing that is asked again leaves the GPU.
 fn fits_gpu(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts<'_>) -> Decision {
     let reuse = signals.get(SignalKind::SeenTokens);
     let nothing_again = reuse.is_some_and(|reuse| reuse < NEGLIGIBLE_SHARE * seen.prompt);
@@ -112,14 +108,13 @@ fn fits_gpu(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts<'_
     overhead(OverheadReason::FitsGpu, claims, reason, remedy)
 }
 
-/// What is asked again is shorter than what the mechanism loads at once.
+/// Reuse is shorter than the mechanism's chunk.
 fn fills_no_chunk(claims: Vec<Claim>, chunk_tokens: u64, longest: u64) -> Decision {
     let reason = OffloadReason::ChunkTooLong { chunk_tokens, longest };
     let remedy = Remedy::ShorterChunks { longest };
     overhead(OverheadReason::ChunkTooLong, claims, reason, remedy)
 }
 
-/// There was reuse to serve, and (almost) none of it was served: why?
 fn not_served(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts<'_>) -> Decision {
     let over = |kind| signals.over_tiers(kind).unwrap_or(0.0);
     let evicted = over(SignalKind::EvictedBytes);
@@ -148,30 +143,29 @@ fn not_served(claims: Vec<Claim>, seen: &Seen, signals: &Signals, facts: &Facts<
     }
     if evicted > 0.0 {
         let evicted = Bytes(evicted as u64);
-        // Recency keeps what is never asked again as long as what is.
+        // LRU keeps data without reuse as long as data with reuse.
         let stored = Bytes(capacity.map_or(0, |bytes| bytes.0) + evicted.0);
         let reason = OffloadReason::Evicted { evicted, served };
         let remedy = Remedy::LargerOrKeeping(stored);
         return overhead(OverheadReason::Evicted, claims, reason, remedy);
     }
-    // One that is known to have stored nothing was told from this before.
+    // A mechanism known to have stored nothing was handled before.
     let stored = signals.get(SignalKind::StoredBytes).is_some();
     let kept = signals.over_tiers(SignalKind::EvictedBytes).is_some_and(|bytes| bytes == 0.0);
     let reason = OffloadReason::Unexplained { served, stored, kept };
     Decision::of(Verdict::Unverified, claims, reason, Some(Remedy::Check(CheckSetup::Keys)))
 }
 
-/// The tier that an arm with a disk or a store is about.
 struct Farthest {
     tier: TierKind,
-    /// That it served a part of the reuse that is more than a rounding.
+    /// Whether it served more than a rounding of the reuse.
     claim: Claim,
 }
 
 impl Farthest {
     fn of(arm: &Arm, signals: &Signals, eligible: f64) -> Option<Self> {
         let tier = arm.offload.as_ref()?.farthest()?;
-        // Whatever a mechanism with host memory alone serves comes from there.
+        // A mechanism with only host memory serves everything from there.
         if matches!(tier, TierKind::Host | TierKind::Gpu) {
             return None;
         }
@@ -183,7 +177,7 @@ impl Farthest {
         Some(Self { tier, claim })
     }
 
-    /// The decision where the tiers served enough, and this one is not seen to have part in it.
+    /// The tiers served enough, but this one shows no part in it.
     fn behind_others(&self, claims: Vec<Claim>, signals: &Signals, seen: &Seen) -> Decision {
         let tier = self.tier;
         if self.claim.held.is_none() {

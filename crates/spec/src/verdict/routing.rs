@@ -24,7 +24,7 @@ pub(super) fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decisio
     choices(claims, facts, signals)
 }
 
-/// The claims of a precise index; a decision where they already settle it.
+/// A decision where the claims already settle it.
 fn index_claims(signals: &Signals) -> Result<Vec<Claim>, Box<Decision>> {
     let get = |kind| signals.get(kind);
     let counted = |count: Option<f64>, claim| Claim { claim, held: count.map(|count| count > 0.0) };
@@ -45,7 +45,6 @@ fn index_claims(signals: &Signals) -> Result<Vec<Claim>, Box<Decision>> {
     Ok(claims)
 }
 
-/// What the choices brought, against chance and against the best ones.
 fn choices(mut claims: Vec<Claim>, facts: &Facts<'_>, signals: &Signals) -> Decision {
     let hit = |kind| signals.get(kind);
     let (Some(routed), Some(uniform), Some(best), Some(prompt)) = (
@@ -83,7 +82,7 @@ fn choices(mut claims: Vec<Claim>, facts: &Facts<'_>, signals: &Signals) -> Deci
     Decision::of(verdict, claims, reason, remedy)
 }
 
-/// A precise index without events or without questions routes like any other.
+/// A precise index without events or lookups routes like any other.
 fn placebo(claims: Vec<Claim>, silent: bool) -> Decision {
     let (void, reason, remedy) = if silent {
         (VoidReason::NoEvents, RoutingReason::NoEvents, Remedy::Check(CheckSetup::Events))
@@ -93,14 +92,13 @@ fn placebo(claims: Vec<Claim>, silent: bool) -> Decision {
     Decision::of(Verdict::Void(void), claims, reason, Some(remedy))
 }
 
-/// One replica: nothing to choose.
 pub(super) fn no_choice(replicas: u32, mut claims: Vec<Claim>) -> Decision {
     claims.push(Claim { claim: Claimed::SeveralReplicas { replicas }, held: Some(false) });
     let verdict = Verdict::Void(VoidReason::NoChoice);
     Decision::of(verdict, claims, RoutingReason::OneReplica, Some(Remedy::AddReplicas))
 }
 
-/// The claim of a routing by chance: no replica got more than twice its share.
+/// No replica got more than twice its share.
 pub(super) fn spread(replicas: u32, signals: &Signals) -> Claim {
     let largest_percent = signals.get(SignalKind::RoutingMaxSharePercent);
     let most_percent = (200.0 / f64::from(replicas)).min(95.0);

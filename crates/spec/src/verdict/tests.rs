@@ -1,5 +1,3 @@
-//! One test per row of the decision table.
-
 use weir_engine::{ChunkBytes, LoadMode, OffloadConfig};
 use weir_model::{
     FarthestTier, Inaction, Mechanism, Nanos, OffloadReason, OverheadReason, SignalSource,
@@ -92,7 +90,6 @@ fn signals(values: &[(SignalKind, f64)]) -> Signals {
     signals
 }
 
-/// Signals of an offload that stored, was asked and had much to serve.
 fn busy(more: &[(SignalKind, f64)]) -> Signals {
     let mut all = vec![
         (SignalKind::PromptTokens, 10_000.0),
@@ -230,7 +227,6 @@ fn a_large_tier_that_evicted_is_evicted() {
 fn storing_without_ever_serving_and_without_a_reason_is_unverified() {
     let seen = busy(&[(SignalKind::ExternalHitTokens, 0.0), (SignalKind::TierCapacityBytes, 4e9)]);
     assert_eq!(verdict(&offloading(), 1, &seen), Verdict::Unverified);
-    // What was not counted is not claimed.
     let why = |stored: Option<f64>, evicted: Option<f64>| {
         let mut seen = busy(&[(SignalKind::ExternalHitTokens, 0.0)]);
         seen.0.remove(&SignalKind::StoredBytes);
@@ -318,7 +314,6 @@ fn a_chunk_that_no_request_fills_is_the_reason_that_nothing_acted() {
         let facts = Facts { longest_offer: Some(longest), ..facts(1) };
         decide(&offloading(), &facts, seen)
     };
-    // Chunks of 16 tokens.
     let decision = of(15, &idle);
     assert_eq!(decision.verdict, Verdict::Void(VoidReason::NoOperation));
     let unfilled = Inaction::NoChunkFilled { chunk_tokens: 16, longest: 15 };
@@ -337,7 +332,6 @@ fn a_chunk_longer_than_what_requests_share_is_the_reason_that_nothing_was_served
         let seen = busy(&[(SignalKind::ExternalHitTokens, hits), evicted]);
         decide(&offloading(), &facts, &seen).verdict
     };
-    // Chunks of 16 tokens.
     let long = Verdict::OverheadOnly(OverheadReason::ChunkTooLong);
     assert_eq!(of(15, 0.0), long);
     assert!(!long.counts());
@@ -345,7 +339,7 @@ fn a_chunk_longer_than_what_requests_share_is_the_reason_that_nothing_was_served
     assert_eq!(of(15, 900.0), Verdict::Effective, "what was seen decides");
 }
 
-/// Signals of a precise router: prompt tokens, hits of the chosen, of chance and of the best.
+/// Prompt tokens, hits of the chosen, of chance and of the best.
 fn routed(routed: f64, uniform: f64, best: f64) -> Signals {
     signals(&[
         (SignalKind::PromptTokens, 10_000.0),
@@ -405,7 +399,6 @@ fn an_arm_with_two_claims_is_worth_its_weaker_one() {
     assert_eq!(verdict(&arm, 4, &all), Verdict::OverheadOnly(OverheadReason::Evicted));
 }
 
-/// Verdict and reason of an arm whose mechanism was there.
 fn why(arm: &Arm, facts: &Facts<'_>, more: &[(SignalKind, f64)]) -> (Verdict, Reason) {
     let decision = decide(arm, facts, &busy(more));
     (decision.verdict, decision.reason)

@@ -1,4 +1,4 @@
-//! The examples resolve, and what is predicted of them is what is known of them.
+//! The examples resolve, and their predictions are the known outcomes.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ fn the_published_pools_are_planned() {
 
 #[test]
 fn two_prefixes_per_user_do_not_fit_the_gpus() {
-    // Overrides of models that a flag has taken away do not matter.
+    // Overrides of models that a flag removed do not matter.
     let sets = ["load.users=[1, 50]", "models=[Qwen/Qwen3-8B]"];
     let plan = example("capacity-bound", &sets).unwrap();
     assert_eq!(plan.deployments.len(), 2);
@@ -85,7 +85,6 @@ fn the_mooncake_example_says_where_its_trace_should_be() {
 fn the_mooncake_example_resolves_with_a_trace() {
     let folder = tempfile::tempdir().unwrap();
     let trace = folder.path().join("trace.jsonl");
-    // Conversations of four turns, each turn one block longer, over 200 sessions.
     let mut lines = String::new();
     for turn in 0..4_u64 {
         for session in 0..200_u64 {
@@ -157,7 +156,7 @@ fn every_arm_of_the_example_with_real_tiers_is_predicted_to_act() {
                 _ => Regime::FitsTier,
             }
         );
-        // What a machine without 20 GiB to spare must hold.
+        // Limit for a machine without 20 GiB to spare.
         let tiers = arm.offload.iter().flat_map(|offload| &offload.tiers);
         assert!(tiers.map(|tier| tier.capacity.0 as f64 * 0.125).sum::<f64>() < 4e9);
     }

@@ -17,7 +17,6 @@ use std::path::Path;
 
 use weir_spec::{Experiment, Plan, SpecError};
 
-/// A small valid experiment.
 pub(crate) const SMALL: &str = "\
 name: small
 models: [Qwen/Qwen3-8B]
@@ -34,7 +33,7 @@ pub(crate) fn plan(text: &str, sets: &[&str]) -> Result<Plan, SpecError> {
     Plan::resolve(&Experiment::parse(text, "test.yaml", Path::new(""), &sets)?)
 }
 
-/// The error of a text with flags, as one line.
+/// As one line.
 pub(crate) fn error(text: &str, sets: &[&str]) -> String {
     let message = plan(text, sets).expect_err("it should be refused").to_string();
     assert!(!message.contains('\n'), "more than one line: {message}");

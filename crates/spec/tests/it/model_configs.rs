@@ -1,14 +1,14 @@
-//! Published `config.json` files of models that people serve, against arithmetic by hand.
+//! Published `config.json` files of served models, against arithmetic by hand.
 //!
 //! The files are not part of the project: `WEIR_MODEL_CONFIGS` names their folder, with one folder
-//! per model in it. Each kind of layer is tested without them beside the reader.
+//! per model. The reader's own tests cover each kind of layer without them.
 
 use std::path::PathBuf;
 
 use weir_spec::catalogue::hugging_face;
 
-/// Folder, bytes per token of growth, bytes per sequence of 100,000 tokens beside them, and
-/// gigabytes of weights where a parameter count is published.
+/// Folder, bytes per token of growth, other bytes per sequence of 100,000 tokens, and gigabytes of
+/// weights where a parameter count is published.
 type Row = (&'static str, u64, u64, Option<f64>);
 
 /// Layers x KV heads x (key + value) x bytes per element; `2 x 128` is a head of 128.
@@ -106,8 +106,7 @@ const KINDS: [Row; 29] = [
     ("nvidia--Qwen3.5-397B-A17B-NVFP4", 15_360, 45 * 4_268_032, None),
 ];
 
-/// Files whose names say that the weights are quantised, without a word on how: the file that says
-/// it is not beside them.
+/// Quantised by name only: the file that describes it is missing.
 const UNSAID: [&str; 4] = [
     "nvidia--Qwen3-235B-A22B-NVFP4",
     "nvidia--DeepSeek-V3.1-NVFP4",
@@ -117,7 +116,7 @@ const UNSAID: [&str; 4] = [
 
 const V4_SEQUENCE: u64 = 43 * 128 * 584 + 21 * 8 * (8192 + 2048) + 20 * 128 * 4096;
 
-/// Published counts leave out what Weir leaves out differently.
+/// Published counts differ in what they leave out.
 const TOLERANCE: f64 = 0.02;
 
 fn folder() -> Option<PathBuf> {

@@ -1,4 +1,4 @@
-//! What is predicted of workloads whose outcome is known from capacities.
+//! Predictions of workloads whose outcome follows from capacities.
 
 use std::path::Path;
 
@@ -46,7 +46,7 @@ fn prefixes_beyond_the_pool_go_to_a_tier_that_holds_them() {
     let small = of(&plan, "small");
     assert_eq!(small.verdict, Verdict::OverheadOnly(OverheadReason::TierTooSmall));
     assert_eq!(small.remedy, Some(Remedy::LargerTier(small.working_set)));
-    // A store without eviction keeps what came first, and that is still asked for.
+    // A store without eviction keeps what came first, which is still requested.
     assert_eq!(of(&plan, "lmcache-kvrocks").verdict, Verdict::Effective);
 }
 
@@ -142,7 +142,7 @@ fn predictions_are_the_same_every_time() {
     assert_eq!(plan(&sets).cells, plan(&sets).cells);
 }
 
-/// What `weir load` knows of a server: the size of its GPU's cache at most.
+/// At most the size of the GPU's cache is known.
 #[test]
 fn the_regime_of_an_endpoint_is_known_as_far_as_its_pool_is() {
     let regime = |pool_tokens: Option<u64>, prefixes: u64| {

@@ -57,7 +57,6 @@ fn a_profile_beside_the_experiment_gives_the_store_its_figures() {
     assert_eq!(store.client_bytes_per_s, 2.5e9);
     assert_eq!(store.lookup_latency, Nanos::from_micros(70));
     assert_eq!(store.lookup_per_key, Nanos::from_micros(3));
-    // Figures of one's own stand over it.
     let arm = "{preset: lmcache-redis, store: {profile: profiles/my-redis.yaml, \
                link: {read_gb_per_s: 9}}}";
     let over = self::plan(folder.path(), arm).unwrap();
@@ -119,7 +118,6 @@ fn a_disk_that_was_measured_out_of_memory_is_warned_of() {
     assert_eq!(warned("disk", "disk", "device_percent: 90\n"), None);
     assert_eq!(warned("disk", "disk", ""), None, "what is not known is not nothing");
     assert_eq!(warned("redis", "store", "device_percent: 0\n"), None, "it keeps all in memory");
-    // Nothing makes a file system in memory cold.
     let in_memory = warned("disk", "disk", "device_percent: 0\nin_memory: true\n").unwrap();
     assert!(in_memory.contains("Measure a folder on a disk"), "{in_memory}");
     assert!(!in_memory.contains("--cold"), "{in_memory}");
@@ -170,7 +168,6 @@ fn missing_malformed_and_later_files_are_named() {
         let message = refused(folder.path(), arm);
         assert!(message.contains(part) && !message.contains('\n'), "{part}: {message}");
     }
-    // A name stays a name.
     let unknown = refused(folder.path(), "{preset: lmcache-redis, store: {profile: rediss}}");
     assert!(unknown.contains("unknown profile `rediss` (did you mean `redis`?)"), "{unknown}");
 }

@@ -9,7 +9,7 @@ fn with(from: &str, to: &str) -> String {
     SMALL.replacen(from, to, 1)
 }
 
-/// Checks the errors of many changes at once, so that one run shows all that differ.
+/// Checks many errors at once, so that one run shows all that differ.
 fn refused(cases: &[(&str, &str, &str)]) {
     let mut wrong = String::new();
     for (from, to, message) in cases {
@@ -122,7 +122,6 @@ fn wrong_kinds_of_values_are_named_in_words() {
     ]);
 }
 
-/// Keys and words at any depth, in maps and in lists: the path says where, the nearest what.
 #[test]
 fn a_slip_in_a_key_or_a_word_brings_the_nearest_known_one() {
     let arms = "arms: [no-offload, native-offload]";
@@ -183,7 +182,6 @@ fn a_slip_in_a_key_or_a_word_brings_the_nearest_known_one() {
         let seen = error(&with(from, to), &[]);
         assert!(seen.contains(message), "{to}\n  seen     {seen}\n  expected {message}");
     }
-    // Nothing is near enough to what nobody could have meant.
     let nonsense = error(&with(hardware, "hardware: 2x-l40s\nzz: 1"), &[]);
     assert!(!nonsense.contains("did you mean"), "{nonsense}");
 }
@@ -457,7 +455,7 @@ fn files_that_are_not_there_are_named() {
     assert!(message.starts_with("cannot read experiment file nowhere.yaml: "), "{message}");
 }
 
-/// No text, however broken, makes the reader panic.
+/// No text makes the reader panic.
 #[test]
 fn broken_texts_are_errors() {
     for end in 0..SMALL.len() {
@@ -468,7 +466,7 @@ fn broken_texts_are_errors() {
     }
 }
 
-/// An experiment that names nearly every number there is.
+/// Contains nearly every number of the format.
 const RICH: &str = "\
 name: rich
 models: [Qwen/Qwen3-8B]
@@ -505,7 +503,7 @@ prices: {gpu_hour: 1.9 USD}
 verdict: {effective_share: 0.15}
 ";
 
-/// Every number of a rich experiment, replaced by absurd ones: an answer or a one-line error.
+/// Each number replaced by absurd ones gives a result or a one-line error.
 #[test]
 fn absurd_numbers_never_panic() {
     crate::plan(RICH, &[]).unwrap();

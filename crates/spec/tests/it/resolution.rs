@@ -1,4 +1,4 @@
-//! What becomes of an experiment: defaults, overrides, sweeps, seeds, order and hash.
+//! Resolution of an experiment: defaults, overrides, sweeps, seeds, order and hash.
 
 use std::collections::BTreeSet;
 use std::path::Path;

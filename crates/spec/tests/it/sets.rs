@@ -83,7 +83,6 @@ fn paths_of_flags_start_from_the_working_directory_and_those_of_the_file_from_it
         let set = text(&[flag]);
         assert_eq!(set.pointer(pointer).unwrap(), &at(path), "{flag}");
     }
-    // Names of the catalogue and absolute paths stay as they are.
     for (flag, pointer, kept) in [
         ("arms.native-offload.disk={profile: nvme-gen4}", "/arms/1/disk/profile", "nvme-gen4"),
         ("client.tokenizer=/t.json", "/client/tokenizer", "/t.json"),

@@ -12,7 +12,8 @@ fn loads_from_host_memory_take_the_published_time() {
     let deployment = &plan.deployments[0];
     let mut timing = Timing::new(&deployment.timing).unwrap();
     let budget = deployment.engine.max_num_batched_tokens;
-    // Tokens, published TTFT computed and from host memory (ms); 12 ms are the front end's.
+    // Tokens, published TTFT computed and from host memory (ms), of which 12 ms are the front
+    // end's.
     for (tokens, computed_ms, loaded_ms) in
         [(10_000, 262.0, 38.0), (50_000, 2292.0, 158.0), (100_000, 6855.0, 308.0)]
     {
@@ -41,7 +42,7 @@ fn tiers_hold_whole_prefixes() {
     assert_eq!(held, [("host", 2), ("redis", 9)]);
     assert_eq!(sizes.prefix_bytes, weir_model::Bytes(1_474_560_000));
     assert_eq!(sizes.break_even_gb_per_s, None);
-    // 39 chunks are asked for one after another, then 1.47 GB come at 1.3 GB/s.
+    // 39 chunks are looked up one after another, then 1.47 GB come at 1.3 GB/s.
     let load = sizes.tiers[1].load.unwrap().as_millis_f64();
     assert!((load - 1138.6).abs() < 1.0, "{load}");
 }
@@ -116,7 +117,7 @@ fn an_hour_of_an_arm_holds_its_tiers_where_they_have_a_price() {
     assert_eq!(none, [None; 3]);
 }
 
-/// A Kvrocks is on disks: its 100 GiB at 0.73 a month are 0.1 an hour beside a Redis' 1.
+/// Kvrocks is on disks: its 100 GiB at 0.73 a month are 0.1 an hour beside a Redis' 1.
 #[test]
 fn a_store_on_disks_has_its_own_price() {
     let arms = "arms=[no-offload, {preset: lmcache-redis, bytes: 1GiB, store: {bytes: 100GiB}}, \
@@ -134,10 +135,10 @@ fn a_store_on_disks_has_its_own_price() {
     let (hours, basis) = stores(both);
     assert!(near(hours[0], 1.0) && near(hours[1], 0.1), "{hours:?}");
     assert_eq!(basis.priced, [TierKind::Remote]);
-    // Without one of its own it has that of all stores.
+    // Without its own price it has that of all stores.
     let (hours, _) = stores("prices={gpu_hour: 1 USD, store_gib_month: 7.3 USD}");
     assert!(near(hours[1], 1.0), "{hours:?}");
-    // A Redis without a price is told, though the Kvrocks has one.
+    // A Redis without a price is reported, though the Kvrocks has one.
     let (hours, basis) = stores("prices={gpu_hour: 1 USD, kvrocks_gib_month: 0.73 USD}");
     assert!(near(hours[0], 0.0) && near(hours[1], 0.1), "{hours:?}");
     assert_eq!((basis.priced.len(), basis.unpriced), (0, vec![TierKind::Host, TierKind::Remote]));
@@ -160,7 +161,7 @@ fn what_lmcache_takes_by_itself_is_per_rank() {
     }
 }
 
-/// A model file of its own kind of layers, in a folder that is given back with the experiment.
+/// The folder must outlive the experiment.
 fn with_model(config: &serde_json::Value) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().expect("a scratch folder");
     let path = folder.path().join("config.json");
@@ -218,7 +219,7 @@ fn windows_take_their_room_in_tiers_and_in_the_pool_of_a_connector_that_keeps_th
         plan.warnings.iter().any(|warning| warning.contains("hybrid KV cache manager off"))
     };
     assert!(told(&plan), "{:?}", plan.warnings);
-    // Before 0.22 every connector does.
+    // Before 0.22 every connector switches the manager off.
     let plan = crate::plan(&text, &["hardware=1x-h100", arms, "engine.vllm=0.21.0"]).unwrap();
     for arm in &plan.deployments[0].arms[1..] {
         assert_eq!(plan.deployments[0].engine_of(arm).kv_bytes_per_token, 225_280, "{}", arm.name);
@@ -244,7 +245,7 @@ fn states_are_refused_where_the_connector_keeps_vllm_from_starting() {
     assert!(error.starts_with("arms.lmcache-local: ") && error.contains("lmcache_mode: server"));
     let error = plan(&["arms=[native-offload]", "engine.vllm=0.21.0"]).unwrap_err().to_string();
     assert!(error.contains("mine") && error.contains("0.22 or later"), "{error}");
-    // Without a word LMCache runs where it can.
+    // By default LMCache runs where it can.
     let plan = plan(&["arms=[lmcache-local, native-offload]"]).unwrap();
     let offload = |arm: usize| plan.deployments[0].arms[arm].offload.as_ref().unwrap();
     assert_eq!(offload(0).mechanism, Mechanism::LmcacheServer);
@@ -298,7 +299,7 @@ fn unknown_quantization_asks_for_bytes_and_takes_the_times_from_them() {
     let model = &plan.deployments[0].model;
     assert!((model.bytes_per_weight - 0.5625).abs() < 0.001, "{}", model.bytes_per_weight);
     assert!(plan.warnings.iter().all(|warning| !warning.contains("bytes per weight")));
-    // Weights that cannot be counted at all: what is assumed is said.
+    // The assumption is reported where weights cannot be counted.
     let mut strange = config;
     strange["moe_latent_size"] = serde_json::json!(1024);
     std::fs::write(&path, strange.to_string()).unwrap();

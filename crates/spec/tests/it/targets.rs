@@ -1,4 +1,4 @@
-//! Live targets: what an endpoint must say, the client's defaults, and the order of live cells.
+//! Live targets: required keys of an endpoint, the client's defaults, and the order of live cells.
 
 use std::path::Path;
 
@@ -63,7 +63,6 @@ fn a_bare_endpoint_needs_a_url_and_says_how_to_give_one() {
         "target.endpoint.url: nobody says where arm `no-offload` is deployed; add `no-offload: \
          http://host:8000` to `target.endpoint.arms`"
     );
-    // The same place, written otherwise.
     let same = at_endpoint("{url: 'http://a:1', arms: {native-offload: 'http://a:1/v1/'}}");
     assert!(error(&same, &[]).contains("are the same deployment"), "{}", error(&same, &[]));
 }
@@ -84,7 +83,7 @@ fn an_endpoint_is_planned_with_its_own_limits() {
     let other = EndpointLimits { max_model_len: Some(4096), kv_tokens: Some(9600), ..one };
     experiment.limits = one.least(other);
     assert_eq!(engine(&experiment), ((32, 200, 4096), Origin::Endpoint));
-    // Longer than the model's context is nothing that is asked.
+    // The model's context limits the plan, whatever the endpoint reports.
     experiment.limits.max_model_len = Some(1 << 30);
     experiment.limits.kv_tokens = Some(1 << 20);
     assert!(weir_spec::Plan::resolve(&experiment).is_ok());
@@ -142,11 +141,11 @@ fn live_cells_come_in_random_order_and_always_the_same_one() {
     other.sort();
     assert_eq!(one, other, "the same cells");
     assert_eq!(paths(&live), paths(&plan(SMALL, &[&sets[..], &["target=emulated"]].concat())));
-    // What is compared is run together: both arms of a level and repeat one after the other.
+    // Compared arms run together: both of a level and repeat one after the other.
     for pair in live.cells.chunks(2) {
         assert_eq!((pair[0].level, pair[0].repeat), (pair[1].level, pair[1].repeat));
     }
-    // A repeat is a round: none begins before the one before has ended.
+    // A repeat is a round: none begins before the previous one has ended.
     assert!(live.cells.windows(2).all(|pair| pair[0].repeat <= pair[1].repeat));
 }
 
@@ -186,7 +185,6 @@ fn the_emulated_target_is_a_name_or_says_how_bytes_move() {
     assert_eq!(read.target.words(), "emulated (real bytes, scaled by 0.25)");
     let Some(emulated) = read.target.emulated() else { panic!("it is") };
     assert!(emulated.disk.as_ref().is_some_and(|disk| disk.ends_with("kv")));
-    // The plan is read back as it was written.
     let text = serde_json::to_string(&read).unwrap();
     assert_eq!(serde_json::from_str::<weir_spec::Plan>(&text).unwrap(), read);
     for (set, message) in [
@@ -304,7 +302,7 @@ fn the_local_target_refuses_what_could_not_run_or_would_be_recorded() {
     );
     let routed = SMALL.replace("native-offload", "llm-d-approx") + "target: local\nreplicas: 2\n";
     assert!(error(&routed, &[]).starts_with("arms.llm-d-approx: the local target brings up no"));
-    // With one replica there is nothing to choose, and the arm runs to be found void.
+    // With one replica there is nothing to choose, so the arm runs and is void.
     assert!(plan(&routed, &["replicas=1"]).target.live().is_some());
 }
 

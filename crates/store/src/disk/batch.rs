@@ -1,5 +1,5 @@
-//! Working on a batch with a full queue: requests are started as long as there is room in flight,
-//! and the next one goes out before the last one's checksum is looked at.
+//! Runs a batch with a full queue: requests start while there is room in flight, and the next one
+//! is submitted before the last one's checksum is computed.
 
 use std::slice::IterMut;
 use std::sync::Arc;
@@ -17,20 +17,18 @@ use super::flight::{Buffer, Flights, Landed, Tag};
 use super::slots::Slots;
 use super::trouble::Trouble;
 
-/// What became of a block that is to be started.
 enum Step<O> {
     Started,
     Done(O),
-    /// Something in flight must be over first.
+    /// Retry after a request in flight has ended.
     Later,
 }
 
-/// The parts of a tier that a batch needs.
 #[derive(Clone, Copy)]
 pub(super) struct Work<'t> {
     pub(super) slots: &'t Slots,
     pub(super) trouble: &'t Trouble,
-    /// The page cache is passed by, and buffers must be aligned.
+    /// `O_DIRECT`: buffers must be aligned.
     pub(super) direct: bool,
 }
 
@@ -97,7 +95,7 @@ impl Work<'_> {
         let slot = match self.slots.reserve(put.key, batch) {
             Reservation::Reserved(slot) => slot,
             Reservation::Present | Reservation::Pending => return Step::Done(Stored::Present),
-            // What this batch has in flight may be what takes the room.
+            // The batch's own requests in flight may hold the room.
             Reservation::Full if !alone => return Step::Later,
             Reservation::Full => return Step::Done(Stored::Full),
         };
@@ -130,7 +128,7 @@ impl Work<'_> {
         };
         let written = match landed.ended {
             Ok(len) if len == wanted => self.slots.commit(slot, put.key).map_err(|e| errno(&e)),
-            // A write that ends early has met the end of the space or of what a file may have.
+            // A short write has reached the end of the space or the file size limit.
             Ok(_) => {
                 self.slots.cancel(slot);
                 Err(Errno::NOSPC)
@@ -185,7 +183,6 @@ impl Work<'_> {
         }
     }
 
-    /// Starts the next of the gets, or leaves it where it is.
     fn start_get<'b>(
         self,
         index: usize,
@@ -231,7 +228,6 @@ impl Work<'_> {
                 self.slots.unpin(slot);
                 return self.trouble.loading(slot, errno);
             }
-            // The file was cut.
             Ok(len) if len < block_bytes => return self.corrupt(slot),
             Ok(_) => {}
         }
@@ -263,7 +259,6 @@ impl Work<'_> {
         Loaded::Corrupt
     }
 
-    /// A bounce buffer, where the disk cannot use the caller's as it is.
     fn bounce(
         self,
         bytes: &[u8],
@@ -280,7 +275,7 @@ impl Work<'_> {
         }
         match slab.as_ref().map(Slab::take) {
             Some(Some(block)) => Ok(Some(block)),
-            // They come back with what is in flight.
+            // Bounce buffers are freed as requests end.
             Some(None) if !alone => Err(Step::Later),
             _ => {
                 self.trouble.no_memory();

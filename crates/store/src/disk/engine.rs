@@ -1,4 +1,4 @@
-//! How blocks get to the disk and back: probed once when a tier is opened, and recorded.
+//! The engine of a disk tier, probed once when the tier is opened, and recorded.
 
 use std::fmt;
 use std::fs::File;
@@ -17,30 +17,22 @@ use super::ring::RingLane;
 use super::threads::ThreadPool;
 use super::{DiskOptions, EngineChoice};
 
-/// Memory of a lane's bounce buffers, bytes, as long as that is a block: buffers that the disk
-/// cannot use as they are should not cost as much memory as the tier's work.
+/// Unless one block is larger: bounce buffers should not exceed the tier's own memory.
 const BOUNCE_BYTES_MAX: usize = 32 << 20;
 
-/// What does a tier's input and output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineKind {
-    /// Rings of the kernel's.
     IoUring,
-    /// Threads that read and write.
     Threads,
 }
 
-/// What was found when the tier was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskEngine {
-    /// What does the input and output.
     pub kind: EngineKind,
     pub why: String,
-    /// The page cache is passed by (`O_DIRECT`).
     pub direct: bool,
-    /// The slab's memory is registered with the kernel; otherwise why not.
+    /// Whether the slab's memory is registered with the kernel; otherwise the reason.
     pub fixed_buffers: Result<(), String>,
-    /// Requests of one call that are in flight at once.
     pub depth: u16,
 }
 
@@ -59,7 +51,6 @@ impl fmt::Display for DiskEngine {
     }
 }
 
-/// What one call needs for itself.
 #[derive(Debug)]
 pub(super) struct IoContext {
     pub(super) lane: Lane,
@@ -74,13 +65,13 @@ impl IoContext {
     }
 }
 
-/// The contexts of a tier: as many calls run at once, the others wait.
+/// As many calls run at once as there are contexts; the others wait.
 #[derive(Debug)]
 pub(super) struct IoContexts {
     free: Mutex<Free>,
     returned: Condvar,
     waiting_max: usize,
-    /// Ends its threads when the contexts are gone.
+    /// Dropped with the contexts, which ends the threads.
     _threads: Option<ThreadPool>,
 }
 
@@ -135,7 +126,7 @@ impl IoContexts {
         Self { free, returned: Condvar::new(), waiting_max, _threads: threads }
     }
 
-    /// Runs `work` with a free context; waits for one until the deadline.
+    /// Waits for a free context until the deadline.
     pub(super) fn with<R>(
         &self,
         deadline: Instant,
@@ -170,7 +161,7 @@ impl IoContexts {
     }
 }
 
-/// Gives a context back, also when its call panics.
+/// Returns a context, also when its call panics.
 struct Return<'b> {
     contexts: &'b IoContexts,
     context: Option<IoContext>,
@@ -185,7 +176,6 @@ impl Drop for Return<'_> {
     }
 }
 
-/// Rings, the first of which has read something; or why there are none.
 fn rings(options: &DiskOptions, file: &Arc<File>) -> Result<Vec<RingLane>, String> {
     let refused = |errno: Errno| match errno {
         Errno::PERM | Errno::ACCESS => format!(
@@ -205,7 +195,7 @@ fn rings(options: &DiskOptions, file: &Arc<File>) -> Result<Vec<RingLane>, Strin
     Ok(rings)
 }
 
-/// Reads one page: an old kernel or a filter may know rings and not this request.
+/// Reads one page: an old kernel or a filter may support rings but not this request.
 fn try_out(ring: RingLane) -> Result<RingLane, Errno> {
     let block = Slab::new(1, ALIGNMENT).ok().and_then(|slab| slab.take()).ok_or(Errno::NOMEM)?;
     let mut context = IoContext::new(Lane::Ring(Box::new(ring)));
@@ -233,7 +223,6 @@ fn fixed(options: &DiskOptions, rings: &[RingLane]) -> Result<(), String> {
     }
 }
 
-/// The bounce buffers of a lane.
 pub(super) fn bounce_slab(depth: usize, stride: usize) -> Option<Arc<Slab>> {
     let blocks = (BOUNCE_BYTES_MAX / stride).clamp(1, depth);
     Slab::new(blocks as u32, stride).ok()

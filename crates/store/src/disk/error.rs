@@ -1,12 +1,9 @@
-//! Why a disk tier cannot be opened.
-
 use std::path::PathBuf;
 
 use rustix::io::Errno;
 
 use crate::slab::SlabError;
 
-/// Why a folder cannot become a disk tier.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     #[error("{folder}: disk tier: {problem}", folder = folder.display())]
@@ -19,14 +16,13 @@ pub enum DiskError {
     )]
     NoRoom {
         path: PathBuf,
-        /// Bytes that the files need beyond those they have.
+        /// Bytes needed beyond those the files have.
         wanted: u64,
         free: u64,
     },
     #[error("{path}: another process or tier uses it: stop that one or give another folder",
         path = path.display())]
     Locked { path: PathBuf },
-    /// The files were made for blocks of another size, or more or fewer of them.
     #[error(
         "{path}: made for {found}, asked to hold {wanted}: give what it was made for, start empty, \
          or use another folder", path = path.display()

@@ -1,8 +1,8 @@
-//! Requests in flight: the one place where a disk's reads and writes meet borrowed memory.
+//! Requests in flight: the one place where a disk's reads and writes use borrowed memory.
 //!
-//! A [`Lane`] is what one call works with: a ring of its own, or a place at the shared threads. It
-//! starts requests on plain addresses; [`Flights`] keeps the borrow of each buffer until its
-//! request is over, also when the caller unwinds.
+//! A [`Lane`] serves one call: a ring of its own, or a share of the threads. It starts requests on
+//! plain addresses; [`Flights`] keeps the borrow of each buffer until its request is over, also
+//! when the caller unwinds.
 
 use rustix::io::Errno;
 
@@ -11,27 +11,25 @@ use crate::slab::Block;
 use super::ring::RingLane;
 use super::threads::ThreadLane;
 
-/// A read or write of one block, on plain memory.
+/// A read or write of one block, without its borrow.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Request {
     pub(super) write: bool,
-    /// Place in the file, bytes.
+    /// Offset in the file, bytes.
     pub(super) offset: u64,
     pub(super) address: *mut u8,
     pub(super) len: usize,
-    /// Comes back with the result.
     pub(super) token: u16,
 }
 
 #[expect(unsafe_code, reason = "requests go to the threads that work on them")]
-// SAFETY: who started a request keeps its memory valid and otherwise unused until its end, on
-// whatever thread that comes.
+// SAFETY: whoever starts a request keeps its memory valid and otherwise unused until its end, on
+// any thread.
 unsafe impl Send for Request {}
 
-/// How a request ended: bytes moved, or the error.
+/// Bytes moved, or the error.
 pub(super) type Ended = Result<usize, Errno>;
 
-/// What one call works with.
 #[derive(Debug)]
 pub(super) enum Lane {
     Ring(Box<RingLane>),
@@ -39,7 +37,6 @@ pub(super) enum Lane {
 }
 
 impl Lane {
-    /// Requests that may be in flight.
     pub(super) fn depth(&self) -> usize {
         match self {
             Self::Ring(lane) => lane.depth(),
@@ -59,7 +56,6 @@ impl Lane {
         }
     }
 
-    /// Hands what was started to the device.
     fn submit(&mut self) {
         match self {
             Self::Ring(lane) => lane.submit(),
@@ -67,7 +63,7 @@ impl Lane {
         }
     }
 
-    /// Waits for the end of some request. Only while one is in flight.
+    /// Waits for any request to end. One must be in flight.
     fn wait(&mut self) -> (u16, Ended) {
         match self {
             Self::Ring(lane) => lane.wait(),
@@ -75,7 +71,6 @@ impl Lane {
         }
     }
 
-    /// A request that is over already.
     fn poll(&mut self) -> Option<(u16, Ended)> {
         match self {
             Self::Ring(lane) => lane.poll(),
@@ -84,12 +79,11 @@ impl Lane {
     }
 }
 
-/// What belongs to a request that is in flight. Kept with the lane, so that no call allocates.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     rows: Vec<Row>,
     free: Vec<u16>,
-    /// Writes started since they were last asked for.
+    /// Writes started and not yet returned by [`Flights::fresh`].
     fresh: Vec<Tag>,
 }
 
@@ -99,19 +93,16 @@ struct Row {
     held: Held,
 }
 
-/// The memory of a request.
 #[derive(Debug, Default)]
 enum Held {
-    /// Nothing, or bytes of the caller's that are written.
+    /// None, or the caller's bytes that are written.
     #[default]
     None,
-    /// A buffer of the caller's that is read into.
     Lent(Lent),
-    /// A bounce buffer, and where what is read into it will go.
+    /// A bounce buffer, and the destination of a read.
     Bounce(Block, Option<Lent>),
 }
 
-/// A caller's buffer, as an address.
 #[derive(Debug, Clone, Copy)]
 struct Lent(*mut u8, usize);
 
@@ -130,18 +121,15 @@ impl Lent {
 }
 
 #[expect(unsafe_code, reason = "a table moves between calls, when it holds nothing")]
-// SAFETY: a lent address is turned into a reference only by the `Flights` that took it from one.
+// SAFETY: a lent address becomes a reference only in the `Flights` that took it from one.
 unsafe impl Send for Lent {}
 
-/// What the caller wants back with a result.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Tag {
-    /// Place in the batch.
     pub(super) index: usize,
     pub(super) slot: u32,
 }
 
-/// A request that is over.
 #[derive(Debug)]
 pub(super) struct Landed<'b> {
     pub(super) tag: Tag,
@@ -149,14 +137,11 @@ pub(super) struct Landed<'b> {
     pub(super) buffer: Buffer<'b>,
 }
 
-/// The buffer of a request that is over.
 #[derive(Debug)]
 pub(super) enum Buffer<'b> {
-    /// The caller's bytes, written.
     Written,
-    /// The caller's buffer, given back.
     Read(&'b mut [u8]),
-    /// A bounce buffer, and where what was read into it should go.
+    /// A bounce buffer, and the destination of a read.
     Bounce(Block, Option<&'b mut [u8]>),
 }
 
@@ -169,8 +154,8 @@ impl Table {
     }
 }
 
-/// The requests of one call. Buffers stay borrowed for `'b`, and the last request is over when this
-/// value is dropped: it must not be forgotten instead (`mem::forget`), which nobody here does.
+/// The requests of one call. Buffers stay borrowed for `'b`, and dropping this value waits for the
+/// last request. It must not be forgotten (`mem::forget`).
 #[derive(Debug)]
 pub(super) struct Flights<'l, 'b> {
     lane: &'l mut Lane,
@@ -195,18 +180,15 @@ impl<'l, 'b> Flights<'l, 'b> {
         self.table.free.len() < self.table.rows.len()
     }
 
-    /// Starts writing the caller's bytes.
     pub(super) fn write(&mut self, bytes: &'b [u8], offset: u64, tag: Tag) -> Result<(), Errno> {
         self.start(true, (bytes.as_ptr().cast_mut(), bytes.len()), offset, tag, Held::None)
     }
 
-    /// Starts reading into the caller's buffer.
     pub(super) fn read(&mut self, into: &'b mut [u8], offset: u64, tag: Tag) -> Result<(), Errno> {
         let lent = Lent::take(into);
         self.start(false, (lent.0, lent.1), offset, tag, Held::Lent(lent))
     }
 
-    /// Starts writing a whole bounce buffer.
     pub(super) fn write_bounce(
         &mut self,
         mut bounce: Block,
@@ -218,7 +200,7 @@ impl<'l, 'b> Flights<'l, 'b> {
         self.start(true, memory, offset, tag, Held::Bounce(bounce, None))
     }
 
-    /// Starts reading into a whole bounce buffer; `into` is kept for what is read.
+    /// Reads into a whole bounce buffer; `into` is the destination.
     pub(super) fn read_bounce(
         &mut self,
         mut bounce: Block,
@@ -259,17 +241,16 @@ impl<'l, 'b> Flights<'l, 'b> {
         started
     }
 
-    /// Hands what was started to the device, so that it works while the caller does other things.
+    /// Submits started requests, so that the device works while the caller does other things.
     pub(super) fn submit(&mut self) {
         self.lane.submit();
     }
 
-    /// A write started since the last of these was asked for.
     pub(super) fn fresh(&mut self) -> Option<Tag> {
         self.table.fresh.pop()
     }
 
-    /// Waits for the end of some request; nothing when none is in flight.
+    /// Waits for any request to end; None when none is in flight.
     pub(super) fn wait(&mut self) -> Option<Landed<'b>> {
         if !self.in_flight() {
             return None;
@@ -278,10 +259,10 @@ impl<'l, 'b> Flights<'l, 'b> {
         Some(self.land(token, ended))
     }
 
-    /// Waits for the end of some request and takes along what else is over by then, since several
-    /// requests that follow together cost less. Not more than a quarter of the queue, though: while
-    /// they are made ready the device must not run dry. Writes of 64 KiB with 16 in flight reached
-    /// 2.2 GB/s with all that was over, 2.6 with one at a time, and 2.7 so (one virtual disk).
+    /// Waits for a request and also takes others that have ended, since several requests submitted
+    /// together cost less. At most a quarter of the queue, so that the device stays busy meanwhile.
+    /// Writes of 64 KiB with 16 in flight: 2.2 GB/s with all ended ones, 2.6 with one at a time,
+    /// 2.7 with this rule (one virtual disk).
     pub(super) fn wait_for_some(&mut self, landed: &mut Vec<Landed<'b>>) {
         landed.extend(self.wait());
         while landed.len() * 4 < self.depth()

@@ -1,10 +1,9 @@
-//! What says which block is in which slot, and that it is whole.
+//! Headers: which block is in which slot, with its checksum.
 //!
-//! The headers have a file of their own: they are small writes through the page cache, which would
-//! otherwise wait for the direct writes of blocks to the same file (file systems lock a file for
-//! the one against the other). A header is written after its block and erased before its slot is
-//! written again, so a process that dies leaves no header without its block. A machine that dies
-//! may: then the checksum does not fit.
+//! Headers have their own file: small writes through the page cache would otherwise wait for direct
+//! writes to the same file (file systems lock a file between the two). A header is written after
+//! its block and erased before its slot is rewritten, so a killed process leaves no header without
+//! its block. After a machine crash it may; then the checksum differs.
 //!
 //! ```text
 //! 0      superblock: magic, version, block bytes, stride, slots, zeros, xxh3-64     4096 bytes
@@ -13,7 +12,7 @@
 //! 4224   header of slot 1 ...
 //! ```
 //!
-//! Numbers are little-endian. Generations count the blocks ever stored: they give the order of age
+//! Numbers are little-endian. Generations count all blocks ever stored and give the order of age
 //! when a tier is opened again.
 
 use std::fs::File;
@@ -23,14 +22,13 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::tier::ChunkHash;
 
-/// Bytes of a header. A sector has a whole number of them, so none is torn between two.
+/// A sector has a whole number of headers, so none is torn between two sectors.
 pub(super) const HEADER_BYTES: u64 = 128;
-/// Where the first header stands.
 pub(super) const HEADERS_AT: u64 = 4096;
 const MAGIC_HEADER: [u8; 4] = *b"WBLK";
 const MAGIC_FILE: [u8; 8] = *b"WEIRSLOT";
 const VERSION: u32 = 1;
-/// Headers read at once when a tier is opened: half a MiB.
+/// Headers per read when a tier is opened: half a MiB.
 const HEADERS_PER_READ: u64 = 4096;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +54,7 @@ impl Header {
         bytes
     }
 
-    /// Nothing where the bytes are not a whole header.
+    /// None unless the bytes are a whole header.
     fn decode(bytes: &[u8]) -> Option<Self> {
         let known = bytes[..4] == MAGIC_HEADER && bytes[4..8] == VERSION.to_le_bytes();
         if !known || !is_sealed(bytes) {
@@ -72,7 +70,6 @@ impl Header {
     }
 }
 
-/// What the files were made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileLayout {
     pub(super) block_bytes: u64,
@@ -89,7 +86,6 @@ impl FileLayout {
         u64::from(self.slots) * self.stride
     }
 
-    /// Where a slot's block begins.
     pub(super) fn offset(&self, slot: u32) -> u64 {
         u64::from(slot) * self.stride
     }
@@ -101,12 +97,10 @@ impl std::fmt::Display for FileLayout {
     }
 }
 
-/// What a file of headers turned out to be.
 #[derive(Debug)]
 pub(super) enum Superblock {
-    /// Nothing was ever written.
     Empty,
-    /// Something that is not ours, or damaged.
+    /// Another program's, or damaged.
     Foreign,
     Of(FileLayout),
 }
@@ -125,7 +119,6 @@ impl HeaderFile {
         &self.file
     }
 
-    /// What the file was made for.
     pub(super) fn superblock(&self) -> std::io::Result<Superblock> {
         let mut bytes = [0; HEADERS_AT as usize];
         let len = read_full(&self.file, &mut bytes, 0)?;
@@ -141,7 +134,7 @@ impl HeaderFile {
         Ok(Superblock::Of(FileLayout { block_bytes, stride, slots }))
     }
 
-    /// Makes the file an empty one of this layout, and nothing before that is done.
+    /// Erases the file, then writes the superblock of this layout.
     pub(super) fn format(&self, layout: &FileLayout) -> std::io::Result<()> {
         self.file.set_len(0)?;
         self.file.set_len(layout.header_file_bytes())?;
@@ -156,8 +149,7 @@ impl HeaderFile {
         self.file.write_all_at(&bytes, 0)
     }
 
-    /// Gives every slot's header, or nothing where there are bytes and they are no header. Slots
-    /// that were never written or are erased are passed over.
+    /// None for invalid bytes; slots never written or erased are skipped.
     pub(super) fn scan(
         &self,
         layout: &FileLayout,
@@ -199,7 +191,7 @@ fn number(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(word)
 }
 
-/// Puts the checksum of all that stands before into the last eight bytes.
+/// Writes the checksum of the preceding bytes into the last eight.
 fn seal(bytes: &mut [u8]) {
     let end = bytes.len() - 8;
     let sum = xxh3_64(&bytes[..end]).to_le_bytes();
@@ -211,7 +203,6 @@ fn is_sealed(bytes: &[u8]) -> bool {
     number(bytes, end) == xxh3_64(&bytes[..end])
 }
 
-/// Reads until the buffer is full or the file ends; returns how much there was.
 fn read_full(file: &File, bytes: &mut [u8], offset: u64) -> std::io::Result<usize> {
     let mut len = 0;
     while len < bytes.len() {

@@ -1,5 +1,4 @@
-//! Opening the files of a disk tier: who else has them, whether they are ours, whether there is
-//! room, and whether the page cache can be passed by.
+//! Opening the files of a disk tier: lock, layout, free space and `O_DIRECT`.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -18,10 +17,9 @@ use super::DiskOptions;
 use super::error::DiskError;
 use super::header::{FileLayout, HeaderFile, Superblock};
 
-/// The file of blocks in the tier's folder.
 pub const BLOCKS_FILE: &str = "blocks.weir";
 pub const HEADERS_FILE: &str = "headers.weir";
-/// A process that was killed keeps its lock until the kernel has ended its last write.
+/// A killed process keeps its lock until the kernel has ended its last write.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
@@ -29,9 +27,8 @@ pub(super) struct Place {
     pub(super) blocks: Arc<File>,
     pub(super) blocks_path: PathBuf,
     pub(super) headers: HeaderFile,
-    /// Bytes that the file of blocks had before it was brought to its length.
+    /// Bytes of the block file before it was extended.
     pub(super) blocks_len: u64,
-    /// The page cache is passed by.
     pub(super) direct: bool,
     pub(super) warnings: Vec<String>,
 }
@@ -51,7 +48,7 @@ impl Place {
         let metadata = blocks
             .metadata()
             .map_err(|error| system(&blocks_path, "ask for the length", &error))?;
-        // Room first: a format that cannot be filled would lose what was there.
+        // Space first: formatting without enough of it would lose the earlier content.
         if !allocate(&blocks, &blocks_path, layout.block_file_bytes())? {
             warnings.push(format!(
                 "{}: the file system does not reserve space: it may be full when blocks come",
@@ -85,7 +82,6 @@ impl Place {
     }
 }
 
-/// True when there is nothing to be kept.
 fn is_fresh(
     headers: &HeaderFile,
     path: &Path,
@@ -132,13 +128,13 @@ fn lock(file: &File, path: &Path) -> Result<(), DiskError> {
     }
 }
 
-/// Brings a file to its length, on reserved space; false where the file system reserves none.
+/// Extends a file with reserved space; false if the file system cannot reserve.
 fn allocate(file: &File, path: &Path, wanted: u64) -> Result<bool, DiskError> {
     let metadata = file.metadata().map_err(|error| system(path, "ask for the length", &error))?;
     if metadata.len() > wanted {
         file.set_len(wanted).map_err(|error| system(path, "shorten the file", &error))?;
     }
-    // Asked first, because a reservation that fails half way takes space from others meanwhile.
+    // Checked first, because a reservation that fails half way takes space from others meanwhile.
     let missing = wanted.saturating_sub(metadata.blocks() * 512);
     let room = rustix::fs::fstatvfs(file)
         .map_err(|errno| system(path, "ask for free space", &errno.into()))?;
@@ -153,7 +149,7 @@ fn allocate(file: &File, path: &Path, wanted: u64) -> Result<bool, DiskError> {
             Ok(false)
         }
         Err(errno) => {
-            // What was reserved goes back; the error to tell is the first one.
+            // Releases the reservation; the first error is the one to report.
             let _ = file.set_len(metadata.len().min(wanted));
             if matches!(errno, Errno::NOSPC | Errno::DQUOT) {
                 return Err(DiskError::NoRoom { path: path.into(), wanted: missing, free });
@@ -163,7 +159,7 @@ fn allocate(file: &File, path: &Path, wanted: u64) -> Result<bool, DiskError> {
     }
 }
 
-/// Passes the page cache by, and tries whether the file system really takes that.
+/// Sets `O_DIRECT` and tests a read, because some file systems accept the flag and fail later.
 fn make_direct(file: &File, page_cache: bool) -> Result<(), String> {
     if page_cache {
         return Err("asked to go through the page cache".to_owned());
@@ -187,19 +183,16 @@ fn make_direct(file: &File, page_cache: bool) -> Result<(), String> {
     tried
 }
 
-/// What is known of a folder before anything is kept in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskFolder {
-    /// Bytes that this user may still write there.
+    /// Bytes that this user may still write.
     pub free: Bytes,
-    /// Whether what is written there stays in memory.
     pub in_memory: bool,
-    /// Why figures of it are not those of a disk, in a sentence.
+    /// Why its figures are not a disk's, one sentence.
     pub warning: Option<String>,
 }
 
 impl DiskFolder {
-    /// Asks the file system.
     pub fn look(folder: &Path) -> Result<Self, DiskError> {
         let file = File::open(folder).map_err(|error| system(folder, "open the folder", &error))?;
         let room = rustix::fs::fstatvfs(&file)
@@ -228,13 +221,11 @@ fn file_system_warning(held: HeldIn, file: &File, folder: &Path) -> Option<Strin
     Some(format!("{} {what}", folder.display()))
 }
 
-/// An error of the system with what to do about it.
 fn system(path: &Path, action: &'static str, error: &std::io::Error) -> DiskError {
     let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
     DiskError::System { path: path.into(), action, errno, remedy: remedy(errno) }
 }
 
-/// What a person can do about an error of the system.
 pub(super) const fn remedy(errno: Errno) -> &'static str {
     match errno {
         Errno::ROFS => "the file system is read-only: give a folder on another one",

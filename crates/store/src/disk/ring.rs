@@ -12,17 +12,16 @@ use crate::slab::Slab;
 
 use super::flight::{Ended, Request};
 
-/// The kernel registers no more than this many bytes in one piece.
+/// The kernel registers at most this many bytes in one piece.
 const PIECE_BYTES_MAX: usize = 1 << 30;
 
 pub(super) struct RingLane {
     ring: IoUring,
-    /// Memory that is registered with the ring, which it must outlive.
+    /// Registered memory, which must outlive the ring.
     registered: Option<Registered>,
-    /// Why the slab is not registered, where one was given.
+    /// Why a given slab is not registered.
     refused: Option<Errno>,
     depth: usize,
-    /// Started and not yet handed over.
     unsubmitted: usize,
     _file: Arc<File>,
 }
@@ -41,16 +40,15 @@ impl std::fmt::Debug for RingLane {
 }
 
 impl RingLane {
-    /// A ring of `depth` requests on one file. A slab that the kernel does not register (a limit on
-    /// locked memory) is used without.
+    /// A slab that the kernel does not register (a limit on locked memory) is used unregistered.
     pub(super) fn new(
         file: &Arc<File>,
         slab: Option<&Arc<Slab>>,
         depth: usize,
     ) -> Result<Self, Errno> {
         let entries = depth as u32;
-        // Completions are handled when this thread enters the kernel, not by interrupting it;
-        // kernels before 5.19 do not know that.
+        // Completions are handled when this thread enters the kernel, not by interrupts. Kernels
+        // before 5.19 lack the flag.
         let ring = IoUring::builder()
             .setup_coop_taskrun()
             .build(entries)
@@ -75,7 +73,7 @@ impl RingLane {
 
     fn register(&self, slab: &Arc<Slab>) -> Result<Registered, Errno> {
         let (start, len) = slab.region();
-        // No block lies in two pieces.
+        // No block spans two pieces.
         let piece = PIECE_BYTES_MAX / slab.stride() * slab.stride();
         #[expect(unsafe_code, reason = "the kernel is told about the slab's memory")]
         // SAFETY: the ranges lie in the slab's mapping, which this lane keeps until the ring is
@@ -137,7 +135,7 @@ impl RingLane {
         entry.user_data(u64::from(token))
     }
 
-    /// Hands over what was started. A failure is left to `wait`, which tries again.
+    /// Submits started requests. A failure is left to `wait`, which tries again.
     pub(super) fn submit(&mut self) {
         if self.unsubmitted > 0
             && let Ok(taken) = self.ring.submit()
@@ -155,8 +153,7 @@ impl RingLane {
         Some((entry.user_data() as u16, ended))
     }
 
-    /// Waits for a completion, for as long as it takes: the kernel has the caller's memory until
-    /// then.
+    /// Waits without a deadline: the kernel uses the caller's memory until the completion.
     pub(super) fn wait(&mut self) -> (u16, Ended) {
         loop {
             if self.unsubmitted > 0 {
@@ -167,7 +164,7 @@ impl RingLane {
             }
             match self.ring.submit_and_wait(1) {
                 Ok(taken) => self.unsubmitted = self.unsubmitted.saturating_sub(taken),
-                // A signal, or no memory at the moment: there is nothing better than to try again.
+                // A signal, or no memory at the moment: only a retry helps.
                 Err(_) => std::thread::yield_now(),
             }
         }

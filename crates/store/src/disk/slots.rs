@@ -1,4 +1,4 @@
-//! The slots of a disk tier: which block is in which, by the policy core, and what its header says.
+//! The slots of a disk tier: their blocks, by the policy core, and their headers.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,22 +12,18 @@ use crate::tier::ChunkHash;
 
 use super::header::{FileLayout, Header, HeaderFile};
 
-/// What a tier found when it was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Recovered {
-    /// Blocks that can be read.
     pub blocks: u32,
-    /// Headers that were damaged, or spoke of blocks beyond the end of the file: their slots are
-    /// free.
+    /// Damaged headers and headers of blocks beyond the end of the file. Their slots are free.
     pub damaged: u32,
 }
 
-/// What is known of a slot. Who has the slot pinned may use it; the cache's lock is between one
-/// holder and the next.
+/// State of a slot. The holder of its pin may use it; the cache's lock orders successive holders.
 #[derive(Debug, Default)]
 struct Record {
     checksum: AtomicU64,
-    /// There may be a header in the file that must be erased before the slot is written.
+    /// The file may hold a header that must be erased before the slot is written.
     written: AtomicBool,
 }
 
@@ -41,7 +37,6 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    /// Takes over what the headers say, as far as the file of blocks reaches.
     pub(super) fn open(
         headers: HeaderFile,
         layout: FileLayout,
@@ -61,8 +56,8 @@ impl Slots {
                 None => bad.push(slot),
             }
         })?;
-        // The order of use is not kept on disk; that of storing is the best there is. Of two
-        // headers with one name the younger is the one to keep.
+        // The order of use is not on disk; the order of storing is the best available. Of two
+        // headers with one key the younger one counts.
         found.sort_unstable_by_key(|header| (header.generation, header.slot));
         let generation = found.last().map_or(0, |header| header.generation);
         let mut cache = KeyedCache::new(layout.slots, eviction);
@@ -100,7 +95,7 @@ impl Slots {
         self.cache().reserve(key, batch)
     }
 
-    /// Readies a reserved slot for its bytes: what was there before is no block any more.
+    /// Erases a reserved slot's old header before its bytes are written.
     pub(super) fn vacate(&self, slot: TierSlot) -> io::Result<()> {
         let record = &self.records[slot as usize];
         if record.written.load(Ordering::Relaxed) {
@@ -110,17 +105,14 @@ impl Slots {
         Ok(())
     }
 
-    /// Remembers the checksum of what is being written to a reserved slot.
     pub(super) fn expect(&self, slot: TierSlot, checksum: u64) {
         self.records[slot as usize].checksum.store(checksum, Ordering::Relaxed);
     }
 
-    /// The checksum of what a pinned slot should hold.
     pub(super) fn expected(&self, slot: TierSlot) -> u64 {
         self.records[slot as usize].checksum.load(Ordering::Relaxed)
     }
 
-    /// The bytes of a reserved slot are written: its block can be read from now on.
     pub(super) fn commit(&self, slot: TierSlot, key: ChunkHash) -> io::Result<()> {
         let record = &self.records[slot as usize];
         let header = Header {
@@ -138,13 +130,11 @@ impl Slots {
         if self.cache().commit(slot) {
             return Ok(());
         }
-        // Removed while it was written.
         let erased = self.vacate(slot);
         self.cancel(slot);
         erased
     }
 
-    /// The bytes of a reserved slot were not written.
     pub(super) fn cancel(&self, slot: TierSlot) {
         self.cache().cancel(slot);
     }
@@ -157,7 +147,6 @@ impl Slots {
         self.cache().unpin(slot);
     }
 
-    /// A pinned slot does not hold what it should: nobody shall find it again.
     pub(super) fn discard(&self, slot: TierSlot) -> io::Result<()> {
         let ours = self.cache().doom(slot);
         // Another reader of the same damaged block may have done it already.
@@ -167,7 +156,7 @@ impl Slots {
     }
 
     pub(super) fn remove(&self, key: &ChunkHash) -> io::Result<()> {
-        // The guard must not live through the write.
+        // The guard must not be held during the write.
         let removed = self.cache().remove(key);
         let Some(slot) = removed else { return Ok(()) };
         let erased = self.vacate(slot);

@@ -1,5 +1,4 @@
-//! Threads with `pread` and `pwrite`, where there is no `io_uring`: as many as requests may be in
-//! flight, shared by all calls.
+//! `pread` and `pwrite` threads without `io_uring`: one per request, shared by all calls.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -11,7 +10,7 @@ use rustix::io::Errno;
 
 use super::flight::{Ended, Request};
 
-/// The threads. They end when this value is dropped, which must not be before its lanes are idle.
+/// Threads end when this value is dropped; its lanes must be idle by then.
 #[derive(Debug)]
 pub(super) struct ThreadPool {
     queue: Arc<Queue>,
@@ -32,7 +31,6 @@ struct Waiting {
     over: bool,
 }
 
-/// Where the results of one lane arrive.
 #[derive(Debug)]
 struct Landing {
     landed: Mutex<VecDeque<(u16, Ended)>>,
@@ -47,7 +45,6 @@ pub(super) struct ThreadLane {
 }
 
 impl ThreadPool {
-    /// Starts `depth` threads on one file, for up to `lanes` calls at once.
     pub(super) fn new(file: &Arc<File>, lanes: usize, depth: usize) -> std::io::Result<Self> {
         let requests = VecDeque::with_capacity(2 * lanes * depth);
         let waiting = Mutex::new(Waiting { requests, over: false });
@@ -63,9 +60,8 @@ impl ThreadPool {
         Ok(pool)
     }
 
-    /// One lane for each call that may be at work. As many of its requests may wait at the threads
-    /// as are in flight: a thread that is done goes on with the next one, and does not wait for the
-    /// caller to have seen the last.
+    /// One lane per concurrent call. A lane may queue as many requests as are in flight, so that a
+    /// thread continues without waiting for the caller to collect its last result.
     pub(super) fn lanes(&self) -> impl Iterator<Item = ThreadLane> {
         (0..self.lanes).map(|_| ThreadLane {
             queue: Arc::clone(&self.queue),
@@ -83,7 +79,7 @@ impl Drop for ThreadPool {
         self.queue.waiting.lock().over = true;
         self.queue.work.notify_all();
         for thread in self.threads.drain(..) {
-            // A thread that panicked has nothing more to say here.
+            // A thread's panic has no further use here.
             let _ = thread.join();
         }
     }
@@ -142,8 +138,8 @@ fn perform(file: &File, request: &Request) -> Ended {
     let Request { write, offset, address, len, .. } = *request;
     loop {
         #[expect(unsafe_code, reason = "memory is lent to a thread")]
-        // SAFETY: who started the request keeps the memory valid and does not touch it (or only
-        // reads what is written) until the result has arrived.
+        // SAFETY: whoever started the request keeps the memory valid and does not touch it (or only
+        // reads bytes being written) until the result has arrived.
         let ended = unsafe {
             if write {
                 rustix::io::pwrite(file, std::slice::from_raw_parts(address, len), offset)

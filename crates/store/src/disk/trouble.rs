@@ -1,4 +1,4 @@
-//! What last went wrong, for people: outcomes say only the class.
+//! The last failure in words: outcomes have only the class.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,6 @@ use super::place::remedy;
 
 #[derive(Debug)]
 pub(super) struct Trouble {
-    /// The file of blocks.
     path: PathBuf,
     last: Mutex<Option<String>>,
 }
@@ -25,7 +24,6 @@ impl Trouble {
         self.last.lock().clone()
     }
 
-    /// A block could not be stored: no room, or a failure.
     pub(super) fn storing(&self, slot: u32, errno: Errno) -> Stored {
         self.note(slot, "storing", errno);
         match errno {

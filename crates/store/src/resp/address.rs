@@ -1,5 +1,4 @@
-//! Where a store is: an address as people write it. Passwords are kept apart, so that nothing that
-//! is printed can hold one.
+//! Store addresses. Passwords are a separate type, so that nothing printed can hold one.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,13 +6,13 @@ use std::str::FromStr;
 
 use weir_model::Product;
 
-/// More seeds than any cluster needs; a file pasted by mistake is not an address.
+/// More seeds than any cluster needs; catches a file pasted by mistake.
 const ENDPOINTS_MAX: usize = 64;
 const LENGTH_MAX: usize = 4096;
-/// Longest path of a unix socket that the system takes, with its final zero (`sockaddr_un`).
+/// Longest path of a unix socket on Linux, with its final zero (`sockaddr_un`).
 const UNIX_PATH_MAX: usize = 107;
 
-/// A password. Its `Debug` form says only that there is one.
+/// Its `Debug` form hides the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -22,7 +21,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The password itself, for those who must send it. Never print it.
+    /// The password in plain text, for sending only. Never print it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -41,7 +40,6 @@ pub enum StoreEndpoint {
         host: String,
         port: u16,
     },
-    /// Over a unix socket.
     Unix(PathBuf),
 }
 
@@ -55,21 +53,21 @@ impl fmt::Display for StoreEndpoint {
     }
 }
 
-/// The address of a store, without anything secret in its `Display` and `Debug` forms.
+/// `Display` and `Debug` contain no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// Servers: one, or the seeds of a cluster.
+    /// One server, or the seeds of a cluster.
     pub endpoints: Vec<StoreEndpoint>,
     pub cluster: bool,
     pub tls: bool,
-    /// User, where one was given; a password without user is that of `default`.
+    /// A password without user is that of `default`.
     pub user: Option<String>,
     pub password: Option<Secret>,
-    /// Logical database; 0 in a cluster.
+    /// 0 in a cluster.
     pub database: u32,
 }
 
-/// What is wrong with an address. The address itself is not repeated: it may hold a password.
+/// The problem with an address. The address itself is not repeated, since it may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "store address: {problem}; write redis://[user[:password]@]host[:port][/database], rediss://..., \
@@ -91,7 +89,7 @@ struct Scheme {
 }
 
 impl Scheme {
-    /// `unix`, or the name of a product, with an `s` behind it for TLS and `-cluster` for a cluster.
+    /// `unix`, or a product name, with suffix `s` for TLS and `-cluster` for a cluster.
     fn of(word: &str) -> Option<Self> {
         if word == "unix" {
             return Some(Self { cluster: false, tls: false, unix: true, port: 0 });
@@ -107,7 +105,7 @@ impl Scheme {
     }
 }
 
-/// Whether addresses of stores begin with `word://`.
+/// Whether `word://` begins store addresses.
 pub fn is_scheme(word: &str) -> bool {
     Scheme::of(word).is_some()
 }
@@ -125,7 +123,7 @@ impl FromStr for Address {
         let Some(scheme) = Scheme::of(word) else {
             return wrong(format!("unsupported scheme {word:?}"));
         };
-        // The last at sign: a password may have one in it that was not escaped.
+        // The last at sign: an unescaped password may contain one.
         let (login, rest) = match rest.rsplit_once('@') {
             Some((login, rest)) => (Some(login), rest),
             None => (None, rest),
@@ -153,7 +151,6 @@ fn credentials(login: Option<&str>) -> Result<(Option<String>, Option<Secret>), 
     Ok((user, password.filter(|text| !text.is_empty()).map(Secret)))
 }
 
-/// Splits what names the database off: `/3` behind a host, `?db=3` behind a path.
 fn database<'a>(rest: &'a str, scheme: &Scheme) -> Result<(&'a str, u32), AddressError> {
     let (place, number) = if scheme.unix {
         match rest.split_once('?') {
@@ -227,7 +224,7 @@ pub(crate) fn endpoint(text: &str, default_port: u16) -> Result<StoreEndpoint, A
     Ok(StoreEndpoint::Tcp { host: host.to_owned(), port })
 }
 
-/// Resolves `%41`.
+/// Decodes `%41` and the like.
 fn unescaped(text: &str) -> Result<String, AddressError> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -296,7 +293,7 @@ mod tests {
         let login = parse("redis://u%40v:p%3Aw@x@h:1");
         assert_eq!(login.user.as_deref(), Some("u@v"));
         assert_eq!(login.password, Some(Secret::new("p:w@x")));
-        // Its password may come from elsewhere.
+        // The password may come from another place.
         let alone = parse("redis://lm@h");
         assert_eq!((alone.user.as_deref(), alone.password), (Some("lm"), None));
         assert_eq!(parse("redis://:secret@h").user, None);

@@ -1,5 +1,5 @@
-//! A client for control: single commands, and what a store says of itself. It has connections of
-//! its own, so that evidence does not come from the path that is judged.
+//! A client for control: single commands and store reports. It has its own connections, so that
+//! evidence does not come from the measured path.
 
 use std::time::{Duration, Instant};
 
@@ -15,20 +15,19 @@ use super::scan::Proven;
 use super::tier::CONNECT_TIMEOUT;
 use super::value::Value;
 
-/// A client. All calls may come from many threads; they take turns.
+/// Calls may come from many threads; they take turns.
 #[derive(Debug)]
 pub struct StoreClient {
     fleet: Fleet,
 }
 
 impl StoreClient {
-    /// Nothing is connected before the first call.
+    /// Connects at the first call.
     pub fn new(address: &Address, tls: &TlsConfig) -> Result<Self, RespError> {
         Ok(Self { fleet: Fleet::new(dial(address, tls, CONNECT_TIMEOUT)?, 1) })
     }
 
-    /// Sends a command to the server, or to the first master of a cluster. An error reply is an
-    /// error.
+    /// Goes to the server or a cluster's first master; an error reply becomes `Err`.
     pub fn call(&self, arguments: &[&[u8]], deadline: Instant) -> Result<Value, RespError> {
         let mut reply = None;
         self.fleet.visit(deadline, |connection| {
@@ -43,12 +42,12 @@ impl StoreClient {
         })
     }
 
-    /// What each server counts, and no more: cheap enough to be asked once a second.
+    /// Counters of each server alone: cheap enough for once a second.
     pub fn counters(&self, deadline: Instant) -> Result<Vec<ServerReport>, RespError> {
         super::info::counters(&self.fleet, deadline)
     }
 
-    /// What the store says; with a layout, its chunks are counted key by key.
+    /// The store's report; with a layout, its chunks are counted key by key.
     pub fn report(
         &self,
         layout: Option<&KeyLayout>,
@@ -60,7 +59,6 @@ impl StoreClient {
     }
 }
 
-/// How to reach a store.
 pub(super) fn dial(
     address: &Address,
     tls: &TlsConfig,

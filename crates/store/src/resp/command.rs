@@ -1,6 +1,6 @@
-//! Commands as RESP writes them: arrays of bulk strings, appended to a buffer that is used again.
+//! RESP commands: arrays of bulk strings, appended to a reused buffer.
 
-/// Appends the head of a command with so many arguments, its name counted.
+/// Appends a command head; `arguments` includes the name.
 pub fn array(out: &mut Vec<u8>, arguments: usize) {
     out.push(b'*');
     decimal(out, arguments as u64);
@@ -13,14 +13,12 @@ pub fn argument(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends what stands before an argument of so many bytes; the bytes and CR LF follow.
 pub fn argument_head(out: &mut Vec<u8>, bytes: usize) {
     out.push(b'$');
     decimal(out, bytes as u64);
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends a whole command.
 pub fn command(out: &mut Vec<u8>, arguments: &[&[u8]]) {
     array(out, arguments.len());
     for bytes in arguments {
@@ -28,7 +26,6 @@ pub fn command(out: &mut Vec<u8>, arguments: &[&[u8]]) {
     }
 }
 
-/// Appends a number in decimal digits.
 pub fn decimal(out: &mut Vec<u8>, mut number: u64) {
     // Twenty digits hold any number of 64 bits.
     let mut digits = [0; 20];

@@ -1,4 +1,4 @@
-//! A connection of one store: greeting, control commands, and the state of a pipeline on it.
+//! A store connection: greeting, control commands, and the state of a pipeline on it.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::time::Instant;
@@ -14,13 +14,12 @@ use super::reply::{Decoder, ProtocolError};
 use super::value::{Builder, Value};
 use super::wire::Wire;
 
-/// Bytes of one read where the bytes have no better place to go.
+/// Bytes of one read without a destination block.
 pub(crate) const INBOX_BYTES: usize = 16 << 10;
-/// A number beyond all databases that a server can be given.
+/// A database number beyond every server's limit.
 const NO_DATABASE: &[u8] = b"2147483647";
 
-/// A connection. After any error it is of no use: replies could be taken for those of other
-/// requests.
+/// Unusable after any error: replies could be matched with other requests.
 #[derive(Debug)]
 pub(crate) struct StoreConnection {
     pub(super) wire: Wire,
@@ -31,7 +30,6 @@ pub(crate) struct StoreConnection {
 }
 
 impl StoreConnection {
-    /// Connects to a server of the address and greets it.
     pub(crate) fn open(
         address: &Address,
         endpoint: &StoreEndpoint,
@@ -49,7 +47,6 @@ impl StoreConnection {
         Ok(connection)
     }
 
-    /// RESP3 where the server has it, user and password, name, database.
     fn greet(&mut self, address: &Address, deadline: Instant) -> Result<(), RespError> {
         let user = address.user.as_deref().unwrap_or("default").as_bytes();
         let password = address.password.as_ref().map(|secret| secret.reveal().as_bytes());
@@ -61,20 +58,20 @@ impl StoreConnection {
             if ErrorReply::of(text.as_bytes()) == ErrorReply::Password {
                 return Err(self.not_let_in(address, &text));
             }
-            // A server without HELLO or without RESP3 speaks RESP2, which is all that blocks need.
+            // A server without HELLO or RESP3 speaks RESP2, which is enough for blocks.
             if let Some(password) = password {
                 let arguments: &[&[u8]] = match &address.user {
                     Some(_) => &[b"AUTH", user, password],
                     None => &[b"AUTH", password],
                 };
                 if let Value::Error(text) = self.call(arguments, deadline)? {
-                    // A server that does not know the command repeats its arguments.
+                    // A server without the command repeats its arguments.
                     let secret = String::from_utf8_lossy(password);
                     return Err(self.not_let_in(address, &text.replace(&*secret, "***")));
                 }
             }
         }
-        // A name helps whoever looks at CLIENT LIST; a server that knows none works as well.
+        // The name appears in CLIENT LIST; servers without names work as well.
         self.call(&[b"CLIENT", b"SETNAME", b"weir"], deadline)?;
         if address.database != 0 {
             self.select(address.database, deadline)?;
@@ -82,8 +79,8 @@ impl StoreConnection {
         Ok(())
     }
 
-    /// A refusal of user and password. Servers with users say so with a code of its own; others
-    /// count arguments, or find the password wrong.
+    /// A refused login. Servers with users have an error code for it; others complain about the
+    /// argument count or the password.
     fn not_let_in(&self, address: &Address, words: &str) -> RespError {
         let has_users = words.starts_with("WRONGPASS") || words.starts_with("NOAUTH");
         if address.user.is_none() || has_users {
@@ -92,8 +89,8 @@ impl StoreConnection {
         RespError::of_kind(self.place(), words, ErrorReply::NoUsers)
     }
 
-    /// Selects a database, where there are any: a server without them takes every number, and all
-    /// that is kept in one is found in the others.
+    /// Selects a database. A server without databases accepts every number and shows the same keys
+    /// in all, so an impossible number is tried first.
     fn select(&mut self, database: u32, deadline: Instant) -> Result<(), RespError> {
         let answer = self.call(&[b"SELECT", NO_DATABASE], deadline)?;
         let database = database.to_string();
@@ -106,27 +103,23 @@ impl StoreConnection {
         Err(RespError::of_kind(self.place(), &words, ErrorReply::NoDatabases))
     }
 
-    /// The server, for people.
     pub(crate) fn place(&self) -> &str {
         self.wire.place()
     }
 
-    /// Whether the server is on this machine, or behind something that is.
+    /// Whether the server, or a proxy to it, is on this machine.
     pub(super) fn is_local(&self) -> bool {
         self.wire.is_local()
     }
 
-    /// Whether it can be used for the next request.
     pub(crate) fn is_fresh(&self) -> bool {
         !self.is_broken && self.decoder.is_between_replies() && self.wire.is_quiet()
     }
 
-    /// Marks it as of no use.
     pub(super) const fn give_up(&mut self) {
         self.is_broken = true;
     }
 
-    /// Whether an error happened on it.
     pub(crate) const fn is_broken(&self) -> bool {
         self.is_broken
     }
@@ -135,7 +128,7 @@ impl StoreConnection {
         RespError::Protocol { place: self.place().to_owned(), why: error.to_string() }
     }
 
-    /// Sends a command and waits for its reply, which may be an error reply.
+    /// Sends a command and waits for its reply, possibly an error reply.
     pub(crate) fn call(
         &mut self,
         arguments: &[&[u8]],
@@ -146,7 +139,7 @@ impl StoreConnection {
         outcome
     }
 
-    /// Sends a command; an error reply is an error.
+    /// Sends a command; an error reply becomes `Err`.
     pub(crate) fn demand(
         &mut self,
         arguments: &[&[u8]],

@@ -1,5 +1,4 @@
-//! CPU time of a server: what it says of itself where that has a fraction, else what the
-//! kernel says of its process where that is one of this machine.
+//! CPU time of a server: its own figure with a fraction, else that of its local process.
 
 use std::fs;
 use std::time::Duration;
@@ -7,11 +6,10 @@ use std::time::Duration;
 use rustix::param::clock_ticks_per_second;
 use rustix::time::{ClockId, clock_gettime};
 
-/// How far a server's own clock and the kernel's may be apart: both cut seconds, and one is read
-/// after the other.
+/// Allowed difference between the server's clock and the kernel's: both truncate seconds, and one
+/// is read after the other.
 const SLACK: Duration = Duration::from_secs(3);
 
-/// What `INFO` says that bears on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Said<'a> {
     /// `used_cpu_user` and `used_cpu_sys`, seconds.
@@ -21,8 +19,8 @@ pub(super) struct Said<'a> {
     pub(super) uptime: Option<u64>,
 }
 
-/// User and system time of all threads, nanoseconds. Nothing where the server counts whole seconds
-/// (Kvrocks before its pull request 3379) and its process cannot be told.
+/// User and system time of all threads, nanoseconds. None if the server counts whole seconds
+/// (Kvrocks before its pull request 3379) and its process is unknown.
 pub(super) fn of(said: &Said<'_>, is_local: bool) -> Option<u64> {
     let [user, system] = said.used;
     let (user, system) = (user?, system?);
@@ -32,20 +30,20 @@ pub(super) fn of(said: &Said<'_>, is_local: bool) -> Option<u64> {
     }
     let (pid, uptime) = (said.pid.filter(|_| is_local)?, said.uptime?);
     let seen = Seen::of(pid)?;
-    // A number of another namespace of processes is somebody else's here.
+    // The number may come from another PID namespace.
     let is_it = close(seen.age, Duration::from_secs(uptime))
         && close(seen.used, Duration::try_from_secs_f64(seconds).ok()?);
     is_it.then_some(seen.used.as_nanos() as u64)
 }
 
-/// The process of this machine that the server is, as far as its number and age say. A server in a
-/// container or behind a forwarded port has the number that it has there.
+/// The server's process on this machine, if PID and age match. A server in a container or behind a
+/// forwarded port reports a PID of its own namespace.
 pub(super) fn process(said: &Said<'_>, is_local: bool) -> Option<u32> {
     let (pid, uptime) = (said.pid.filter(|_| is_local)?, said.uptime?);
     close(Seen::of(pid)?.age, Duration::from_secs(uptime)).then_some(pid)
 }
 
-/// Large numbers of whole seconds come as `1.23457e+06`.
+/// Large whole seconds are written as `1.23457e+06`.
 fn has_fraction(text: &str) -> bool {
     text.split_once('.').is_some_and(|(_, rest)| rest.bytes().all(|byte| byte.is_ascii_digit()))
 }
@@ -54,14 +52,13 @@ fn close(one: Duration, other: Duration) -> bool {
     one.abs_diff(other) <= SLACK
 }
 
-/// A process as the kernel sees it.
 struct Seen {
     used: Duration,
     age: Duration,
 }
 
 impl Seen {
-    /// Fields 14, 15 and 22 of `/proc/PID/stat` (proc(5)), which count behind the name in brackets.
+    /// Fields 14, 15 and 22 of `/proc/PID/stat` (proc(5)), counted from behind the bracketed name.
     fn of(pid: u32) -> Option<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let (_, rest) = text.rsplit_once(')')?;
@@ -88,7 +85,7 @@ mod tests {
         for is_local in [false, true] {
             assert_eq!(of(&said("1.500000", "0.25", 1, 0), is_local), Some(1_750_000_000));
         }
-        // One of both came out whole.
+        // One of the two is a whole number.
         assert_eq!(of(&said("2", "0.5", 1, 0), false), Some(2_500_000_000));
     }
 
@@ -109,7 +106,7 @@ mod tests {
         {
             assert_eq!(process(&other, is_local), None);
         }
-        // Elsewhere; another age; another time than the process has used; a number of nobody.
+        // Remote; another age; another CPU time; an unused PID.
         assert_eq!(of(&said(&used, "0", pid, age), false), None);
         assert_eq!(of(&said(&used, "0", pid, age + 1000), true), None);
         assert_eq!(of(&said("1.23457e+06", "0", pid, age), true), None);

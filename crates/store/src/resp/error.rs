@@ -1,4 +1,4 @@
-//! What can go wrong with a store, with the remedy, and which [`TierFault`] it counts as.
+//! Store errors with their remedies, and the [`TierFault`] of each.
 
 use weir_http::TlsError;
 
@@ -7,7 +7,7 @@ use super::layout::LayoutError;
 use super::refusal::ErrorReply;
 use crate::tier::{TierError, TierFault};
 
-/// Why a call to a store failed. Addresses in it have no passwords.
+/// Addresses in it have no passwords.
 #[derive(Debug, thiserror::Error)]
 pub enum RespError {
     #[error(transparent)]
@@ -31,20 +31,19 @@ pub enum RespError {
 }
 
 impl RespError {
-    /// A refusal in the server's own words, with the remedy that its kind has.
     pub(super) fn refused(place: &str, words: &str) -> Self {
         Self::of_kind(place, words, ErrorReply::of(words.as_bytes()))
     }
 
-    /// The same of a kind that the words alone do not tell.
+    /// The same with a kind that the words alone do not show.
     pub(super) fn of_kind(place: &str, words: &str, refusal: ErrorReply) -> Self {
-        // The remedy goes on with it.
+        // The remedy continues the sentence.
         let why = words.trim_end_matches('.').to_owned();
         let (place, remedy) = (place.to_owned(), refusal.remedy());
         Self::Refused { place, why, remedy, refusal }
     }
 
-    /// Whether the store does not let this user ask, or has no such question.
+    /// Whether the user lacks the permission, or the store lacks the command.
     pub const fn is_not_allowed(&self) -> bool {
         matches!(
             self,
@@ -52,7 +51,7 @@ impl RespError {
         )
     }
 
-    /// Whether the store refuses to write: it is a replica, it is full, or the user may not.
+    /// Whether the store refuses writes: a replica, a full store, or a missing permission.
     pub const fn is_of_writing(&self) -> bool {
         matches!(
             self,
@@ -84,7 +83,7 @@ impl RespError {
     }
 }
 
-/// The wire's own remedy speaks of web addresses.
+/// The remedy of the HTTP error speaks of web addresses.
 fn tls_text(error: &TlsError) -> String {
     match error {
         TlsError::NotTls { host, why } => format!(

@@ -1,9 +1,8 @@
-//! The servers of one store, and how a job gets to them: one server, or the masters of a cluster
-//! with their redirects.
+//! The servers of one store and the routing of a job: one server, or the masters of a cluster with
+//! their redirects.
 //!
-//! A batch uses one connection per server. Halves of a batch on two connections, by two threads,
-//! were not faster against Redis and Valkey (the row "two threads" of the bench, on two cores);
-//! callers that are many threads have a connection each.
+//! A batch uses one connection per server. Splitting a batch over two connections and threads was
+//! not faster against Redis and Valkey (row "two threads" of the bench, on two cores).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,16 +19,14 @@ use super::slots::{SLOTS, slot, spans};
 use crate::resp::address::StoreEndpoint;
 use crate::tier::TierFault;
 
-/// Times that a command is sent on before its block fails.
+/// Redirects that a command follows before its block fails.
 const REDIRECTS_MAX: usize = 5;
-/// Masters of a cluster: Redis recommends at most a thousand servers.
+/// Masters of a cluster: Redis recommends at most 1000 servers.
 const NODES_MAX: usize = 1024;
-/// A cluster is not asked for its slots more often than this.
+/// Shortest time between two queries for a cluster's slots.
 const REFRESH_PAUSE: Duration = Duration::from_millis(200);
-/// No server is known for a slot.
 const NO_NODE: u16 = u16::MAX;
 
-/// The servers of a store.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     dial: Dial,
@@ -39,22 +36,19 @@ pub(crate) struct Fleet {
 
 #[derive(Debug)]
 struct Map {
-    /// Those of the address, then those that the cluster named.
+    /// Nodes of the address, then those that the cluster named.
     nodes: Vec<Arc<Pool>>,
-    /// Which node has a slot; empty where there is one server only.
+    /// Node of each slot; empty for a single server.
     slots: Vec<u16>,
-    /// The slots must be asked for.
     is_stale: bool,
     refreshed: Option<Instant>,
 }
 
-/// Where a connection of a job came from.
 struct Origin {
     pool: Arc<Pool>,
     was_idle: bool,
 }
 
-/// A command without a connection, and the node that a redirect names.
 struct Unrouted {
     pending: PendingCommand,
     node: Option<u16>,
@@ -66,13 +60,12 @@ impl Unrouted {
     }
 }
 
-/// Commands by the number of their node.
 struct Routes {
     nodes: Vec<Arc<Pool>>,
     commands: Vec<(u16, PendingCommand)>,
 }
 
-/// One server in the usual case; the masters of a small cluster.
+/// Inline for one server and for a small cluster's masters.
 type Origins = SmallVec<[Origin; 3]>;
 type Connections = SmallVec<[StoreConnection; 3]>;
 
@@ -95,8 +88,8 @@ impl Fleet {
         self.dial.address.cluster
     }
 
-    /// Runs the commands that a job wants to run. Every one of them is answered or failed when this
-    /// returns; the first error is handed back for its text.
+    /// Runs the commands that a job wants. Each is answered or failed on return; the first error is
+    /// returned for its text.
     pub(crate) fn run(&self, job: &mut dyn Job, deadline: Instant) -> Result<(), RespError> {
         let mut wanted = (0..job.commands()).filter(|command| job.wants(*command)).peekable();
         if wanted.peek().is_none() {
@@ -110,7 +103,7 @@ impl Fleet {
         }
     }
 
-    /// One server: no routing, and nothing allocated.
+    /// A single server needs no routing and no allocation.
     fn run_one(&self, job: &mut dyn Job, deadline: Instant) -> Result<(), RespError> {
         let pool = Arc::clone(&self.map().nodes[0]);
         let taken = match pool.take(deadline) {
@@ -181,8 +174,7 @@ impl Fleet {
         }))
     }
 
-    /// Finds the node of each command: the target of its redirect, or the owner of its key's slot.
-    /// Ordered by node.
+    /// Sorted by node.
     fn route(&self, unrouted: &[Unrouted], job: &dyn Job) -> Routes {
         let mut key = Vec::new();
         let map = self.map();
@@ -196,9 +188,9 @@ impl Fleet {
         Routes { nodes: map.nodes.clone(), commands }
     }
 
-    /// Takes a connection to each node and loads the node's commands. Nodes come in the order of
-    /// their numbers, so that two callers never wait for each other. Commands of a node that cannot
-    /// be reached fail; its error is the third result.
+    /// Takes a connection to each node and loads its commands. Nodes are in numeric order, so that
+    /// two callers cannot deadlock. Commands of an unreachable node fail; its error is the third
+    /// result.
     fn assign_connections(
         &self,
         routes: &Routes,
@@ -233,7 +225,6 @@ impl Fleet {
         (origins, connections, first_error)
     }
 
-    /// The command of a redirect, to be sent again.
     fn redirected(&self, redirect: &Redirect) -> Unrouted {
         let mut map = self.map();
         let mut unrouted = Unrouted::new(redirect.command);
@@ -255,7 +246,6 @@ impl Fleet {
         unrouted
     }
 
-    /// Asks the cluster for its slots, where that is due.
     fn refresh(&self, deadline: Instant) -> Result<(), RespError> {
         let nodes = {
             let mut map = self.map();
@@ -264,7 +254,7 @@ impl Fleet {
             if !map.is_stale || (known && recent) {
                 return Ok(());
             }
-            // Others go on with what is known, meanwhile.
+            // Other callers use the known slots meanwhile.
             if known {
                 map.refreshed = Some(Instant::now());
             }
@@ -279,7 +269,7 @@ impl Fleet {
                 }
             }
         }
-        // What was known may still be right for most keys.
+        // The known slots may still be right for most keys.
         if self.map().refreshed.is_some() {
             return Ok(());
         }
@@ -312,7 +302,6 @@ impl Fleet {
         Ok(())
     }
 
-    /// Does something on one connection of every server that has keys.
     pub(crate) fn visit(
         &self,
         deadline: Instant,
@@ -337,7 +326,6 @@ impl Fleet {
         Ok(())
     }
 
-    /// The servers that have keys.
     fn key_servers(&self) -> Vec<Arc<Pool>> {
         let map = self.map();
         if map.slots.is_empty() {
@@ -350,7 +338,6 @@ impl Fleet {
 }
 
 impl Map {
-    /// The number of a server, which is added if it is new.
     fn node(&mut self, endpoint: &StoreEndpoint, dial: &Dial, connections: usize) -> Option<u16> {
         let known = self.nodes.iter().position(|pool| pool.endpoint() == endpoint);
         let node = known.or_else(|| {
@@ -364,8 +351,7 @@ impl Map {
     }
 }
 
-/// Runs the loaded commands, retries on connections that the server had closed while idle, fails
-/// the rest, and returns the connections to their pools.
+/// Retries on connections that the server closed while idle.
 fn finish(
     origins: Origins,
     mut connections: Connections,
@@ -375,7 +361,7 @@ fn finish(
     drive(&mut connections, job, deadline);
     let mut first_error = None;
     for (origin, connection) in origins.iter().zip(&mut connections) {
-        // Every command may be run twice with the same effect.
+        // Every command is idempotent.
         let gone = connection.pipe.error.as_ref().map(RespError::fault);
         let again = gone == Some(TierFault::Disconnected)
             && origin.was_idle
@@ -399,7 +385,7 @@ fn finish(
             for pending in connection.pipe.unanswered() {
                 job.fail(pending.command, error.fault());
             }
-            // The refusal of a server explains more than its disconnect.
+            // A refusal explains more than the disconnect after it.
             let refusal = connection.pipe.refused.take();
             let refusal = refusal.map(|words| RespError::refused(connection.place(), &words));
             origin.pool.give_back_after(connection, &error);

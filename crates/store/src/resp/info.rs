@@ -1,4 +1,4 @@
-//! What a store says of itself: evidence that does not come from our own counters.
+//! A store's report of itself: evidence independent of Weir's counters.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,6 @@ use super::scan::{Counted, Proven};
 use super::value::Value;
 use crate::held_in::held_in;
 
-/// Keys of all databases of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keyspace {
     pub keys: u64,
@@ -24,7 +23,7 @@ pub struct Keyspace {
 }
 
 impl Keyspace {
-    /// Sums `db0:keys=40,expires=0,...`; nothing where `INFO` has no such section.
+    /// Sums `db0:keys=40,expires=0,...`; None if `INFO` has no such section.
     fn read(info: &str) -> Option<Self> {
         let lines = info.lines().skip_while(|line| !line.starts_with("# Keyspace"));
         let mut lines = lines.peekable();
@@ -48,78 +47,67 @@ impl Keyspace {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerReport {
     pub place: String,
-    /// Nothing of another one that speaks RESP.
+    /// None for other RESP servers.
     pub product: Option<Product>,
     pub version: String,
     /// `standalone`, `cluster` or `sentinel`.
     pub mode: String,
-    /// Changes when it is started again; its counters begin anew then.
+    /// Changes at each restart, which also resets its counters.
     pub run_id: String,
-    /// Its process, where that is one of this machine.
     pub process: Option<u32>,
-    /// The folder of its files, as it calls it itself; nothing where it does not say.
+    /// The data folder by its own name for it; None if unknown.
     pub folder: Option<String>,
-    /// Bytes it uses: memory, or for Kvrocks files and what is not flushed into them; nothing where
-    /// it does not say.
+    /// Bytes in use: memory, or for Kvrocks files and unflushed data. None if unknown.
     pub used: Option<Bytes>,
-    /// The fields of `INFO` that this is the sum of.
+    /// The fields of `INFO` that `used` sums.
     pub used_fields: &'static [&'static str],
-    /// Bytes it may use; nothing where it has no limit.
+    /// Capacity; None without a limit.
     pub limit: Option<Bytes>,
-    /// What it evicts when it is full; empty where it has no such thing.
+    /// Eviction policy when full; empty without one.
     pub policy: String,
-    /// Keys it evicted since it was started.
+    /// Since its start.
     pub evicted_keys: u64,
-    /// Commands that it refused since it was started, by the error that it answered: `OOM`,
-    /// `READONLY`, `NOPERM`, ... Redis and Valkey count them since 6.2.
+    /// Refused commands since its start, by error code: `OOM`, `READONLY`, `NOPERM`, ... Redis and
+    /// Valkey count them since 6.2.
     pub refusals: BTreeMap<String, u64>,
-    /// Keys it removed because their life was over.
+    /// Since its start.
     pub expired_keys: u64,
-    /// Commands that emptied a database of it (`FLUSHALL`, `FLUSHDB`) since it was started; nothing
-    /// where it does not count commands.
+    /// Calls of `FLUSHALL` and `FLUSHDB` since its start; None if it counts no commands.
     pub flushes: Option<u64>,
-    /// Commands that it answered; nothing where it does not say.
     pub commands: Option<u64>,
-    /// Reads that found their key.
     pub keyspace_hits: u64,
-    /// Reads that did not.
     pub keyspace_misses: u64,
-    /// Keys in the database, whoever they belong to; nothing where `DBSIZE` is of an earlier scan,
-    /// or says 0 and `SCAN` gives keys.
+    /// Keys in the database, other users' included. None if `DBSIZE` is of an earlier scan, or is 0
+    /// although `SCAN` returns keys.
     pub keys: Option<u64>,
-    /// Keys of all its databases; nothing where it does not say.
     pub keyspace: Option<Keyspace>,
-    /// Whether what it has outlives it on a disk; nothing where it does not say.
+    /// Whether its content survives on a disk; None if unknown.
     pub persistence: Option<bool>,
-    /// Threads that read and write sockets; nothing where it does not say.
     pub io_threads: Option<u32>,
     pub clients: u64,
     pub input_bytes: u64,
     pub output_bytes: u64,
-    /// CPU time of its own, user and system, nanoseconds; nothing where it is not known to
-    /// parts of a second.
+    /// Its own CPU time, user and system, nanoseconds; None if only whole seconds are known.
     pub cpu_ns: Option<u64>,
     pub machine_memory: Option<Bytes>,
-    /// What the `RocksDB` in it counts; nothing of other products.
     pub rocksdb: Option<RocksDbFigures>,
 }
 
-/// Errors that a store answers to a write that it does not take: no memory left, a replica, a user
-/// without the right, a disk that cannot be written, too few replicas.
+/// Out of memory, a replica, a missing permission, an unwritable disk, too few replicas.
 const REFUSED_WRITES: [&str; 5] = ["OOM", "READONLY", "NOPERM", "MISCONF", "NOREPLICAS"];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreReport {
-    /// Its servers: one, or the masters of a cluster.
+    /// One server, or the masters of a cluster.
     pub servers: Vec<ServerReport>,
-    /// Chunks of the layout, counted key by key; nothing where no layout was asked for, and where a
-    /// server's `SCAN` is not known to find its keys.
+    /// Chunks of the layout, counted key by key. None without a layout, or if a server's `SCAN` is
+    /// not proven to find its keys.
     pub layout_chunks: Option<u64>,
     pub layout_example: Option<String>,
 }
 
 impl StoreReport {
-    /// Asks every server, and counts the keys of a layout.
+    /// Queries every server and counts the keys of a layout.
     pub(super) fn collect(
         fleet: &Fleet,
         layout: Option<(&KeyLayout, &Proven)>,
@@ -133,39 +121,35 @@ impl StoreReport {
         Ok(Self { servers, layout_chunks: chunks, layout_example: example })
     }
 
-    /// Bytes in use; nothing where any server does not say.
+    /// None if any server does not say.
     pub fn used(&self) -> Option<Bytes> {
         let used = self.servers.iter().map(|server| server.used.map(|bytes| bytes.0));
         used.sum::<Option<u64>>().map(Bytes)
     }
 
-    /// Keys in the database, whoever they belong to; nothing where a server is not known to count.
     pub fn keys(&self) -> Option<u64> {
         self.servers.iter().map(|server| server.keys).sum()
     }
 
-    /// Bytes that may be in use; nothing where any server has no limit.
     pub fn limit(&self) -> Option<Bytes> {
         let limits = self.servers.iter().map(|server| server.limit.map(|bytes| bytes.0));
         limits.sum::<Option<u64>>().map(Bytes)
     }
 
-    /// Keys evicted since the servers were started.
     pub fn evicted_keys(&self) -> u64 {
         self.servers.iter().map(|server| server.evicted_keys).sum()
     }
 
-    /// Keys removed because their life was over, since the servers were started.
+    /// Since the servers' start.
     pub fn expired_keys(&self) -> u64 {
         self.servers.iter().map(|server| server.expired_keys).sum()
     }
 
-    /// How often a server was emptied since it was started; nothing where one does not count it.
     pub fn flushes(&self) -> Option<u64> {
         self.servers.iter().map(|server| server.flushes).sum()
     }
 
-    /// Writes refused since the servers were started, by the error that was answered.
+    /// Refused writes since the servers' start, by error code.
     pub fn refused_writes(&self) -> BTreeMap<String, u64> {
         let mut sums = BTreeMap::new();
         for (error, count) in self.servers.iter().flat_map(|server| &server.refusals) {
@@ -176,7 +160,6 @@ impl StoreReport {
         sums
     }
 
-    /// What speaks against these settings for blocks of a KV cache, one sentence each.
     pub fn warnings(&self) -> Vec<String> {
         self.servers.iter().flat_map(ServerReport::warnings).collect()
     }
@@ -191,7 +174,7 @@ impl ServerReport {
         let product = product(&fields);
         let version = product.unwrap_or(Product::Redis).traits().version_field;
         let mode = [word("redis_mode"), word("server_mode")];
-        // Those that are in `INFO` say what kind of store it is.
+        // The fields present in `INFO` show the kind of store.
         let (used_fields, limit): (&[&str], _) = if fields.contains_key("used_db_size") {
             (&["used_db_size", "all_mem_tables"], "max_db_size")
         } else {
@@ -243,14 +226,12 @@ impl ServerReport {
         report
     }
 
-    /// The folder of its files as this machine sees it: a server in a container has a file system
-    /// of its own. Nothing of a server elsewhere.
+    /// As this machine sees it: a server in a container has its own file system.
     pub fn files(&self) -> Option<PathBuf> {
         let (process, folder) = self.process.zip(self.folder.as_deref())?;
         Some(Path::new(&format!("/proc/{process}/root")).join(folder.trim_start_matches('/')))
     }
 
-    /// The product's word in reports.
     pub const fn product_name(&self) -> &'static str {
         match self.product {
             Some(product) => product.name(),
@@ -258,22 +239,18 @@ impl ServerReport {
         }
     }
 
-    /// Whether it is known to keep all values in memory.
     pub fn keeps_in_memory(&self) -> bool {
         self.product.is_some_and(|product| product.traits().keeps_in_memory)
     }
 
-    /// Whether it is known to keep values in files.
     pub fn keeps_in_files(&self) -> bool {
         self.product.is_some_and(|product| !product.traits().keeps_in_memory)
     }
 
-    /// The setting for its threads that move bytes between sockets and memory.
     pub fn threads_setting(&self) -> &'static str {
         self.product.unwrap_or(Product::Redis).traits().threads_setting
     }
 
-    /// Whether it evicts keys when it is full, as far as is known.
     pub fn evicts(&self) -> bool {
         self.product.is_none_or(|product| product.traits().evicts)
     }
@@ -282,19 +259,19 @@ impl ServerReport {
         if self.keeps_in_memory() {
             return HeldIn::Memory;
         }
-        // Of what others keep in their folder nothing is known.
+        // Other products' use of their folder is unknown.
         let files = self.files().filter(|_| self.keeps_in_files());
         files.and_then(|files| held_in(&files).ok()).unwrap_or(HeldIn::Uncounted)
     }
 
-    /// What speaks against its settings for blocks of a KV cache, one sentence each.
+    /// Settings unsuited for blocks of a KV cache, one sentence each.
     pub fn warnings(&self) -> Vec<String> {
         warnings(self).into_iter().map(|text| format!("{}: {text}", self.place)).collect()
     }
 }
 
-/// The product, by its own version field. Redis' is looked for last: others have it too, for clients
-/// that ask for it.
+/// The product, by its own version field. Redis' field is checked last: others have it too, for
+/// compatibility.
 fn product(fields: &BTreeMap<&str, &str>) -> Option<Product> {
     let says = |product: &Product| fields.contains_key(product.traits().version_field);
     let found = Product::ALL.into_iter().rev().find(says);
@@ -305,7 +282,6 @@ pub(super) fn servers(fleet: &Fleet, deadline: Instant) -> Result<Vec<ServerRepo
     each(fleet, deadline, |connection| ask(connection, deadline))
 }
 
-/// Asks every server for its counters alone: `INFO`, and of a Kvrocks `STATS`.
 pub(super) fn counters(fleet: &Fleet, deadline: Instant) -> Result<Vec<ServerReport>, RespError> {
     each(fleet, deadline, |connection| Ok(counted(connection, deadline)?.0))
 }
@@ -323,7 +299,7 @@ fn each(
     Ok(servers)
 }
 
-/// What a server counts, and whether its number of keys is that of a scan.
+/// A server's counters, and whether its key count comes from a scan.
 fn counted(
     connection: &mut StoreConnection,
     deadline: Instant,
@@ -337,7 +313,7 @@ fn counted(
     };
     let mut report = ServerReport::read(text, connection.place(), connection.is_local());
     if report.keeps_in_files() {
-        // A renamed command is answered with an error, and what only it knows is absent.
+        // A renamed command returns an error, and its figures are absent.
         let stats = connection.call(&[b"STATS"], deadline)?;
         report.rocksdb = RocksDbFigures::read(&fields(text), stats.text());
     }
@@ -346,11 +322,11 @@ fn counted(
 
 fn ask(connection: &mut StoreConnection, deadline: Instant) -> Result<ServerReport, RespError> {
     let (mut report, has_scans) = counted(connection, deadline)?;
-    // It is not in what plain `INFO` says.
+    // Plain `INFO` does not contain it.
     let commands = connection.call(&[b"INFO", b"commandstats"], deadline)?;
     report.flushes = commands.text().and_then(flushes);
     let mut setting = |name: &str| -> Result<Option<String>, RespError> {
-        // A managed store may not have CONFIG, and a user may not be allowed to ask.
+        // A managed store may lack CONFIG, and a user may lack the permission.
         let reply = connection.call(&[b"CONFIG", b"GET", name.as_bytes()], deadline)?;
         Ok(reply.entry(name).and_then(Value::text).map(str::to_owned))
     };
@@ -369,13 +345,13 @@ fn ask(connection: &mut StoreConnection, deadline: Instant) -> Result<ServerRepo
     Ok(report)
 }
 
-/// Whether the server's number of keys is that of a scan which somebody asked for, or nobody did.
+/// Whether the server's key count comes from a `DBSIZE SCAN`, or from none so far.
 fn is_of_a_scan(info: &str) -> bool {
     let info = info.to_ascii_lowercase();
     info.contains("dbsize scan") || info.contains("last scan db time")
 }
 
-/// Keys of the database. None is believed only where `SCAN` says so too.
+/// Keys of the database. A zero counts only if `SCAN` finds none either.
 fn keys(connection: &mut StoreConnection, deadline: Instant) -> Result<Option<u64>, RespError> {
     let reply = connection.call(&[b"DBSIZE"], deadline)?;
     let Some(keys) = reply.integer().and_then(|keys| u64::try_from(keys).ok()) else {
@@ -392,7 +368,6 @@ fn keys(connection: &mut StoreConnection, deadline: Instant) -> Result<Option<u6
     Ok(is_empty.then_some(0))
 }
 
-/// The calls of commands that empty a database; nothing where no calls are counted.
 fn flushes(commandstats: &str) -> Option<u64> {
     let calls = |line: &str, command: &str| -> Option<u64> {
         let counts =
@@ -405,7 +380,7 @@ fn flushes(commandstats: &str) -> Option<u64> {
     Some(counts().filter_map(of_line).sum())
 }
 
-/// `errorstat_OOM` and `count=24`.
+/// Parses `errorstat_OOM` and `count=24`.
 fn refusals(key: &str, value: &str) -> Option<(String, u64)> {
     let error = key.strip_prefix("errorstat_")?;
     Some((error.to_owned(), value.strip_prefix("count=")?.parse().ok()?))
@@ -467,22 +442,22 @@ fn warnings(server: &ServerReport) -> Vec<String> {
     found
 }
 
-/// The evictions of a store since a tier was opened, over restarts of its servers.
+/// Evictions since a tier was opened, over restarts of its servers.
 #[derive(Debug, Default)]
 pub(super) struct Evictions {
-    /// Per server: its run, its counter when first seen (0 in a later run), and last seen.
+    /// Per server: its run, its first counter (0 in a later run), and its last one.
     seen: BTreeMap<String, (String, u64, u64)>,
-    /// Of runs that are over.
+    /// Of ended runs.
     past: u64,
 }
 
 impl Evictions {
-    /// Whether the counters at the beginning are known.
+    /// Whether the first counters are known.
     pub(super) fn has_begun(&self) -> bool {
         !self.seen.is_empty()
     }
 
-    /// Takes what the servers say now; evictions since the beginning.
+    /// Takes the servers' counters; returns the evictions since the beginning.
     pub(super) fn update(&mut self, servers: &[ServerReport]) -> u64 {
         for server in servers {
             let now = server.evicted_keys;
@@ -551,7 +526,7 @@ mod tests {
         let kvrocks = read(&format!("{text}\nall_mem_tables:5"));
         assert_eq!((kvrocks.product, kvrocks.used), (Some(Product::Kvrocks), Some(Bytes(12))));
         assert_eq!(kvrocks.limit, Some(Bytes(9)));
-        // Files alone are not what it holds.
+        // Files alone are not the bytes in use.
         assert_eq!(read(text).used, None);
         assert_eq!(read("").product, None);
         assert_eq!(read("redis_version:7.4.0\ndragonfly_version:1.2").product, None);

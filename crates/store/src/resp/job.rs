@@ -1,5 +1,4 @@
-//! The jobs of a tier as commands with payloads and replies: `SET`, `GET`, and those answered with
-//! a number.
+//! Jobs of a tier as commands: `SET`, `GET`, and commands with a numeric answer.
 
 use std::time::Duration;
 
@@ -9,18 +8,17 @@ use super::pipeline::{BulkBody, CommandReply, Job};
 use super::refusal::ErrorReply;
 use crate::tier::{ChunkHash, Get, Loaded, Put, Stored, TierFault};
 
-/// Longest key that is written without growing a buffer first; longer ones work as well.
+/// Longest key written without growing a buffer; longer ones work too.
 const KEY_BYTES: usize = 256;
 
-/// What a block counts as until its command is run, and if the time is over before that.
+/// A block's outcome until its command runs, and if the deadline passes before.
 pub(super) const PENDING_PUT: Stored = Stored::Failed(TierFault::Timeout);
-/// The same for loading.
 pub(super) const PENDING_GET: Loaded = Loaded::Failed(TierFault::Timeout);
 
-/// Appends a key with its head, without a buffer in between: the length is filled in after it.
+/// Appends a key with its head, without an intermediate buffer.
 fn key_argument(layout: &KeyLayout, hash: &ChunkHash, out: &mut Vec<u8>) {
-    // A key's length is known only when it is written, and its head has no fixed length; the key is
-    // short, so it is moved.
+    // The head needs the key's length, which is known only after writing; the key is short, so it
+    // is moved.
     let at = out.len();
     layout.key(hash, KeyPart::Value, out);
     let length = out.len() - at;
@@ -30,7 +28,6 @@ fn key_argument(layout: &KeyLayout, hash: &ChunkHash, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Stores blocks.
 pub(super) struct PutJob<'a, 'b> {
     pub(super) layout: &'a KeyLayout,
     pub(super) puts: &'a [Put<'b>],
@@ -97,7 +94,6 @@ impl Job for PutJob<'_, '_> {
     }
 }
 
-/// Loads blocks.
 pub(super) struct GetJob<'a, 'b> {
     pub(super) layout: &'a KeyLayout,
     pub(super) gets: &'a mut [Get<'b>],
@@ -157,14 +153,13 @@ impl Job for GetJob<'_, '_> {
     }
 }
 
-/// A command on keys that is answered with a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Question {
-    /// Is it there? Does not make it recent.
+    /// Does not renew the chunk.
     Exists,
-    /// Is it there? Makes it recent.
+    /// Renews the chunk.
     Touch,
-    /// Remove it, and free its memory on another thread.
+    /// Frees the memory on another server thread.
     Unlink,
     Del,
 }
@@ -179,7 +174,6 @@ impl Question {
         }
     }
 
-    /// The same for a server that has no such command.
     pub(super) const fn older(self) -> Self {
         match self {
             Self::Exists | Self::Touch => Self::Exists,
@@ -188,21 +182,16 @@ impl Question {
     }
 }
 
-/// What became of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
     Pending,
     Known(bool),
-    /// The server does not have the command.
     Unknown,
-    /// It did not work.
     Failed(TierFault),
 }
 
-/// Asks about keys, one command for each.
 pub(super) struct AskJob<'a, K: Fn(u32, &mut Vec<u8>)> {
     pub(super) question: Question,
-    /// Appends the key of a command.
     pub(super) key: K,
     pub(super) answers: &'a mut [Asked],
 }

@@ -1,7 +1,7 @@
-//! How chunks are named in a store, and what stands around their bytes: Weir's own layout, that of
-//! `LMCache`'s server, and what is counted and removed of `LMCache` in an engine.
+//! Keys of chunks in a store, and the bytes around a block: Weir's own layout, that of `LMCache`'s
+//! server, and the in-engine `LMCache` layout for counting and removing.
 //!
-//! `LMCache`'s layouts as of its version 0.5.6, seen in Redis after a run of it.
+//! `LMCache`'s layouts as of version 0.5.6, observed in Redis after a run of it.
 
 use std::fmt::Write as _;
 
@@ -10,17 +10,14 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::command::decimal;
 use crate::tier::ChunkHash;
 
-/// First bytes of the trailer that carries a checksum.
 pub const TRAILER_MAGIC: [u8; 8] = *b"weirkv1\n";
 /// Bytes of the trailer: the magic, then XXH3 (64 bits, little endian) of the block, seeded with
-/// the first eight bytes of the chunk's hash (little endian), so that the bytes of another chunk
-/// do not pass for this one's.
+/// the first eight bytes of the chunk's hash (little endian), so that another chunk's bytes do not
+/// match.
 pub const TRAILER_BYTES: usize = 16;
-/// Longest name that becomes part of a key.
 const NAME_BYTES_MAX: usize = 512;
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// What is wrong with a layout.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
     #[error("namespace {0:?}: give 1 to 64 characters of a-z, A-Z, 0-9, '.', '_' and '-'")]
@@ -29,70 +26,57 @@ pub enum LayoutError {
     Name {
         what: &'static str,
         name: String,
-        /// What else it must not have.
+        /// Characters that the name must not contain in addition.
         extra: &'static str,
     },
 }
 
-/// Element types in the keys of `LMCache` in an engine.
+/// Element types in in-engine `LMCache` keys.
 const LMCACHE_DTYPES: [&str; 6] = ["half", "bfloat16", "float", "uint8", "fp8_e4m3fn", "fp8_e5m2"];
 
-/// How chunks are named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyLayout {
     /// `weir:{namespace}:{hash in hex}` (without braces).
     Weir {
-        /// Blocks of different namespaces do not meet.
+        /// Separates the keys of different users.
         namespace: String,
-        /// Whether values end with a trailer that carries a checksum.
+        /// Whether values end with a checksum trailer.
         checksums: bool,
     },
     /// `LMCache`'s server, L2 adapters `resp` and `valkey`:
     /// `{model}@{kv_rank:08x}@{object_group:x}@{hash in hex}[@{salt}]`.
     LmcacheServer {
-        /// The model, as the engine was told it.
         model: String,
         /// `world << 24 | rank << 16 | local_world << 8 | local_rank`.
         kv_rank: u32,
-        /// Number of the group of layers.
+        /// Index of the group of layers.
         object_group: u32,
-        /// The cache salt, where requests have one.
+        /// The cache salt of requests, if any.
         salt: Option<String>,
     },
-    /// The same keys of all ranks and groups of layers, for who counts and removes them. As a name
-    /// for blocks it is that of the first rank and group.
+    /// All ranks and layer groups, for counting and removing; a block's key is that of the first.
     LmcacheServerRanks {
-        /// The model, as the engine was told it.
         model: String,
-        /// Ranks of the engine; nothing for keys of any number of them.
+        /// Ranks of the engine; None for any number.
         world: Option<u8>,
-        /// The cache salt, where requests have one.
+        /// The cache salt of requests, if any.
         salt: Option<String>,
     },
-    /// `LMCache` inside an engine, `redis://` and its like, of all workers of an engine and of
-    /// whatever elements, for who counts and removes chunks:
-    /// `{model}@{world}@{worker}@{hash:x}@{dtype}`, the hash being the first eight bytes, with
-    /// `kv_bytes` behind it for the bytes and `metadata` for what they are. As a name for blocks it
-    /// is that of the first worker.
-    LmcacheWorkers {
-        /// The model, as the engine was told it.
-        model: String,
-        /// Workers of the engine.
-        world_size: u32,
-    },
+    /// In-engine `LMCache` (`redis://` and the like), all workers and element types, for counting
+    /// and removing chunks: `{model}@{world}@{worker}@{hash:x}@{dtype}`. The hash is the first
+    /// eight bytes; suffix `kv_bytes` is the bytes, `metadata` their description. A block's key is
+    /// that of the first worker.
+    LmcacheWorkers { model: String, world_size: u32 },
 }
 
-/// Which of a chunk's keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyPart {
-    /// That of the bytes.
     Value,
-    /// That of what they are; only in [`KeyLayout::LmcacheWorkers`].
+    /// The description of the bytes; only in [`KeyLayout::LmcacheWorkers`].
     Metadata,
 }
 
 impl KeyPart {
-    /// What stands behind the key of a chunk of two.
     const fn suffix(self) -> &'static [u8] {
         match self {
             Self::Value => b"kv_bytes",
@@ -102,7 +86,6 @@ impl KeyPart {
 }
 
 impl KeyLayout {
-    /// Checks that its names can stand in keys.
     pub fn check(&self) -> Result<(), LayoutError> {
         let named = |what: &'static str, name: &str, at_sign: bool| {
             let control = name.chars().any(char::is_control);
@@ -139,12 +122,11 @@ impl KeyLayout {
         }
     }
 
-    /// Whether a chunk has two keys.
     pub const fn has_metadata(&self) -> bool {
         matches!(self, Self::LmcacheWorkers { .. })
     }
 
-    /// Bytes that follow the block in its value.
+    /// Bytes after the block in its value.
     pub const fn trailer_bytes(&self) -> usize {
         match self {
             Self::Weir { checksums: true, .. } => TRAILER_BYTES,
@@ -177,7 +159,6 @@ impl KeyLayout {
         }
     }
 
-    /// What all keys begin with.
     fn prefix(&self, out: &mut Vec<u8>) {
         match self {
             Self::Weir { namespace, .. } => {
@@ -206,7 +187,7 @@ impl KeyLayout {
         }
     }
 
-    /// Whose key it is, if it is one of this layout and of no other.
+    /// The chunk of a key, if the key belongs to this layout and no other.
     pub fn parse(&self, key: &[u8]) -> Option<(ChunkHash, KeyPart)> {
         self.reader().parse(key)
     }
@@ -217,7 +198,6 @@ impl KeyLayout {
         Reader { layout: self, prefix }
     }
 
-    /// The same of what follows the beginning that all keys have.
     fn parse_rest(&self, rest: &[u8]) -> Option<(ChunkHash, KeyPart)> {
         match self {
             Self::Weir { .. } | Self::LmcacheServer { salt: None, .. } => {
@@ -242,10 +222,10 @@ impl KeyLayout {
         }
     }
 
-    /// A pattern for `SCAN` that fits all keys of this layout, and maybe others:
-    /// [`parse`](Self::parse) tells them apart. It ends before the first byte that any server takes
-    /// for more than itself: some match globs, and some take every byte but a last star for
-    /// literal, backslashes too (Kvrocks up to 2.10, `src/commands/scan_base.h`).
+    /// A pattern for `SCAN` that matches all keys of this layout and maybe others;
+    /// [`parse`](Self::parse) tells them apart. It ends before the first byte that is special on
+    /// any server: some match globs, and some take every byte but a last star literally,
+    /// backslashes too (Kvrocks up to 2.10, `src/commands/scan_base.h`).
     pub fn pattern(&self) -> Vec<u8> {
         let mut pattern = Vec::new();
         self.prefix(&mut pattern);
@@ -255,7 +235,6 @@ impl KeyLayout {
         pattern
     }
 
-    /// Appends what follows a block in its value.
     pub fn trailer(&self, hash: &ChunkHash, block: &[u8], out: &mut Vec<u8>) {
         if self.trailer_bytes() > 0 {
             out.extend_from_slice(&TRAILER_MAGIC);
@@ -263,7 +242,6 @@ impl KeyLayout {
         }
     }
 
-    /// Whether what followed a block is what belongs there.
     pub fn trailer_fits(&self, hash: &ChunkHash, block: &[u8], trailer: &[u8]) -> bool {
         match trailer.split_first_chunk() {
             Some((magic, sum)) if self.trailer_bytes() > 0 => {
@@ -274,7 +252,6 @@ impl KeyLayout {
     }
 }
 
-/// A layout with what all of its keys begin with.
 pub(super) struct Reader<'a> {
     layout: &'a KeyLayout,
     prefix: Vec<u8>,
@@ -327,7 +304,7 @@ fn from_hex(text: &[u8]) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
-/// `{kv_rank:08x}@{object_group:x}@{hash in hex}[@{salt}]`, of an engine with so many ranks.
+/// Parses `{kv_rank:08x}@{object_group:x}@{hash in hex}[@{salt}]` of an engine with `world` ranks.
 fn of_any_rank(text: &[u8], world: Option<u8>, salt: Option<&str>) -> Option<[u8; 32]> {
     let is_hex = |part: &[u8]| !part.is_empty() && part.iter().all(|byte| digit(*byte).is_some());
     let mut parts = text.splitn(4, |byte| *byte == b'@');
@@ -344,7 +321,6 @@ fn of_any_rank(text: &[u8], world: Option<u8>, salt: Option<&str>) -> Option<[u8
     if fits { from_hex(hash) } else { None }
 }
 
-/// The key of a chunk of two without what tells them apart.
 fn without_suffix(text: &[u8]) -> Option<(&[u8], KeyPart)> {
     let parts = [KeyPart::Value, KeyPart::Metadata];
     parts.into_iter().find_map(|part| Some((text.strip_suffix(part.suffix())?, part)))

@@ -1,8 +1,7 @@
-//! A mark in a store that says who uses it: one key that ends by itself, so that a user who was
-//! killed does not keep others away.
+//! A mark of a store's user: one key that expires, so that a killed user does not lock out others.
 //!
-//! `SET NX PX` decides between two who come at the same time. Everything else is a look and a
-//! change after it, without a lock: the mark says who is there, it does not fence bytes.
+//! `SET NX PX` decides between two simultaneous users. All other steps are a read and a later write
+//! without a lock: the mark names a user and does not protect bytes.
 
 use std::time::{Duration, Instant};
 
@@ -12,19 +11,17 @@ use super::fleet::Fleet;
 use super::refusal::ErrorReply;
 use super::value::Value;
 
-/// The key. One for the whole database: users with keys of their own share its memory still.
+/// One key for the whole database: users with different keys still share its memory.
 pub const MARK_KEY: &str = "weir:run";
 
-/// What came of setting a mark.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Marked {
-    /// It stands, for as long as was asked.
+    /// The mark is set for the requested time.
     Own,
-    /// Somebody else's stands there: what it says.
     Other(String),
 }
 
-/// Sets the mark, or sets it again where it is the same or `over`, which is known to be of nobody.
+/// Sets the mark, or renews an equal one. `over` is a stale mark to replace.
 pub(super) fn set(
     fleet: &Fleet,
     mark: &str,
@@ -48,7 +45,7 @@ pub(super) fn set(
                     return Ok(Reply::Done(Marked::Other(text)));
                 }
             }
-            // It ended between the two.
+            // It expired between the two commands.
             Value::Null => {}
             other => return Ok(Reply::of(other, Marked::Own)),
         }
@@ -58,7 +55,6 @@ pub(super) fn set(
     })
 }
 
-/// What the mark says; nothing where there is none.
 pub(super) fn get(fleet: &Fleet, deadline: Instant) -> Result<Option<String>, RespError> {
     at_home(fleet, deadline, |connection| {
         let there = connection.call(&[b"GET", MARK_KEY.as_bytes()], deadline)?;
@@ -78,14 +74,12 @@ pub(super) fn remove(fleet: &Fleet, mark: &str, deadline: Instant) -> Result<(),
     })
 }
 
-/// What a server made of a command on the key.
 enum Reply<T> {
     Done(T),
     Refused(String),
 }
 
 impl<T> Reply<T> {
-    /// Done, unless the server refused.
     fn of(answer: Value, done: T) -> Self {
         match answer {
             Value::Error(text) => Self::Refused(text),
@@ -94,8 +88,7 @@ impl<T> Reply<T> {
     }
 }
 
-/// Runs commands on the server that has the key: the only one, or the one of a cluster that does
-/// not send it on.
+/// On the server that owns the key: the only one, or the master that does not redirect.
 fn at_home<T>(
     fleet: &Fleet,
     deadline: Instant,

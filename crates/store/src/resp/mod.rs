@@ -1,8 +1,7 @@
-//! Stores that speak RESP: Redis, Valkey, Kvrocks, and what else does.
+//! Stores that speak RESP: Redis, Valkey, Kvrocks and others.
 //!
-//! The data path is our own: blocks go from where they lie to the socket and from the socket to
-//! where they belong, many at a time on one connection. The protocol ([`command`], [`reply`]) does
-//! no input or output.
+//! The data path is Weir's own: blocks move directly between their memory and the socket, many at a
+//! time on one connection. The protocol ([`command`], [`reply`]) does no I/O.
 
 pub mod address;
 pub mod client;

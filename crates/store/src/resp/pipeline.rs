@@ -1,6 +1,6 @@
-//! Many commands on one connection, with their replies read while others are written, so that two
-//! full buffers never wait for each other. Bytes of blocks go from where they are to the socket,
-//! and from the socket to where they belong: only what stands around them passes through a buffer.
+//! Many commands on one connection. Replies are read while commands are written, so that two full
+//! buffers cannot deadlock. Block bytes move directly between memory and socket; only the text
+//! around them is buffered.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::time::Instant;
@@ -16,86 +16,75 @@ use super::reply::{ProtocolError, ReplyEvent};
 use super::wire::{interest, wait};
 use crate::tier::TierFault;
 
-/// Commands sent and not answered, at most: what a server must keep for us.
+/// Most unanswered commands, since the server buffers their replies.
 const COMMANDS_MAX: usize = 512;
-/// Bytes of blocks that are on their way, at most: what stays in the caches of client and server
-/// while it passes through the buffers between them. Of 128 KiB to 4 MiB this was the fastest for
-/// values of 64 KiB, by a quarter (`cargo bench -p weir-store --bench resp` with each).
+/// Most block bytes in flight: what stays in the caches of client and server while passing the
+/// buffers between them. Of 128 KiB to 4 MiB this was the fastest for values of 64 KiB, by a
+/// quarter (`cargo bench -p weir-store --bench resp` with each).
 const OPEN_BYTES_MAX: usize = 512 << 10;
-/// Commands that may be on their way whatever their size: one is worked on while the next comes.
+/// Commands in flight whatever their size: one is served while the next one arrives.
 const OPEN_MIN: usize = 2;
-/// Bytes of text that are written at once.
 const TEXT_BYTES: usize = 32 << 10;
-/// Pieces that are written at once; the system takes up to 1024.
+/// Pieces per write; the system takes up to 1024.
 const PIECES: usize = 64;
-/// Bytes behind a body that are read together with it: its CR LF and the head of the next reply.
-/// More would be bytes of the next block, which then are copied.
+/// Bytes after a body that are read together with it: CR LF and the next reply's head. More would
+/// be bytes of the next block, which then need a copy.
 const BEHIND_BODY: usize = 64;
-/// Bytes of a body that do not belong to the block: a checksum.
+/// Bytes of a body that are not the block's: a checksum.
 pub(crate) const ASIDE_BYTES_MAX: usize = 128;
 
-/// What came for a command.
 #[derive(Debug)]
 pub(crate) enum CommandReply<'a> {
     Status,
     Integer(i64),
     Null,
-    /// The body was taken; these are the bytes of it that are not the block's.
+    /// The bytes of the received body after the block.
     Body(&'a [u8]),
-    /// There was a body of another length.
     WrongLength,
     Refused(ErrorReply),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BulkBody {
-    /// So many bytes into the block, the rest aside.
+    /// This many bytes go into the block, the rest aside.
     Take(usize),
-    /// Nowhere: it has a length that no block has.
+    /// Discarded: no block has this length.
     PassOver,
 }
 
-/// Commands with payloads and replies, by number.
 pub(crate) trait Job {
     fn commands(&self) -> u32;
-    /// Whether a command is to be run.
     fn wants(&self, command: u32) -> bool;
-    /// Appends the key of a command, by which a cluster finds its server.
+    /// The key by which a cluster routes the command.
     fn key(&self, command: u32, out: &mut Vec<u8>);
-    /// Appends the command up to its payload.
     fn head(&self, command: u32, out: &mut Vec<u8>);
-    /// Bytes that follow the head.
     fn payload(&self, _command: u32) -> &[u8] {
         &[]
     }
-    /// Appends what follows the payload.
     fn tail(&self, _command: u32, _out: &mut Vec<u8>) {}
-    /// Bytes of a block that it moves, either way.
+    /// Block bytes that it moves, either way.
     fn bytes(&self, command: u32) -> usize {
         self.payload(command).len()
     }
-    /// Where a body of this length goes. Aside go at most [`ASIDE_BYTES_MAX`]; the block is not
+    /// Destination of a body of this length. At most [`ASIDE_BYTES_MAX`] go aside; the block is not
     /// longer than the body, and [`block`](Self::block) has its length.
     fn body(&self, _command: u32, _length: u64) -> BulkBody {
         BulkBody::PassOver
     }
-    /// The block into which a body goes.
     fn block(&mut self, _command: u32) -> &mut [u8] {
         &mut []
     }
     fn answer(&mut self, command: u32, answer: CommandReply<'_>);
-    /// A command is not answered, and will not be.
     fn fail(&mut self, command: u32, fault: TierFault);
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PendingCommand {
     pub(crate) command: u32,
-    /// Send `ASKING` before it.
+    /// `ASKING` precedes it.
     pub(crate) asking: bool,
 }
 
-/// A command that has to be sent somewhere else.
 #[derive(Debug)]
 pub(crate) struct Redirect {
     pub(crate) command: u32,
@@ -108,7 +97,6 @@ enum Piece {
     Payload(u32),
 }
 
-/// The body that is being received.
 #[derive(Debug, Clone, Copy, Default)]
 struct Receipt {
     block: usize,
@@ -118,27 +106,23 @@ struct Receipt {
     is_error: bool,
 }
 
-/// The state of a pipeline; its buffers are used again.
 #[derive(Debug)]
 pub(crate) struct Pipe {
     pub(super) commands: Vec<PendingCommand>,
     begun: usize,
     answered: usize,
-    /// `ASKING` is answered.
     asking_answered: bool,
     open_bytes: usize,
     text: Vec<u8>,
     pieces: Vec<Piece>,
     piece: usize,
-    /// Bytes of the text, and of the piece, that are sent.
     text_at: usize,
     piece_at: usize,
     receipt: Receipt,
     aside: [u8; ASIDE_BYTES_MAX],
     pub(super) redirects: Vec<Redirect>,
     pub(super) error: Option<RespError>,
-    /// What the server said to the first command that it refused, redirects and unknown commands
-    /// left out: they are followed.
+    /// The text of the first refusal, without redirects and unknown commands, which are handled.
     pub(super) refused: Option<String>,
     /// More can be read or written without waiting.
     is_ready: bool,
@@ -168,7 +152,6 @@ impl Default for Pipe {
 }
 
 impl Pipe {
-    /// Takes the commands of the next [`drive`].
     pub(super) fn load(&mut self, commands: impl IntoIterator<Item = PendingCommand>) {
         self.commands.clear();
         self.commands.extend(commands);
@@ -195,8 +178,7 @@ impl Pipe {
         self.error.is_none() && self.answered < self.commands.len()
     }
 
-    /// Whether so much is answered that it is time to send more: a server that gets several
-    /// commands together answers them together.
+    /// A server that gets several commands together answers them together.
     fn may_begin(&self) -> bool {
         let open = self.begun - self.answered;
         self.begun < self.commands.len()
@@ -204,7 +186,6 @@ impl Pipe {
                 || (open <= COMMANDS_MAX / 2 && self.open_bytes <= OPEN_BYTES_MAX / 2))
     }
 
-    /// Whether one more command fits to those that are sent together.
     fn may_go_on(&self, job: &dyn Job) -> bool {
         let Some(pending) = self.commands.get(self.begun) else { return false };
         let open = self.begun - self.answered;
@@ -216,7 +197,6 @@ impl Pipe {
         self.piece < self.pieces.len()
     }
 
-    /// Encodes commands until there is enough to write at once.
     fn refill(&mut self, job: &dyn Job) {
         self.text.clear();
         self.pieces.clear();
@@ -245,7 +225,6 @@ impl Pipe {
         }
     }
 
-    /// What is left to write, as slices.
     fn slices<'a>(&'a self, job: &'a dyn Job) -> SmallVec<[IoSlice<'a>; PIECES]> {
         let (mut text_at, mut skip) = (self.text_at, self.piece_at);
         let rest = self.pieces[self.piece..].iter();
@@ -257,7 +236,7 @@ impl Pipe {
                 }
                 Piece::Payload(command) => job.payload(*command),
             };
-            // Text that is sent is not behind `text_at` any more; payloads are cut here.
+            // Sent text is already behind `text_at`; payloads are cut here.
             let cut =
                 if matches!(piece, Piece::Payload(_)) { std::mem::take(&mut skip) } else { 0 };
             IoSlice::new(&whole[cut..])
@@ -287,7 +266,7 @@ impl Pipe {
 }
 
 impl StoreConnection {
-    /// Writes and reads what can be moved now.
+    /// Writes and reads as much as possible without waiting.
     fn step(&mut self, job: &mut dyn Job) -> Result<(), RespError> {
         self.pipe.is_ready = false;
         if !self.pipe.has_output() && self.pipe.may_begin() {
@@ -329,7 +308,6 @@ impl StoreConnection {
         self.work_on(moved.bytes - of_body, job)
     }
 
-    /// Works on bytes in the inbox.
     fn work_on(&mut self, bytes: usize, job: &mut dyn Job) -> Result<(), RespError> {
         let mut input = &self.inbox[..bytes];
         loop {
@@ -386,7 +364,6 @@ impl Pipe {
         job.answer(command, answer);
     }
 
-    /// Accounts for an answer; the command it is for.
     fn finish(&mut self, job: &dyn Job) -> u32 {
         let command = self.commands[self.answered].command;
         self.answered += 1;
@@ -423,14 +400,13 @@ impl Pipe {
         self.receipt = receipt;
     }
 
-    /// Bytes of a body that came together with something else.
     fn part(&mut self, part: &[u8], job: &mut dyn Job) {
         let receipt = &mut self.receipt;
         if receipt.passed_over {
             return;
         }
         if receipt.is_error {
-            // The beginning of the text has the code.
+            // The text's beginning has the error code.
             let room = ASIDE_BYTES_MAX - receipt.at.min(ASIDE_BYTES_MAX);
             let length = part.len().min(room);
             self.aside[receipt.at..receipt.at + length].copy_from_slice(&part[..length]);
@@ -465,8 +441,8 @@ impl Pipe {
     }
 }
 
-/// Runs the commands of all connections until each is answered or its connection has an error.
-/// Commands without an answer stay in [`Pipe::unanswered`].
+/// Runs the commands of all connections until each is answered or its connection has failed.
+/// Unanswered commands stay in [`Pipe::unanswered`].
 pub(super) fn drive(connections: &mut [StoreConnection], job: &mut dyn Job, deadline: Instant) {
     loop {
         let mut ready = false;
@@ -501,7 +477,7 @@ pub(super) fn drive(connections: &mut [StoreConnection], job: &mut dyn Job, dead
             let mut fds: SmallVec<[PollFd<'_>; 8]> = running
                 .map(|connection| PollFd::new(connection.wire.fd(), connection.interest()))
                 .collect();
-            // Whether something is ready or the time is over: the next turn finds out.
+            // The next iteration checks readiness and the deadline.
             wait(&mut fds, deadline);
         }
     }

@@ -1,5 +1,5 @@
-//! The connections to one server: a bounded number, opened when they are needed, and a breaker that
-//! keeps a server which is gone from costing every batch the time of an attempt.
+//! The connections to one server: a bounded number, opened on demand, and a circuit breaker, so
+//! that an absent server does not cost every batch a connection attempt.
 
 use std::time::{Duration, Instant};
 
@@ -11,19 +11,17 @@ use super::connection::StoreConnection;
 use super::error::RespError;
 use crate::tier::TierFault;
 
-/// Callers that may wait for a connection, per connection: more would only wait for their deadline.
+/// Callers that may wait per connection: more would only reach their deadline.
 const WAITING_PER_CONNECTION: usize = 64;
-/// First pause after a failed attempt to connect.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
-/// Longest pause: a store that came back is found within it.
+/// Longest pause, and so the longest time to find a returned store.
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
-/// An attempt that had less time than this says nothing about the server.
+/// An attempt with less time than this says nothing about the server.
 const FAIR_ATTEMPT: Duration = Duration::from_millis(100);
-/// Batches that ran out of time one after the other, after which idle connections are given up: a
-/// server that does not answer on one does not answer on the others.
+/// Consecutive timed-out batches after which idle connections are closed: a server silent on one is
+/// silent on the others.
 const TIMEOUTS_MAX: u32 = 2;
 
-/// How to reach a server.
 #[derive(Debug, Clone)]
 pub(crate) struct Dial {
     pub(crate) address: Address,
@@ -31,7 +29,6 @@ pub(crate) struct Dial {
     pub(crate) connect_timeout: Duration,
 }
 
-/// The connections to one server.
 #[derive(Debug)]
 pub(crate) struct Pool {
     dial: Dial,
@@ -44,28 +41,31 @@ pub(crate) struct Pool {
 #[derive(Debug, Default)]
 struct State {
     idle: Vec<StoreConnection>,
-    /// Connections that exist or are being made.
+    /// Open connections and attempts under way.
     open: usize,
     waiting: usize,
     breaker: Breaker,
     timeouts: u32,
 }
 
-/// Whether attempts to connect make sense.
 #[derive(Debug, Default)]
 enum Breaker {
     #[default]
     Closed,
-    /// One failed: none before `until`.
-    Open { until: Instant, pause: Duration, why: String },
-    /// One caller finds out.
-    Probing { why: String },
+    /// The last attempt failed: none before `until`.
+    Open {
+        until: Instant,
+        pause: Duration,
+        why: String,
+    },
+    Probing {
+        why: String,
+    },
 }
 
-/// A connection that was taken out.
 pub(crate) struct PooledConnection {
     pub(crate) connection: StoreConnection,
-    /// It stood idle: the server may have closed it without our having heard of it.
+    /// The server may have closed it unnoticed.
     pub(crate) was_idle: bool,
 }
 
@@ -87,7 +87,7 @@ impl Pool {
         self.endpoint.to_string()
     }
 
-    /// A connection: an idle one, a new one, or one that somebody returns.
+    /// An idle connection, a new one, or one that another caller returns.
     pub(crate) fn take(&self, deadline: Instant) -> Result<PooledConnection, RespError> {
         let mut state = self.state();
         loop {
@@ -115,10 +115,10 @@ impl Pool {
         }
     }
 
-    /// A new connection, whatever is idle: for the second attempt of a batch.
+    /// A new connection despite idle ones: for the second attempt of a batch.
     pub(crate) fn take_new(&self, deadline: Instant) -> Result<StoreConnection, RespError> {
         let mut state = self.state();
-        // What made the first attempt fail has most likely ended the idle ones as well.
+        // The cause of the first failure has most likely closed the idle ones too.
         state.open -= state.idle.len();
         state.idle.clear();
         self.open(state, deadline).map(|taken| taken.connection)
@@ -158,7 +158,6 @@ impl Pool {
                 let next = pause.map_or(BACKOFF_MIN, |pause| (pause * 2).min(BACKOFF_MAX));
                 state.breaker = match pause {
                     None if unfair => Breaker::Closed,
-                    // Another caller's turn.
                     Some(pause) if unfair => {
                         Breaker::Open { until: now, pause, why: error.to_string() }
                     }
@@ -174,12 +173,12 @@ impl Pool {
         }
     }
 
-    /// Gives a connection back; a broken one is closed.
+    /// Returns a connection; a broken one is closed.
     pub(crate) fn give_back(&self, connection: StoreConnection) {
         self.put_back(connection, false);
     }
 
-    /// Gives a connection back on which a batch had an error.
+    /// Returns a connection after a failed batch.
     pub(crate) fn give_back_after(&self, connection: StoreConnection, error: &RespError) {
         self.put_back(connection, error.fault() == TierFault::Timeout);
     }

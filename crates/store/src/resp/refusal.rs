@@ -1,10 +1,10 @@
-//! What the text of an error reply means. Its first word is a code; the rest is for people.
+//! Meaning of an error reply's text. Its first word is a code; the rest is for people.
 
 use super::address::{StoreEndpoint, endpoint};
 use crate::tier::TierFault;
 
-/// How servers say that a value is too long: Redis and its kin (`proto-max-bulk-len`, where they
-/// read the value and where they would make it), and services with a limit per request.
+/// Texts for a too long value: of Redis and its forks (`proto-max-bulk-len`, when reading a value
+/// and when building one), and of services with a limit per request.
 const TOO_LONG: [&str; 4] = [
     "invalid bulk length",
     "exceeds maximum allowed size",
@@ -14,42 +14,35 @@ const TOO_LONG: [&str; 4] = [
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ErrorReply {
-    /// No memory, or no room on disk, and nothing may be evicted.
+    /// No memory or disk space, and nothing may be evicted.
     Full,
-    /// The slot has another home.
+    /// The slot has another server.
     Moved {
         slot: u16,
-        /// Its home; nothing where the server does not know its own name.
+        /// Its server; None if the redirecting server does not know its own name.
         to: Option<StoreEndpoint>,
     },
-    /// The key may have moved already: ask there, once.
+    /// The key may have moved already: ask that server, once.
     Ask {
         to: Option<StoreEndpoint>,
     },
-    /// The server says that it works later: it loads its data, or a slot is on its way.
+    /// Temporary: the server loads its data, or a slot is moving.
     Later,
     ClusterDown,
-    /// A password is missing or wrong.
     Password,
-    /// There are no users, and one was named.
+    /// The server has no users, but one was given.
     NoUsers,
-    /// There is one database only, and another was named.
+    /// The server has one database only, but another was given.
     NoDatabases,
-    /// The user may not run the command, or not on the key.
     Permission,
-    /// The server is a replica, which takes no writes.
     ReadOnly,
-    /// The value is longer than the server takes.
     TooLong,
-    /// The key holds something else than a string.
     WrongType,
-    /// The server does not have the command.
     UnknownCommand,
     Other,
 }
 
 impl ErrorReply {
-    /// Reads the text of an error.
     pub fn of(text: &[u8]) -> Self {
         let text = String::from_utf8_lossy(text);
         let mut words = text.split_ascii_whitespace();
@@ -75,11 +68,11 @@ impl ErrorReply {
         }
     }
 
-    /// Kvrocks, and Redis before it had codes, say what is wrong behind `ERR`.
+    /// Kvrocks, and Redis before it had codes, explain the error after `ERR`.
     fn without_code(text: &str) -> Self {
         let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
         match text {
-            // What the client sent may be repeated behind it, and says nothing.
+            // The text after this may repeat what the client sent.
             _ if text.starts_with("err unknown command") => Self::UnknownCommand,
             _ if says(&["max-db-size", "no space left"]) => Self::Full,
             _ if says(&["wrongtype", "wrong kind of value"]) => Self::WrongType,
@@ -92,7 +85,7 @@ impl ErrorReply {
         }
     }
 
-    /// What a block counts as whose command was refused so.
+    /// The fault of a block whose command was refused.
     pub const fn fault(&self) -> TierFault {
         match self {
             Self::Later => TierFault::Busy,
@@ -101,7 +94,6 @@ impl ErrorReply {
         }
     }
 
-    /// What to do about it.
     pub const fn remedy(&self) -> &'static str {
         match self {
             Self::Full => {
@@ -130,7 +122,7 @@ impl ErrorReply {
     }
 }
 
-/// `host:port`, where a host without brackets may be an IPv6 address, or empty.
+/// Parses `host:port`; a host without brackets may be an IPv6 address, or empty.
 fn target(word: &str) -> Option<StoreEndpoint> {
     let (host, port) = word.rsplit_once(':')?;
     let bracketed = if host.contains(':') && !host.starts_with('[') {

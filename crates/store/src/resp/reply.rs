@@ -1,23 +1,22 @@
-//! Replies of RESP2 and RESP3 from bytes, as events, without any input or output.
+//! Decodes replies of RESP2 and RESP3 into events, without any I/O.
 //!
-//! A reply may be cut anywhere between two feeds. Lines that are cut are kept, up to a limit;
-//! bodies never are: they are handed out as they come, or go past the decoder altogether, straight
-//! from the socket to where they belong ([`Decoder::body_left`], [`Decoder::body_taken`]).
+//! A reply may be cut anywhere between two feeds. Cut lines are kept, up to a limit. Bodies are
+//! never kept: they are returned in parts as they arrive, or bypass the decoder from the socket to
+//! their block ([`Decoder::body_left`], [`Decoder::body_taken`]).
 //!
-//! Attributes and pushed messages of RESP3 are not replies: they are read and passed over.
+//! Attributes and push messages of RESP3 are not replies and are skipped.
 
 use memchr::memchr;
 
-/// Nesting of replies: `CLUSTER SHARDS` has six levels.
+/// Deepest nesting of replies: `CLUSTER SHARDS` has six levels.
 pub const DEPTH_MAX: usize = 12;
-/// Longest line: errors and simple strings. Redis' own are below 1 KiB.
+/// Longest line: errors and simple strings. Those of Redis are below 1 KiB.
 pub const LINE_BYTES_MAX: usize = 8 << 10;
-/// Longest body: `proto-max-bulk-len` of Redis is 512 MiB unless somebody raises it.
+/// Longest body: `proto-max-bulk-len` of Redis is 512 MiB by default.
 pub const BODY_BYTES_MAX: u64 = 512 << 20;
-/// Most elements of one aggregate; `SCAN` gives about as many as it is asked for.
+/// Most elements of one aggregate; `SCAN` returns about its `COUNT`.
 pub const ELEMENTS_MAX: u64 = 1 << 20;
 
-/// What is wrong with what came.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
     #[error("a reply begins with byte 0x{0:02x}")]
@@ -41,12 +40,11 @@ pub enum ProtocolError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aggregate {
     Array,
-    /// Keys and values in turns.
+    /// Keys and values alternate.
     Map,
     Set,
 }
 
-/// A step of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyEvent<'a> {
     /// A status such as `OK`.
@@ -57,15 +55,13 @@ pub enum ReplyEvent<'a> {
     Boolean(bool),
     /// A floating-point or big number, as its text.
     Number(&'a [u8]),
-    /// A body of so many bytes begins.
     Body {
         length: u64,
-        /// Whether it is the text of an error.
         is_error: bool,
     },
     Part(&'a [u8]),
     End,
-    /// So many elements follow (of a map: keys and values counted).
+    /// Elements follow (of a map: keys and values counted).
     Aggregate {
         kind: Aggregate,
         elements: u64,
@@ -74,16 +70,15 @@ pub enum ReplyEvent<'a> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Between elements, or inside a line that is being kept.
+    /// Between elements, or inside a kept line.
     Line,
     Body(u64),
-    /// Behind a body: so many bytes of CR LF are missing.
+    /// After a body: missing bytes of CR LF.
     Ending(u8),
 }
 
 enum Line<'a> {
     Fed(&'a [u8]),
-    /// It is in the decoder's buffer.
     Kept,
 }
 
@@ -91,12 +86,11 @@ enum Line<'a> {
 pub struct Decoder {
     state: State,
     line: Vec<u8>,
-    /// The kept line was handed out and has to go.
     line_is_stale: bool,
-    /// Elements missing per level.
+    /// Missing elements per level.
     open: [u64; DEPTH_MAX],
     depth: usize,
-    /// A bit per level that is no reply.
+    /// One bit per level that is not part of a reply.
     asides: u16,
 }
 
@@ -107,7 +101,6 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// A decoder at the beginning of a connection.
     pub const fn new() -> Self {
         Self {
             state: State::Line,
@@ -119,12 +112,11 @@ impl Decoder {
         }
     }
 
-    /// Whether all that came is whole replies.
     pub fn is_between_replies(&self) -> bool {
         self.state == State::Line && self.depth == 0 && (self.line.is_empty() || self.line_is_stale)
     }
 
-    /// Bytes of the body in which it stands; 0 elsewhere, and in what is passed over.
+    /// Missing bytes of the current body; 0 outside of bodies, and in skipped elements.
     pub fn body_left(&self) -> u64 {
         match self.state {
             State::Body(left) if self.asides == 0 => left,
@@ -132,7 +124,7 @@ impl Decoder {
         }
     }
 
-    /// Tells that bytes of the body went past the decoder. At most [`body_left`](Self::body_left).
+    /// Counts bytes that bypassed the decoder. At most [`body_left`](Self::body_left).
     pub fn body_taken(&mut self, bytes: u64) {
         debug_assert!(bytes <= self.body_left());
         if let State::Body(left) = &mut self.state {
@@ -140,8 +132,8 @@ impl Decoder {
         }
     }
 
-    /// The next step that `input` holds, which is shortened by it; nothing when all is used up.
-    /// After an error the connection is of no use any more.
+    /// The next event in `input`, which is shortened by it; None when all is used up. After an
+    /// error the connection is unusable.
     pub fn next<'d, 'i: 'd>(
         &'d mut self,
         input: &mut &'i [u8],
@@ -185,7 +177,7 @@ impl Decoder {
                         Line::Kept => Head::of(&self.line)?,
                     };
                     self.enter(head)?;
-                    // What is no reply is not told; neither is the end of it.
+                    // Skipped elements give no event, nor does their end.
                     if told && self.asides == 0 && head != Head::Aside(0) {
                         let text = match line {
                             Line::Fed(text) => &text[1..],
@@ -198,7 +190,7 @@ impl Decoder {
         }
     }
 
-    /// A whole line without its end, or nothing after keeping what there is of it.
+    /// A whole line without its end; None after keeping an incomplete one.
     fn take_line<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Line<'a>>, ProtocolError> {
         if self.line_is_stale {
             self.line.clear();
@@ -228,7 +220,6 @@ impl Decoder {
         }
     }
 
-    /// Accounts for an element that begins.
     fn enter(&mut self, head: Head) -> Result<(), ProtocolError> {
         match head {
             Head::Body { length, .. } => self.state = State::Body(length),
@@ -251,7 +242,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// One element less is missing, and whatever ends with it.
+    /// Ends an element, and the aggregates that it completes.
     fn element_is_over(&mut self) {
         while self.depth > 0 {
             let level = &mut self.open[self.depth - 1];
@@ -261,7 +252,7 @@ impl Decoder {
             }
             self.depth -= 1;
             if self.asides & (1 << self.depth) != 0 {
-                // An attribute stands before an element and is none.
+                // An attribute precedes an element and is not counted.
                 self.asides &= !(1 << self.depth);
                 return;
             }
@@ -269,7 +260,6 @@ impl Decoder {
     }
 }
 
-/// The first line of an element, without its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Head {
     Simple,

@@ -1,11 +1,11 @@
-//! What `RocksDB` counts inside a Kvrocks: its part of `INFO`, and the answer to `STATS`.
+//! Counters of the `RocksDB` in a Kvrocks: its part of `INFO`, and the answer to `STATS`.
 //!
 //! The names are those of `Server::GetRocksDBInfo` and `Server::GetRocksDBStatsJson`
-//! (apache/kvrocks, `src/server/server.cc` at 48eef8d; `STATS` gives every ticker of
-//! `TickersNameMap` as a number and every histogram of `HistogramsNameMap` as p50, p95, p99,
-//! largest, count and sum, facebook/rocksdb `monitoring/statistics.cc` at 0044a76). Kvrocks always
-//! makes the statistics (`src/storage/storage.cc` at 00db427). Releases differ in what they
-//! give, and what one does not give is absent, never 0.
+//! (apache/kvrocks, `src/server/server.cc` at 48eef8d). `STATS` gives every ticker of
+//! `TickersNameMap` as a number, and every histogram of `HistogramsNameMap` as p50, p95, p99,
+//! largest, count and sum (facebook/rocksdb `monitoring/statistics.cc` at 0044a76). Kvrocks always
+//! collects them (`src/storage/storage.cc` at 00db427). Releases differ in their figures; a missing
+//! one is absent, never 0.
 
 use std::collections::BTreeMap;
 
@@ -13,45 +13,42 @@ use serde_json::Value;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RocksDbFigure {
-    /// Reads answered by what is not flushed yet.
+    /// Reads answered by unflushed data.
     MemtableHits,
-    /// Reads that went on to files.
+    /// Reads that continued to files.
     MemtableMisses,
-    /// Data blocks of files found in the block cache.
     BlockCacheHits,
-    /// Data blocks of files that were not.
     BlockCacheMisses,
     Gets,
-    /// Time in them, microseconds, summed over threads.
+    /// Microseconds, summed over threads.
     GetMicros,
-    /// Time in writes, microseconds, summed over threads: log, memtable and stalls.
+    /// Microseconds, summed over threads: log, memtable and stalls.
     WriteMicros,
-    /// Time in reads of table and blob files, microseconds, summed over threads: of the page cache
-    /// or of the device.
+    /// Of table and blob files, cached or not; microseconds, summed over threads.
     FileReadMicros,
-    /// Bytes of values that were asked for and found.
+    /// Bytes of values found.
     ReadBytes,
     WrittenBytes,
     LogBytes,
-    /// Bytes that flushes wrote, blob files with them.
+    /// Including blob files.
     FlushedBytes,
     CompactionReadBytes,
-    /// Bytes that compactions wrote, blob files with them.
+    /// Including blob files.
     CompactionWrittenBytes,
     BlobReadBytes,
     BlobWrittenBytes,
     Flushes,
     Compactions,
-    /// How often writes were slowed down: too many files in level 0, memtables or bytes to compact.
+    /// Delayed writes: too many files in level 0, memtables or bytes to compact.
     Slowdowns,
-    /// How often writes were stopped, for the same reasons.
+    /// Stopped writes, for the same reasons.
     Stops,
-    /// Time for which writes were held up, microseconds.
+    /// Microseconds of delayed and stopped writes.
     StallMicros,
     MemtableBytes,
     WaitingMemtables,
     BlockCacheBytes,
-    /// Bytes that compactions would have to write.
+    /// Estimated bytes to compact.
     PendingCompactionBytes,
     RunningFlushes,
     RunningCompactions,
@@ -64,16 +61,14 @@ enum Stat {
     Sum(&'static str),
 }
 
-/// How a figure is found.
 struct Source {
     figure: RocksDbFigure,
-    /// The word in files.
     name: &'static str,
     /// Whether it only grows while the server runs.
     grows: bool,
-    /// Fields of `INFO` that it is the sum of, each over the column families that have one.
+    /// Fields of `INFO` whose sum it is, each over its column families.
     info: &'static [&'static str],
-    /// Parts of `STATS` that it is the sum of, where `INFO` has none.
+    /// Parts of `STATS` whose sum it is, if `INFO` has none.
     stats: &'static [Stat],
 }
 
@@ -93,7 +88,7 @@ const fn level(figure: Figure, name: &'static str, info: &'static [&'static str]
     Source { figure, name, grows: false, info, stats: &[] }
 }
 
-/// Those `..._with_ongoing_compaction` are a part of those without.
+/// Those `..._with_ongoing_compaction` are part of those without.
 const SLOWDOWNS: &[&str] = &[
     "level0_file_limit_slowdown",
     "memtable_count_limit_slowdown",
@@ -161,7 +156,7 @@ const SOURCES: [Source; 27] = [
     counted(Figure::StallMicros, "stall_micros", &[], &[Ticker("rocksdb.stall.micros")]),
     level(Figure::MemtableBytes, "memtable_bytes", &["all_mem_tables"]),
     level(Figure::WaitingMemtables, "waiting_memtables", &["num_immutable_tables"]),
-    // Where each column family has one, they are the same cache.
+    // Column families share one cache.
     level(Figure::BlockCacheBytes, "block_cache_bytes", &["block_cache_usage"]),
     level(
         Figure::PendingCompactionBytes,
@@ -177,12 +172,11 @@ impl RocksDbFigure {
         SOURCES.iter().map(|source| source.figure)
     }
 
-    /// The word in files.
     pub fn name(self) -> &'static str {
         self.source().name
     }
 
-    /// Whether it only grows while the server runs; else it is a level.
+    /// Whether it only grows while the server runs; otherwise it is a level.
     pub fn grows(self) -> bool {
         self.source().grows
     }
@@ -193,12 +187,11 @@ impl RocksDbFigure {
     }
 }
 
-/// What a server gives of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RocksDbFigures(BTreeMap<RocksDbFigure, u64>);
 
 impl RocksDbFigures {
-    /// From the fields of `INFO` and the text of `STATS`; nothing where neither has any.
+    /// From the fields of `INFO` and the text of `STATS`; None if neither has any.
     pub(super) fn read(info: &BTreeMap<&str, &str>, stats: Option<&str>) -> Option<Self> {
         let stats = stats.and_then(|text| serde_json::from_str::<Value>(text).ok());
         let found = |source: &Source| {
@@ -216,12 +209,12 @@ impl RocksDbFigures {
         self.0.get(&figure).copied()
     }
 
-    /// Those that it has, in a stable order.
+    /// In a stable order.
     pub fn iter(&self) -> impl Iterator<Item = (RocksDbFigure, u64)> + '_ {
         self.0.iter().map(|(figure, value)| (*figure, *value))
     }
 
-    /// What was counted since: without levels, and without counters that began anew.
+    /// Growth since `earlier`, without levels and without counters that restarted.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let grown = |(figure, now): (RocksDbFigure, u64)| {
@@ -231,7 +224,7 @@ impl RocksDbFigures {
         self.iter().filter_map(grown).collect()
     }
 
-    /// Sums of what both have.
+    /// Sums of the figures that both have.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         let sum = |(figure, value): (RocksDbFigure, u64)| {
@@ -247,8 +240,8 @@ impl FromIterator<(RocksDbFigure, u64)> for RocksDbFigures {
     }
 }
 
-/// The sum of fields, each over its column families; nothing where one is missing or is no number
-/// (older releases ask `RocksDB` for names that it no longer has, and give empty ones).
+/// The sum of fields, each over its column families. None if one is missing or not a number (older
+/// releases query `RocksDB` names that no longer exist, and print them empty).
 fn of_info(info: &BTreeMap<&str, &str>, names: &[&str]) -> Option<u64> {
     if names.is_empty() {
         return None;
@@ -280,7 +273,7 @@ impl Stat {
     }
 }
 
-/// Releases write counts as whole numbers or as numbers with a fraction of 0.
+/// Releases write counts as whole numbers or with a fraction of 0.
 fn whole(value: &Value) -> Option<u64> {
     let number = value.as_f64().filter(|number| *number >= 0.0 && number.is_finite())?;
     Some(number as u64)
@@ -308,7 +301,7 @@ mod tests {
     #[test]
     fn what_a_release_does_not_give_is_absent() {
         assert_eq!(read("used_memory:5", None), None);
-        // Names that RocksDB no longer has come empty, and are no 0.
+        // Names unknown to RocksDB are empty, not 0.
         let old = "all_mem_tables:7\nlevel0_file_limit_stop[default]:\n\
                    memtable_count_limit_stop[default]:\npending_compaction_bytes_stop[default]:";
         let old = read(old, Some("no JSON")).unwrap();
@@ -346,7 +339,7 @@ mod tests {
         ] {
             assert_eq!(found.get(figure), Some(value), "{figure:?}");
         }
-        // One of two parts is no sum.
+        // A sum needs both parts.
         let half = read("", Some(r#"{"rocksdb.sst.read.micros":[1,1,1,1,2,5]}"#));
         assert_eq!(half, None);
     }

@@ -1,4 +1,4 @@
-//! Going through the keys of a layout with `SCAN`. Never `FLUSHALL`, never `KEYS`: a store may have
+//! Iterates over the keys of a layout with `SCAN`. Never `FLUSHALL`, never `KEYS`: a store may have
 //! other users.
 
 use std::collections::BTreeSet;
@@ -17,21 +17,20 @@ use super::refusal::ErrorReply;
 use super::value::Value;
 use crate::tier::ChunkHash;
 
-/// Keys that a server looks at per call: a millisecond or two, in which it does nothing else.
+/// Keys per `SCAN` call: one or two milliseconds that block the server.
 const PAGE: &[u8] = b"4000";
-/// Keys that are told apart: eight bytes of memory each, 8 MiB in all. Above this, keys that `SCAN`
-/// gives twice (Redis, while its table grows or shrinks) are counted twice.
+/// Keys remembered to detect duplicates: eight bytes each, 8 MiB in all. Beyond this, keys that
+/// `SCAN` returns twice (Redis, while its table is resized) are counted twice.
 const DISTINCT_MAX: usize = 1 << 20;
-/// Names that are tried for a key that a server of a cluster takes: a thousand masters have 16
-/// slots of 16,384 each.
+/// Names tried for a key in one server's slots of a cluster: with a thousand masters each has 16 of
+/// 16,384.
 const NAMES_MAX: u64 = 1 << 14;
-/// How much longer a key of a proof may live than the call that writes it, should nobody remove it.
+/// Expiry of a proof key beyond its call's deadline, in case its removal fails.
 const LIFE: Duration = Duration::from_mins(1);
 
-/// What is done with a page of keys, on the connection that they came from.
 type Work<'a> = &'a mut dyn FnMut(&mut StoreConnection, &[Vec<u8>]) -> Result<(), RespError>;
 
-/// Hands every page of keys of this layout to `work`. A key may come more than once.
+/// Passes every page of keys of this layout to `work`. A key may appear more than once.
 fn scan(
     connection: &mut StoreConnection,
     layout: &KeyLayout,
@@ -73,7 +72,6 @@ fn odd(connection: &StoreConnection) -> RespError {
     }
 }
 
-/// Servers on which `SCAN` is known to find keys of a layout.
 #[derive(Debug, Default)]
 pub(super) struct Proven(Mutex<BTreeSet<String>>);
 
@@ -89,14 +87,13 @@ impl Proven {
 
 #[derive(Debug, Default)]
 pub(super) struct Counted {
-    /// Chunks; nothing where a server's `SCAN` is not known to find such keys.
+    /// None if a server's `SCAN` is not known to find such keys.
     pub(super) chunks: Option<u64>,
     pub(super) example: Option<String>,
 }
 
-/// Counts chunks of this layout. A server that gives none is believed only where it has given such
-/// a key before, or gives one that is written for that: a `SCAN` that finds nothing looks the same
-/// as a store that holds nothing.
+/// Counts chunks of this layout. A server without any is believed only if its `SCAN` found such a
+/// key before, or finds one written for the proof: a failing `SCAN` looks like an empty store.
 pub(super) fn count(
     fleet: &Fleet,
     layout: &KeyLayout,
@@ -117,7 +114,7 @@ pub(super) fn count(
     Ok(Counted { chunks: total, example })
 }
 
-/// The key of a chunk that is there when the chunk is.
+/// The key that exists exactly when the chunk does.
 const fn telling(layout: &KeyLayout) -> KeyPart {
     if layout.has_metadata() { KeyPart::Metadata } else { KeyPart::Value }
 }
@@ -131,7 +128,7 @@ fn count_on(
     let mut seen: Vec<u64> = Vec::new();
     let mut beyond = 0;
     let (reader, counted) = (layout.reader(), telling(layout));
-    // Every key of a layout of one is that of a chunk.
+    // In a one-key layout every key is a chunk's.
     let is_all = !layout.has_metadata();
     scan(connection, layout, deadline, &mut |_, keys| {
         let tells = |key: &&Vec<u8>| {
@@ -152,8 +149,7 @@ fn count_on(
     Ok(seen.len() as u64 + beyond)
 }
 
-/// Writes a key of the layout that no chunk has, and looks whether `SCAN` finds it. False also
-/// where the server takes no key.
+/// Whether `SCAN` finds a written key that no chunk has; false if the server refuses the key.
 fn prove(
     connection: &mut StoreConnection,
     layout: &KeyLayout,
@@ -168,7 +164,7 @@ fn prove(
         let command: [&[u8]; 5] = [b"SET", &key, b"", b"EX", life.as_bytes()];
         if let Value::Error(words) = connection.call(&command, deadline)? {
             match ErrorReply::of(words.as_bytes()) {
-                // Another server of the cluster has the slot of this name.
+                // Another server of the cluster owns this key's slot.
                 ErrorReply::Moved { .. } | ErrorReply::Ask { .. } => continue,
                 _ => return Ok(false),
             }
@@ -184,7 +180,7 @@ fn prove(
     Ok(false)
 }
 
-/// A hash that no chunk has: two who prove at the same time have different ones.
+/// A hash that no chunk has, different for two simultaneous proofs.
 fn nobodys(attempt: u64) -> ChunkHash {
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
     let name = format!("weir looks whether it finds a key {} {now} {attempt}", std::process::id());
@@ -195,9 +191,9 @@ fn nobodys(attempt: u64) -> ChunkHash {
     ChunkHash(hash)
 }
 
-/// Removes all keys of this layout: passes go on until one removes none. Where the cursor is the
-/// last key of a page, a server that does not find it goes on behind the next one, so that each
-/// page which was removed hides a key (Kvrocks, `src/storage/redis_db.cc`, `Database::Scan`).
+/// Removes all keys of this layout, pass by pass, until one removes none. If the cursor is the last
+/// key of a page and was removed, a server may resume after the next key, so each removed page
+/// hides a key (Kvrocks, `src/storage/redis_db.cc`, `Database::Scan`).
 pub(super) fn clear(
     fleet: &Fleet,
     layout: &KeyLayout,
@@ -223,7 +219,7 @@ pub(super) fn clear(
     })
 }
 
-/// Removes keys and says how many were there; nothing where the server does not have the command.
+/// Removes keys and returns how many existed; None if the server lacks the command.
 fn unlink(
     connection: &mut StoreConnection,
     question: Question,
@@ -242,7 +238,7 @@ fn unlink(
     if answers.contains(&Asked::Unknown) {
         return Ok(None);
     }
-    // A key of a slot that is moving, or a user who may not remove.
+    // A key of a moving slot, or a missing permission.
     let left = answers.iter().filter(|answer| !matches!(answer, Asked::Known(_))).count();
     if left > 0 {
         if let Some(words) = connection.pipe.refused.take() {

@@ -1,11 +1,11 @@
-//! Which server of a cluster has which keys: 16384 slots, the slot of a key from its CRC16.
+//! Hash slots of a cluster: 16384 slots, a key's slot from its CRC16.
 
 use super::address::StoreEndpoint;
 use super::value::Value;
 
 pub const SLOTS: usize = 16384;
 
-/// CRC16 of the XMODEM kind (polynomial 0x1021), as the cluster specification says.
+/// CRC16/XMODEM (polynomial 0x1021), by the cluster specification.
 const TABLE: [u16; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
@@ -22,7 +22,7 @@ const TABLE: [u16; 256] = {
     table
 };
 
-/// The slot of a key: of what stands in its first pair of braces, if that is not empty.
+/// The slot of a key: of the text in its first pair of braces, unless empty.
 pub fn slot(key: &[u8]) -> u16 {
     let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
         let rest = &key[open + 1..];
@@ -36,16 +36,14 @@ pub fn slot(key: &[u8]) -> u16 {
     crc % SLOTS as u16
 }
 
-/// Slots of one master.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotRange {
     pub first: u16,
-    /// Last slot, itself counted.
+    /// Inclusive.
     pub last: u16,
     pub master: StoreEndpoint,
 }
 
-/// Reads the reply to `CLUSTER SLOTS`, asked at `asked`. Nothing where it is not of that form.
 pub fn spans(reply: &Value, asked: &StoreEndpoint) -> Option<Vec<SlotRange>> {
     let Value::Array(rows) = reply else { return None };
     rows.iter().map(|row| span(row, asked)).collect()
@@ -57,7 +55,7 @@ fn span(row: &Value, asked: &StoreEndpoint) -> Option<SlotRange> {
     let (first, last) = (slot(first)?, slot(last)?);
     let [host, port, ..] = master.elements() else { return None };
     let port = u16::try_from(port.integer()?).ok().filter(|port| *port > 0)?;
-    // A server that does not know its own address leaves it out: it is the one that was asked.
+    // A server that does not know its own address leaves it out.
     let host = match (host.text(), asked) {
         (None | Some("" | "?"), StoreEndpoint::Tcp { host, .. }) => host.clone(),
         (Some(host), _) => host.to_owned(),

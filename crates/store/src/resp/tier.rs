@@ -1,5 +1,3 @@
-//! A RESP store as a tier.
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -23,36 +21,29 @@ use crate::tier::{
     ChunkHash, Get, Loaded, Put, Stored, Tier, TierCounters, TierError, TierFault, TierUsage,
 };
 
-/// Connections where nothing else is said: two keep one server's network and CPU busy at the
-/// same time, more serve callers.
+/// Two keep one server's network and CPU busy; more serve concurrent callers.
 pub const CONNECTIONS: usize = 4;
-/// Most connections: a store has a limit of its own (10,000), and every one costs it memory.
+/// A store has a limit of its own (10,000), and each connection costs it memory.
 const CONNECTIONS_MAX: usize = 1024;
-/// Time to connect where nothing else is said.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Longest life of a value; the store refuses what overflows its clock.
+/// Longest expiry; a store refuses values that overflow its clock.
 const TTL_MAX: Duration = Duration::from_hours(100 * 365 * 24);
 
-/// What a tier on a RESP store is.
 #[derive(Debug, Clone)]
 pub struct RespOptions {
     pub address: Address,
-    /// How chunks are named. With [`KeyLayout::LmcacheWorkers`] they are only counted and cleared,
-    /// since a block has two keys there and the tier moves one.
+    /// [`KeyLayout::LmcacheWorkers`] only for counting and clearing: its blocks have two keys.
     pub layout: KeyLayout,
     pub block_bytes: usize,
-    /// Connections, at most, per server.
     pub connections: usize,
-    /// Life of what is stored, in whole seconds; nothing for as long as the store keeps it.
+    /// Expiry of values, in whole seconds; None for no expiry.
     pub ttl: Option<Duration>,
-    /// Whether the store is asked first which chunks it has, so that they are not sent again.
+    /// Whether present chunks are looked up first and not sent again.
     pub skip_present: bool,
-    /// Whether a look at a chunk makes it recent (`TOUCH`), as [`Tier::contains`] has it. Without
-    /// it the look is `EXISTS`, as `LMCache`'s is.
+    /// Whether a lookup renews a chunk (`TOUCH`), as [`Tier::contains`] promises. Otherwise it is
+    /// `EXISTS`, as `LMCache`'s is.
     pub touch: bool,
-    /// Whom to trust, where TLS is spoken.
     pub tls: TlsConfig,
-    /// Time for one attempt to connect.
     pub connect_timeout: Duration,
 }
 
@@ -96,26 +87,22 @@ impl RespOptions {
     }
 }
 
-/// Blocks in a RESP store.
 #[derive(Debug)]
 pub struct RespTier {
     options: RespOptions,
     fleet: Fleet,
     tally: TierTally,
     evictions: Mutex<Evictions>,
-    /// The store's counters before anything was stored are known.
+    /// The store's counters before the first store are known.
     has_begun: AtomicBool,
-    /// The server does not have `TOUCH`.
     lacks_touch: AtomicBool,
-    /// The server does not have `UNLINK`.
     lacks_unlink: AtomicBool,
     proven: Proven,
-    /// The last thing that went wrong, for people.
     problem: Mutex<Option<String>>,
 }
 
 impl RespTier {
-    /// Checks the options. Nothing is connected before the first call: a store may come later.
+    /// Checks the options. Connects at the first call: the store may start later.
     pub fn new(options: RespOptions) -> Result<Self, RespError> {
         options.check()?;
         let dial = dial(&options.address, &options.tls, options.connect_timeout)?;
@@ -138,19 +125,16 @@ impl RespTier {
         &self.options
     }
 
-    /// What the store says of itself, with the keys of this layout counted.
     pub fn report(&self, deadline: Instant) -> Result<StoreReport, RespError> {
         let layout = Some((&self.options.layout, &self.proven));
         StoreReport::collect(&self.fleet, layout, deadline)
     }
 
-    /// What its servers say of themselves: cheap, because no key is counted.
     pub fn servers(&self, deadline: Instant) -> Result<Vec<ServerReport>, RespError> {
         servers(&self.fleet, deadline)
     }
 
-    /// Marks the store as used by who is named, for so long; over a mark that is known to be of
-    /// nobody, where one is given.
+    /// Marks the store as used by `who` for some time. `over` is a stale mark to replace.
     pub fn mark(
         &self,
         who: &str,
@@ -165,7 +149,6 @@ impl RespTier {
         mark::get(&self.fleet, deadline)
     }
 
-    /// Takes one's own mark away.
     pub fn unmark(&self, who: &str, deadline: Instant) -> Result<(), RespError> {
         mark::remove(&self.fleet, who, deadline)
     }
@@ -174,7 +157,7 @@ impl RespTier {
         *self.problem.lock() = Some(error.to_string());
     }
 
-    /// Runs a job; its blocks have what went wrong, and the words are kept.
+    /// Runs a job; failures go to its blocks, and their text to `problem`.
     fn run(&self, job: &mut dyn Job, deadline: Instant) {
         if let Err(error) = self.fleet.run(job, deadline) {
             self.note(&error);
@@ -191,12 +174,12 @@ impl RespTier {
         self.evictions.lock()
     }
 
-    /// Notes the store's own counter before anything is stored, so that its growth can be told.
+    /// Reads the store's counters before the first store, as the base of their growth.
     fn note_beginning(&self, deadline: Instant) {
         if self.has_begun.load(Ordering::Relaxed) {
             return;
         }
-        // A store that does not answer now is asked again at the next call.
+        // A store that does not answer now is queried again at the next call.
         if let Ok(servers) = servers(&self.fleet, deadline) {
             let mut evictions = self.evictions();
             if !evictions.has_begun() {
@@ -206,7 +189,7 @@ impl RespTier {
         }
     }
 
-    /// Whether the server is known not to have the command; nothing for those that all have.
+    /// Whether the server is known to lack the command; None for commands that all servers have.
     fn lacks(&self, question: Question) -> Option<&AtomicBool> {
         match question {
             Question::Touch => Some(&self.lacks_touch),
@@ -220,7 +203,7 @@ impl RespTier {
         if lacks { question.older() } else { question }
     }
 
-    /// Asks about every key, again with an older command where the server has no such one.
+    /// Queries every key; falls back to an older command if the server lacks this one.
     fn ask(
         &self,
         question: Question,
@@ -275,11 +258,10 @@ impl RespTier {
         Ok(())
     }
 
-    /// Marks blocks that the store has.
     fn skip(&self, puts: &[Put<'_>], deadline: Instant, outcomes: &mut [Stored]) {
         let keys: Vec<ChunkHash> = puts.iter().map(|put| put.key).collect();
         let mut present = vec![false; keys.len()];
-        // A look that fails says nothing; storing finds out what is wrong.
+        // A failed lookup is ignored; storing will report the problem.
         if self.look(&keys, deadline, &mut present).is_ok() {
             for (outcome, present) in outcomes.iter_mut().zip(present) {
                 if present && *outcome == PENDING_PUT {

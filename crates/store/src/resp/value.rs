@@ -1,4 +1,4 @@
-//! Replies of control commands as values, with limits. The data path makes none of these.
+//! Replies of control commands as values, with limits. The data path does not use them.
 
 use super::reply::{Aggregate, DEPTH_MAX, ProtocolError, ReplyEvent};
 
@@ -10,15 +10,14 @@ pub enum Value {
     Null,
     Integer(i64),
     Boolean(bool),
-    /// A status, a string or the text of a number.
+    /// A status, a string or a number's text.
     Text(Vec<u8>),
     Error(String),
-    /// Elements; of a map, keys and values in turns, as RESP2 has it.
+    /// Elements; of a map, alternating keys and values, as in RESP2.
     Array(Vec<Value>),
 }
 
 impl Value {
-    /// As text, where it is some.
     pub fn text(&self) -> Option<&str> {
         match self {
             Self::Text(bytes) => std::str::from_utf8(bytes).ok(),
@@ -40,7 +39,6 @@ impl Value {
         }
     }
 
-    /// The value behind a key of a flat map.
     pub fn entry(&self, key: &str) -> Option<&Self> {
         let mut pairs = self.elements().chunks_exact(2);
         pairs.find(|pair| pair[0].text() == Some(key)).map(|pair| &pair[1])
@@ -55,7 +53,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Takes one event; the value when it is whole.
+    /// Returns the value when it is whole.
     pub fn push(&mut self, event: ReplyEvent<'_>) -> Result<Option<Value>, ProtocolError> {
         let value = match event {
             ReplyEvent::Simple(text) | ReplyEvent::Number(text) => {

@@ -1,5 +1,4 @@
-//! One stream to a server: TCP, a unix socket, or TLS over TCP. It never blocks but in
-//! [`Wire::wait`], which has a deadline.
+//! One stream to a server; it blocks only in [`Wire::wait`], which has a deadline.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -18,10 +17,8 @@ use weir_http::{TlsClient, TlsError, TlsSession};
 use super::address::StoreEndpoint;
 use super::error::RespError;
 
-/// Plain bytes that are encrypted at once: four records of TLS, so that a large block is not kept
-/// twice.
+/// Plain bytes encrypted at once: four TLS records, so that a large block is not held twice.
 const TLS_FEED: usize = 64 << 10;
-/// Bytes of one read below TLS.
 const TLS_READ: usize = 64 << 10;
 
 #[derive(Debug)]
@@ -35,25 +32,24 @@ pub(crate) struct Wire {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IoProgress {
     pub(crate) bytes: usize,
-    /// Whether more might move at once; if not, one has to wait.
+    /// Whether more may move at once; otherwise the caller must wait.
     pub(crate) more: bool,
 }
 
 #[derive(Debug)]
 struct Tls {
     session: TlsSession,
-    /// Encrypted, from `sent` on not sent yet.
+    /// Encrypted bytes; those from `sent` on are unsent.
     out: Vec<u8>,
     sent: usize,
-    /// Received bytes, still encrypted.
     inbox: Vec<u8>,
-    /// Decrypted, from `taken` on not taken yet.
+    /// Decrypted bytes; those from `taken` on are unread.
     plain: Vec<u8>,
     taken: usize,
 }
 
 impl Wire {
-    /// Connects, and ends the TLS handshake where `tls` is given.
+    /// Connects, and completes the TLS handshake if `tls` is given.
     pub(crate) fn open(
         endpoint: &StoreEndpoint,
         tls: Option<&TlsClient>,
@@ -103,12 +99,11 @@ impl Wire {
         broken(&self.place, doing, error)
     }
 
-    /// The server, for people.
     pub(crate) fn place(&self) -> &str {
         &self.place
     }
 
-    /// Whether both ends have one address: the other end is this machine, or what stands before it.
+    /// Whether both ends have one address: the server, or a proxy to it, is on this machine.
     pub(super) fn is_local(&self) -> bool {
         let host = |address: SocketAddrAny| match address.try_into().ok()? {
             SocketAddr::V4(address) => Some(IpAddr::from(*address.ip())),
@@ -119,17 +114,15 @@ impl Wire {
         self.is_unix || (there.is_some() && there == here)
     }
 
-    /// The descriptor, to wait for several at once.
     pub(crate) const fn fd(&self) -> &OwnedFd {
         &self.fd
     }
 
-    /// Whether encrypted bytes wait to be sent.
     pub(crate) fn wants_flush(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.sent < tls.out.len() || tls.session.wants_write())
     }
 
-    /// Whether an idle stream is as it should be: open, and nothing came that nobody asked for.
+    /// Whether an idle stream is healthy: open and without unexpected bytes.
     pub(crate) fn is_quiet(&self) -> bool {
         let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -137,7 +130,6 @@ impl Wire {
             && self.tls.as_ref().is_none_or(|tls| tls.taken == tls.plain.len())
     }
 
-    /// Sends of `slices` what can be sent now.
     pub(crate) fn send(&mut self, slices: &[IoSlice<'_>]) -> Result<IoProgress, RespError> {
         if self.tls.is_none() {
             return self.send_plain(slices);
@@ -176,7 +168,6 @@ impl Wire {
         }
     }
 
-    /// Sends encrypted bytes that wait.
     fn flush(&mut self) -> Result<(), RespError> {
         let Some(mut tls) = self.tls.take() else { return Ok(()) };
         let outcome = loop {
@@ -201,7 +192,7 @@ impl Wire {
         outcome
     }
 
-    /// Receives into `slices`, in order. The end of the stream is an error: nobody waits for it.
+    /// Receives into `slices`, in order. The end of the stream is an error.
     pub(crate) fn receive(
         &mut self,
         slices: &mut [IoSliceMut<'_>],
@@ -225,7 +216,7 @@ impl Wire {
             tls.taken += length;
             bytes += length;
         }
-        // Only a read that finds nothing says that one has to wait.
+        // Only an empty read shows that one must wait.
         Ok(IoProgress { bytes, more: true })
     }
 
@@ -247,7 +238,7 @@ impl Wire {
         }
     }
 
-    /// Reads and decrypts once; the count is of encrypted bytes.
+    /// Reads and decrypts once; counts encrypted bytes.
     fn read_tls(&mut self) -> Result<IoProgress, RespError> {
         let Some(mut tls) = self.tls.take() else {
             return Ok(IoProgress { bytes: 0, more: false });
@@ -269,14 +260,13 @@ impl Wire {
             }),
             Ok(_) => Ok(moved),
             Err(error) => {
-                // The alert tells the server what was wrong; it may be gone already.
+                // The alert tells the server the reason; it may be gone already.
                 let _ = self.flush();
                 Err(self.tls_error(error))
             }
         }
     }
 
-    /// Waits until the stream can be read or written.
     pub(crate) fn wait(
         &self,
         read: bool,
@@ -300,7 +290,7 @@ pub(crate) fn interest(read: bool, write: bool) -> PollFlags {
     flags
 }
 
-/// Waits for any of several descriptors; whether one is ready before the deadline.
+/// Waits for any of several descriptors; true if one is ready before the deadline.
 pub(crate) fn wait(fds: &mut [PollFd<'_>], deadline: Instant) -> bool {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -313,14 +303,14 @@ pub(crate) fn wait(fds: &mut [PollFd<'_>], deadline: Instant) -> bool {
         };
         match poll(fds, Some(&left)) {
             Ok(0) | Err(Errno::INTR) => {}
-            // An error here is one of the descriptor: using it says which.
+            // An error is a descriptor's own: using it reports which.
             Ok(_) | Err(_) => return true,
         }
     }
 }
 
 const CONNECT: &str = "connecting";
-/// A store without TLS takes the greeting for the beginning of a command, and waits for the rest.
+/// A store without TLS takes the greeting for an incomplete command and waits.
 const SHAKE: &str = "setting up TLS (if the port has none, write redis:// instead of rediss://)";
 
 fn broken(place: &str, doing: &str, error: Errno) -> RespError {
@@ -337,7 +327,6 @@ fn socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
     socket_with(family, SocketType::STREAM, flags, None)
 }
 
-/// Connects to the first address of a host that takes it.
 fn connect_tcp(
     host: &str,
     port: u16,
@@ -349,7 +338,7 @@ fn connect_tcp(
         let outcome = connect_one(&address, place, deadline);
         match outcome {
             Ok(fd) => {
-                // Small commands must not wait for one another; a stream without it works as well.
+                // Small commands must not wait for one another; a stream without it works too.
                 let _ = sockopt::set_tcp_nodelay(&fd, true);
                 return Ok(fd);
             }
@@ -378,7 +367,7 @@ fn connect_one(address: &SocketAddr, place: &str, deadline: Instant) -> Result<O
     Ok(fd)
 }
 
-/// Addresses of a host. The system's resolver has no deadline, so a thread waits for it.
+/// The system's resolver has no deadline, so a thread runs it.
 fn addresses(
     host: &str,
     port: u16,
@@ -391,7 +380,7 @@ fn addresses(
     let (sender, receiver) = mpsc::sync_channel(1);
     let wanted = (host.to_owned(), port);
     let resolve = move || {
-        // Nobody may be waiting any more.
+        // The receiver may be gone.
         let _ = sender.send(wanted.to_socket_addrs().map(Iterator::collect::<Vec<_>>));
     };
     let unresolved = |why: String| RespError::Disconnected { place: place.to_owned(), why };

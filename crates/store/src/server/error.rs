@@ -1,5 +1,3 @@
-//! What can go wrong with a server of our own, with the remedy.
-
 use std::io;
 use std::path::PathBuf;
 

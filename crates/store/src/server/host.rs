@@ -1,5 +1,4 @@
-//! Threads that serve connections of this machine until the host is dropped: what the null store
-//! and the raw path have in common.
+//! Threads that serve local connections, for the null store and the raw path.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -19,19 +18,18 @@ use super::ServerError;
 use crate::held::{Held, hold};
 use crate::resp::StoreEndpoint;
 
-/// Connections at a time; a measurement has fewer.
+/// Concurrent connections; a measurement has fewer.
 const CONNECTIONS_MAX: usize = 256;
-/// How often the thread that accepts looks whether it should end.
+/// Interval at which the accepting thread checks for its end.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
-/// A stream of either kind.
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
 impl Stream {
-    /// Connects; reads and writes fail after `patience`.
+    /// `patience` is the timeout of reads and writes.
     pub(super) fn connect(endpoint: &StoreEndpoint, patience: Duration) -> io::Result<Self> {
         let stream = match endpoint {
             StoreEndpoint::Tcp { host, port } => {
@@ -67,7 +65,6 @@ impl Stream {
     }
 
     fn close(&self) {
-        // It may be closed already.
         let _ = match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
             Self::Unix(stream) => stream.shutdown(Shutdown::Both),
@@ -122,7 +119,6 @@ enum Listener {
 }
 
 impl Listener {
-    /// Waits a moment for a connection.
     fn accept(&self) -> Option<Stream> {
         let fd = match self {
             Self::Tcp(listener) => listener.as_fd(),
@@ -143,21 +139,18 @@ impl Listener {
     }
 }
 
-/// What the connections of a host share.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     cpu_ns: AtomicU64,
     stops: AtomicBool,
 }
 
-/// The CPU time of one thread, as it goes into the meter.
 pub(super) struct Share<'a> {
     meter: &'a Meter,
     counted: u64,
 }
 
 impl Share<'_> {
-    /// Adds what this thread has used since the last call.
     pub(super) fn note(&mut self) {
         let now = clock_gettime(ClockId::ThreadCPUTime);
         let now = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
@@ -166,10 +159,9 @@ impl Share<'_> {
     }
 }
 
-/// What is done with a connection, until it ends.
 pub(super) type Serve = dyn Fn(&mut Stream, &mut Share<'_>) -> io::Result<()> + Send + Sync;
 
-/// A listening host. Its threads end when it is dropped.
+/// Its threads end when it is dropped.
 pub(super) struct Host {
     endpoint: StoreEndpoint,
     meter: Arc<Meter>,
@@ -196,7 +188,7 @@ impl Host {
         &self.endpoint
     }
 
-    /// CPU time of its threads that serve, nanoseconds.
+    /// CPU time of its serving threads, nanoseconds.
     pub(super) fn cpu_ns(&self) -> u64 {
         self.meter.cpu_ns.load(Ordering::Relaxed)
     }
@@ -211,7 +203,6 @@ impl Drop for Host {
     }
 }
 
-/// A listener, where it listens, and the folder of its socket with the file that holds it.
 type Listening = (Listener, StoreEndpoint, Option<(TempDir, Held)>);
 
 fn listen_tcp() -> Result<Listening, ServerError> {
@@ -250,7 +241,7 @@ fn accept(listener: &Listener, meter: &Meter, serve: &Arc<Serve>) {
             lock().push((own, twin));
             scope.spawn(move || {
                 let mut share = Share { meter, counted: 0 };
-                // However it ends, the client sees it.
+                // The client notices every kind of end.
                 let _ = serve(&mut stream, &mut share);
                 share.note();
                 stream.close();

@@ -1,5 +1,5 @@
-//! Servers that Weir starts by itself: a real store in a scratch folder ([`StoreServer`]), and two
-//! that only show what a path costs ([`null`], [`raw`]).
+//! Servers that Weir starts: a real store in a scratch folder ([`StoreServer`]), and two that only
+//! measure the cost of a path ([`null`], [`raw`]).
 
 mod error;
 mod host;
@@ -28,33 +28,28 @@ use process::Process;
 pub use raw::{RawClient, RawServer};
 pub use recipe::{Listen, StoreSettings, TlsFiles};
 
-/// Time for a server to answer after its start.
 const BOOT: Duration = Duration::from_secs(20);
-/// Pause between two questions whether it is there.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
-/// A port that was free may be taken a moment later.
+/// A free port may be taken a moment later.
 const PORT_ATTEMPTS: u32 = 5;
-/// Bytes of the end of a log that an error shows.
 const LOG_BYTES: usize = 2000;
 
-/// The program of a product on this machine's `PATH`, if it is there.
+/// The program of a product on `PATH`.
 pub fn program(product: Product) -> Option<PathBuf> {
     let name = product.traits().program;
     let paths = std::env::var_os("PATH")?;
     std::env::split_paths(&paths).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
-/// The same; an error with the remedy where it is not there.
 pub fn installed(product: Product) -> Result<PathBuf, ServerError> {
     let of = product.traits();
     program(product).ok_or(ServerError::Absent { program: of.program, install: of.install })
 }
 
-/// How the names of scratch folders of stores and of the servers here begin.
+/// Prefix of the scratch folders of stores and other servers.
 pub const FOLDER_PREFIX: &str = "weir-store-";
 
-/// A store of our own, in a scratch folder. It ends when this is dropped, and when the process that
-/// started it dies.
+/// Ends when this is dropped and when the process that started it dies.
 #[derive(Debug)]
 pub struct StoreServer {
     product: Product,
@@ -63,11 +58,10 @@ pub struct StoreServer {
     settings: StoreSettings,
     folder: TempDir,
     endpoint: StoreEndpoint,
-    /// Of a server that speaks TLS: where else it listens.
+    /// The port without TLS of a TLS server.
     #[cfg_attr(not(feature = "suite"), expect(dead_code, reason = "tests connect there"))]
     plain: Option<u16>,
     process: Process,
-    /// Says of the folder that its owner lives.
     _held: Held,
 }
 
@@ -93,7 +87,7 @@ impl StoreServer {
             let plain = settings.tls.is_some().then(free_port).transpose()?;
             let started = launch(product, &program, &settings, folder.path(), &endpoint, plain);
             match started {
-                // Somebody else may have taken the port.
+                // Another process may have taken the port.
                 Err(ServerError::Ended { .. })
                     if settings.listen == Listen::FreePort && attempts < PORT_ATTEMPTS => {}
                 Err(error) => return Err(error),
@@ -121,7 +115,7 @@ impl StoreServer {
         &self.endpoint
     }
 
-    /// Its address, with the password that it was given.
+    /// Includes the password.
     pub fn address(&self) -> Address {
         address(&self.settings, &self.endpoint)
     }
@@ -134,45 +128,41 @@ impl StoreServer {
         self.process.pid()
     }
 
-    /// Whether it has not ended by itself.
     pub fn is_running(&self) -> bool {
         self.process.ended().is_none()
     }
 
-    /// What it wrote to its log.
     pub fn log(&self) -> String {
         log(self.folder.path())
     }
 }
 
-/// What tests do to a server.
 #[cfg(feature = "suite")]
 impl StoreServer {
-    /// The port without TLS of a server that speaks it.
+    /// Of a server that speaks TLS.
     pub const fn plain_port(&self) -> Option<u16> {
         self.plain
     }
 
-    /// Ends it at once, as `kill -9`.
+    /// As `kill -9`.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Stops it in its tracks, as `kill -STOP`, until [`resume`](Self::resume).
+    /// As `kill -STOP`, until [`resume`](Self::resume).
     pub fn pause(&self) {
         self.process.pause();
     }
 
-    /// Lets it go on.
     pub fn resume(&self) {
         self.process.resume();
     }
 
-    /// Starts it again at the same place after [`kill`](Self::kill), and waits until it answers.
+    /// Restarts it at the same address after [`kill`](Self::kill), and waits until it answers.
     pub fn restart(&mut self) -> Result<(), ServerError> {
         self.kill();
         if let StoreEndpoint::Unix(path) = &self.endpoint {
-            // What a killed server leaves behind.
+            // A killed server leaves its socket.
             let _ = fs::remove_file(path);
         }
         let Self { product, program, settings, folder, endpoint, plain, .. } = &*self;
@@ -216,7 +206,7 @@ fn launch(
 ) -> Result<Process, ServerError> {
     let in_folder = |path: &Path, error| ServerError::Folder { path: path.to_owned(), error };
     let config = folder.join("store.conf");
-    // It may hold a password: nobody else reads it, and no list of processes shows it.
+    // It may hold a password: no other user can read it, and no process list shows it.
     let text = settings.config(product, folder, endpoint, plain);
     File::create(&config)
         .and_then(|mut file| file.write_all(text.as_bytes()))
@@ -245,7 +235,7 @@ fn wait_until_ready(
 ) -> Result<(), ServerError> {
     let deadline = Instant::now() + BOOT;
     let address = address(settings, endpoint);
-    // Whether it is ready is the question here, not who it is.
+    // This checks readiness, not identity.
     let trust = TlsConfig { ca_file: None, insecure: true };
     let tls = address.tls.then(|| TlsClient::without_alpn(&trust)).transpose();
     let tls = tls.map_err(|error| ServerError::NotReady {
@@ -266,7 +256,7 @@ fn wait_until_ready(
             .and_then(|mut connection| is_process(&mut connection, process.pid(), deadline));
         match asked {
             Ok(true) => return Ok(()),
-            // Somebody else has the port: ours is about to end.
+            // Another process has the port: the started server is about to end.
             Ok(false) if Instant::now() < deadline => std::thread::sleep(ASK_AGAIN),
             Ok(false) => {
                 let why = format!("another server has {endpoint}");
@@ -284,7 +274,6 @@ fn wait_until_ready(
     }
 }
 
-/// Whether it answers, and is the process that was started.
 fn is_process(
     connection: &mut StoreConnection,
     pid: u32,

@@ -1,6 +1,6 @@
-//! A store without a keyspace: it reads and answers what a client of blocks sends, and keeps
-//! nothing. The difference between it and a real store is what keys, memory and eviction cost;
-//! between it and the [`raw`](super::raw) path, what the protocol costs.
+//! A store without a keyspace: it parses and answers a block client's commands, and keeps nothing.
+//! Its difference to a real store is the cost of keys, memory and eviction; its difference to the
+//! [`raw`](super::raw) path is the cost of the protocol.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::sync::Arc;
@@ -9,20 +9,17 @@ use super::ServerError;
 use super::host::{Host, Serve, Share, Stream};
 use crate::resp::{Address, StoreEndpoint};
 
-/// Bytes of one read. Redis reads what belongs to a large value in one go; a buffer that stays in
-/// the CPU's cache is the cheaper limit.
+/// Bytes of one read. Redis reads the rest of a large value in one go; a buffer that stays in the
+/// CPU's cache is the cheaper limit.
 const READ_BYTES: usize = 256 << 10;
-/// Longest line of a command.
 const LINE_MAX: usize = 64;
-/// Most arguments of a command: a batch of keys to be removed.
+/// A batch of keys to remove.
 const ARGUMENTS_MAX: u64 = 4096;
-/// Longest argument that is looked at; longer ones are values.
+/// Longest inspected argument; longer ones are values.
 const WORD_MAX: usize = 32;
 const ARGUMENT_MAX: u64 = 512 << 20;
-/// Commands after which CPU time is noted.
 const NOTE_EVERY: u32 = 32;
 
-/// A null store in threads of this process.
 pub struct NullServer {
     host: Host,
     value_bytes: usize,
@@ -38,9 +35,9 @@ impl std::fmt::Debug for NullServer {
 }
 
 impl NullServer {
-    /// Starts it. Every `GET` gives `value_bytes` bytes: those of a block, and its trailer's where
-    /// the layout has one (a checksum will not fit: switch it off). Listens on a free port of
-    /// 127.0.0.1, or on a unix socket.
+    /// Every `GET` returns `value_bytes` bytes: a block, and its trailer if the layout has one
+    /// (disable checksums: they will not match). Listens on a free port of 127.0.0.1, or on a unix
+    /// socket.
     pub fn start(value_bytes: usize, unix: bool) -> Result<Self, ServerError> {
         let value: Arc<[u8]> = vec![0x5a; value_bytes].into();
         let serve: Arc<Serve> = Arc::new(move |stream: &mut Stream, share: &mut Share<'_>| {
@@ -65,7 +62,7 @@ impl NullServer {
         }
     }
 
-    /// CPU time that its connections used so far, nanoseconds: whole after they were closed.
+    /// CPU time of its connections so far, nanoseconds; complete after they were closed.
     pub fn cpu_ns(&self) -> u64 {
         self.host.cpu_ns()
     }
@@ -80,7 +77,6 @@ struct Session<'a, 'b> {
     to: usize,
 }
 
-/// The first word of a command, cut.
 type Word = ([u8; WORD_MAX], usize);
 
 impl Session<'_, '_> {
@@ -88,7 +84,7 @@ impl Session<'_, '_> {
         let mut out = Vec::new();
         let mut commands = 0;
         loop {
-            // Answers go out together when there is nothing more to read, as a server does it.
+            // Answers are sent together when nothing more can be read, as real servers do.
             if self.from == self.to && !out.is_empty() {
                 self.stream.write_all(&out)?;
                 out.clear();
@@ -113,14 +109,13 @@ impl Session<'_, '_> {
         }
     }
 
-    /// Reads; false at the end of the stream.
+    /// False at the end of the stream.
     fn fill(&mut self) -> io::Result<bool> {
         self.from = 0;
         self.to = self.stream.read(&mut self.inbox)?;
         Ok(self.to > 0)
     }
 
-    /// Reads a command, and keeps its first word only.
     fn command(&mut self) -> io::Result<Word> {
         let arguments = self.number(b'*', ARGUMENTS_MAX)?;
         let mut word = ([0; WORD_MAX], 0);

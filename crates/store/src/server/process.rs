@@ -1,7 +1,7 @@
-//! A child process that never outlives us, however we end.
+//! A child process that never outlives its parent.
 //!
-//! The kernel kills it when the *thread* that started it ends, so a thread of its own starts it and
-//! waits for it; that thread ends with the child.
+//! The kernel kills it when the *thread* that started it ends, so a dedicated thread starts it,
+//! waits for it, and ends with it.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 #[cfg(feature = "suite")]
-/// Longest wait for threads to stop; one in the kernel's hands may take as long as a disk does.
+/// Longest wait for threads to stop; one in a system call may take as long as a disk does.
 const PATIENCE: Duration = Duration::from_secs(2);
 #[cfg(feature = "suite")]
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -23,14 +23,13 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(super) struct Process {
     pid: u32,
-    /// A number may be given to another process; this cannot.
+    /// PIDs are reused; a pidfd is not.
     handle: OwnedFd,
     status: Arc<Mutex<Option<ExitStatus>>>,
     keeper: Option<JoinHandle<()>>,
 }
 
 impl Process {
-    /// Starts it with its output going to `log`.
     pub(super) fn start(mut command: Command, log: File) -> io::Result<Self> {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         die_with_parent(&mut command);
@@ -46,7 +45,7 @@ impl Process {
                 }
             };
             let pid = Pid::from_child(&child);
-            // Before it is waited for: until then its number is its own.
+            // Opened before it is waited for: until then its PID is not reused.
             let handle = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from);
             if handle.is_err() {
                 let _ = child.kill();
@@ -65,17 +64,15 @@ impl Process {
         self.pid
     }
 
-    /// How it ended, if it did.
     pub(super) fn ended(&self) -> Option<ExitStatus> {
         *self.status.lock()
     }
 
     fn signal(&self, signal: Signal) {
-        // It fails only when the child is gone.
+        // It fails only if the child is gone.
         let _ = pidfd_send_signal(&self.handle, signal);
     }
 
-    /// Ends it and waits until it is gone.
     pub(super) fn kill(&mut self) {
         self.signal(Signal::KILL);
         if let Some(keeper) = self.keeper.take() {
@@ -84,7 +81,7 @@ impl Process {
     }
 
     #[cfg(feature = "suite")]
-    /// Returns when all of its threads stand still: the signal reaches them one after the other.
+    /// Returns when all of its threads are stopped: the signal reaches them one after the other.
     pub(super) fn pause(&self) {
         self.signal(Signal::STOP);
         let began = Instant::now();
@@ -106,8 +103,8 @@ impl Drop for Process {
 }
 
 #[cfg(feature = "suite")]
-/// Whether every thread of a process is stopped, or gone (proc(5): the state stands behind the name
-/// in brackets).
+/// Whether every thread of a process is stopped or gone (proc(5): the state follows the bracketed
+/// name).
 fn stand_still(pid: u32) -> bool {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
     threads.flatten().all(|thread| {
@@ -117,7 +114,7 @@ fn stand_still(pid: u32) -> bool {
     })
 }
 
-/// Asks the kernel to kill the child when the thread that starts it ends.
+/// The kernel kills the child when the thread that starts it ends.
 #[expect(unsafe_code, reason = "there is no other way to run code between fork and exec")]
 fn die_with_parent(command: &mut Command) {
     use std::os::unix::process::CommandExt;
@@ -125,15 +122,15 @@ fn die_with_parent(command: &mut Command) {
     let parent = rustix::process::getpid();
     let ask = move || {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-        // The parent may have died before the kernel was asked.
+        // The parent may have died before this call.
         if rustix::process::getppid() == Some(parent) {
             Ok(())
         } else {
             Err(io::Error::from_raw_os_error(rustix::io::Errno::SRCH.raw_os_error()))
         }
     };
-    // SAFETY: between fork and exec only what is safe in a signal handler may be called. The
-    // closure makes two system calls and allocates nothing.
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed. The closure makes two
+    // system calls and allocates nothing.
     unsafe {
         command.pre_exec(ask);
     }

@@ -1,5 +1,5 @@
-//! Bytes over a connection and nothing else: a header of 16 bytes says how many go which way. What
-//! this takes is what the network path alone takes.
+//! Plain bytes over a connection: a header of 16 bytes says how many go which way. This measures
+//! the network path alone.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::sync::Arc;
@@ -9,19 +9,16 @@ use super::ServerError;
 use super::host::{Host, Serve, Share, Stream};
 use crate::resp::StoreEndpoint;
 
-/// Bytes of a header: what to do, and with how many bytes, each 64 bits little endian.
+/// Bytes of a header: operation and byte count, each 64 bits little endian.
 pub const HEADER_BYTES: usize = 16;
-/// The client sends bytes, and gets the header back when they have arrived.
+/// The client sends bytes; the server returns the header when they have arrived.
 const SINK: u64 = 1;
-/// The server sends bytes.
 const SOURCE: u64 = 2;
 const BLOCK_MAX: u64 = 1 << 30;
-/// Blocks that are on their way together: their headers fit into any socket's buffers, so that
-/// nobody waits for somebody who waits.
+/// Blocks in flight together: their headers fit into any socket's buffers, which avoids a deadlock.
 const BATCH: usize = 256;
 const READ_BYTES: usize = 256 << 10;
 
-/// The other end, in threads of this process.
 pub struct RawServer {
     host: Host,
 }
@@ -52,7 +49,7 @@ impl RawServer {
         self.host.endpoint()
     }
 
-    /// CPU time that its connections used so far, nanoseconds.
+    /// CPU time of its connections so far, nanoseconds.
     pub fn cpu_ns(&self) -> u64 {
         self.host.cpu_ns()
     }
@@ -93,7 +90,6 @@ fn parse(header: [u8; HEADER_BYTES]) -> (u64, u64) {
     (what, bytes)
 }
 
-/// A connection to a [`RawServer`].
 pub struct RawClient {
     stream: Stream,
 }
@@ -109,7 +105,7 @@ impl RawClient {
         Stream::connect(endpoint, patience).map(|stream| Self { stream })
     }
 
-    /// Sends blocks, and returns when all have arrived. After an error the connection is of no use.
+    /// Returns when all blocks have arrived. After an error the connection is unusable.
     pub fn send(&mut self, blocks: &[&[u8]], deadline: Instant) -> io::Result<()> {
         for batch in blocks.chunks(BATCH) {
             self.stream.set_patience(left(deadline)?)?;
@@ -129,7 +125,7 @@ impl RawClient {
         Ok(())
     }
 
-    /// Receives blocks. After an error the connection is of no use.
+    /// After an error the connection is unusable.
     pub fn receive(&mut self, blocks: &mut [&mut [u8]], deadline: Instant) -> io::Result<()> {
         for batch in blocks.chunks_mut(BATCH) {
             self.stream.set_patience(left(deadline)?)?;

@@ -1,5 +1,5 @@
-//! Settings of a store for blocks of a KV cache, as the text of its configuration. Why each is as
-//! it is stands in `docs/stores.md`, whose recipes a test compares with these.
+//! Settings of a store for blocks of a KV cache, as configuration text. `docs/stores.md` gives the
+//! reasons; a test compares its recipes with these.
 
 use std::fmt::Write as _;
 use std::num::NonZero;
@@ -11,43 +11,36 @@ use crate::resp::{Secret, StoreEndpoint};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listen {
-    /// On a free port of 127.0.0.1.
+    /// On 127.0.0.1.
     FreePort,
-    /// On this port of 127.0.0.1.
+    /// On 127.0.0.1.
     Port(u16),
-    /// On a unix socket in its scratch folder.
+    /// In its scratch folder.
     Unix,
 }
 
-/// The files of a server that speaks TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     pub certificate: PathBuf,
     pub key: PathBuf,
-    /// Certificates of those who issue, PEM.
+    /// CA certificates, PEM.
     pub authorities: PathBuf,
 }
 
-/// What a store of our own is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreSettings {
     pub listen: Listen,
-    /// Bytes it may hold: memory, or disk for Kvrocks (in whole GiB, rounded up).
+    /// Capacity, bytes: memory, or disk for Kvrocks (whole GiB, rounded up).
     pub capacity: Option<Bytes>,
-    /// What it evicts when it is full; not for Kvrocks.
+    /// Eviction policy; not for Kvrocks.
     pub policy: String,
-    /// Threads that move bytes between sockets and memory; nothing for those of the recipe.
+    /// I/O threads; None for the recipe's number.
     pub io_threads: Option<u32>,
-    /// Password of the user `default`.
     pub password: Option<Secret>,
-    /// Speaks TLS on its port.
     pub tls: Option<TlsFiles>,
-    /// Is a server of a cluster, without slots yet.
     pub cluster: bool,
-    /// More lines for its configuration, after all others.
     pub lines: Vec<String>,
-    /// Below which folder its scratch folder is made; below the system's for temporary files
-    /// without.
+    /// Parent of its scratch folder; None for the system's temporary folder.
     pub below: Option<PathBuf>,
 }
 
@@ -68,7 +61,6 @@ impl Default for StoreSettings {
 }
 
 impl StoreSettings {
-    /// The lines that make a store one for blocks, without those about where it listens.
     pub fn recipe(&self, product: Product) -> Vec<String> {
         match product {
             Product::Redis | Product::Valkey => self.redis(product),
@@ -85,7 +77,7 @@ impl StoreSettings {
         let threads = self.threads(product);
         if threads > 1 {
             lines.push(format!("{} {threads}", product.traits().threads_setting));
-            // Valkey's threads always read as well.
+            // Valkey's I/O threads always read as well.
             if product == Product::Redis {
                 lines.push("io-threads-do-reads yes".to_owned());
             }
@@ -136,7 +128,6 @@ impl StoreSettings {
             if parts.is_empty() {
                 return;
             }
-            // Writing into a string does not fail.
             let _ = writeln!(text, "{}", parts.join(" "));
         };
         let folder = quoted(folder);
@@ -178,13 +169,10 @@ impl StoreSettings {
     }
 }
 
-/// Lines, each one or none, that every store of a product gets, whatever it is for.
+/// Lines, each optional, of every store of a product, for any purpose.
 struct Basics {
-    /// To do without a port.
     no_port: &'static [&'static str],
-    /// To log to the standard output.
     log: &'static [&'static str],
-    /// Of a server of a cluster.
     cluster: &'static [&'static str],
 }
 
@@ -196,13 +184,13 @@ impl Basics {
                 log: &["logfile \"\""],
                 cluster: &["cluster-config-file nodes.conf"],
             },
-            // Kvrocks has no way to do without a port.
+            // Kvrocks cannot disable its port.
             Product::Kvrocks => Self { no_port: &[], log: &["log-dir stdout"], cluster: &[] },
         }
     }
 }
 
-/// What stands before the path of the configuration on the command line.
+/// The flag before the configuration path on the command line.
 pub(super) const fn config_flag(product: Product) -> Option<&'static str> {
     match product {
         Product::Redis | Product::Valkey => None,
@@ -210,9 +198,9 @@ pub(super) const fn config_flag(product: Product) -> Option<&'static str> {
     }
 }
 
-/// Threads of the recipe on a machine with so many CPUs. Kvrocks' own default is 8 everywhere
-/// (`kvrocks.conf`); those of Redis and Valkey want "at least 4 cores", of which some stay for the
-/// thread that does the work (`redis.conf`).
+/// The recipe's threads on a machine with `cpus` CPUs. Kvrocks' default is 8 everywhere
+/// (`kvrocks.conf`); Redis and Valkey want "at least 4 cores", some of them for the main thread
+/// (`redis.conf`).
 const fn recipe_threads(product: Product, cpus: usize) -> u32 {
     match product {
         Product::Kvrocks => 8,
@@ -225,7 +213,6 @@ const fn recipe_threads(product: Product, cpus: usize) -> u32 {
     }
 }
 
-/// A value, in quotes where it has something in it that needs them.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     if !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c)) {

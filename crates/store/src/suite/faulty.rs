@@ -1,5 +1,5 @@
-//! Faults on purpose: a tier that is late, fails, forgets and turns bits, so that what stands above
-//! it can be shown to survive that.
+//! Fault injection: a tier that is late, fails, loses blocks and flips bits, to test the layers
+//! above it.
 
 use std::time::{Duration, Instant};
 
@@ -13,29 +13,26 @@ use crate::tier::{
     ChunkHash, Get, Loaded, Put, Stored, Tier, TierCounters, TierError, TierFault, TierUsage,
 };
 
-/// What goes wrong, and how often. Probabilities are from 0 to 1; whatever is beyond counts as the
-/// nearer end. By default nothing does.
+/// Probabilities are from 0 to 1; values beyond are clamped. By default there are no faults.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FaultOptions {
-    /// Chooses which blocks meet which fault.
     pub seed: u64,
-    /// Every call takes so much longer, but not longer than to its deadline: then it fails with
+    /// Extra time of every call, up to its deadline. At the deadline it fails with
     /// [`TierFault::Timeout`], without having reached the tier.
     pub delay: Duration,
-    /// Chance of a block to fail when stored, before it reaches the tier.
+    /// Probability that storing a block fails before it reaches the tier.
     pub put_failure: f64,
-    /// Chance of a block to fail when loaded.
     pub get_failure: f64,
-    /// Chance of a call that is not about bytes (contains, remove, clear, usage) to fail.
+    /// Probability that a call without bytes (contains, remove, clear, usage) fails.
     pub call_failure: f64,
     pub fault: TierFault,
-    /// Chance of a block to be called stored without having been.
+    /// Probability that a block is reported stored but was not.
     pub lost_write: f64,
-    /// Chance of a loaded block to have one bit turned.
+    /// Probability that a loaded block has one bit flipped.
     pub bit_flip: f64,
-    /// Chance of a loaded block to end in zeros from somewhere on, as after a write cut short.
+    /// Probability that a loaded block ends in zeros, as after a short write.
     pub torn: f64,
-    /// Chance of a loaded block to be the one before it in the batch.
+    /// Probability that a loaded block is the previous one of its batch.
     pub mixed_up: f64,
 }
 
@@ -56,17 +53,16 @@ impl Default for FaultOptions {
     }
 }
 
-/// What was done to the bytes of blocks, which no outcome tells.
+/// Faults that no outcome shows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Injected {
-    /// Blocks called stored that were not.
+    /// Blocks reported stored that were not.
     pub lost_writes: u64,
-    /// Loaded blocks whose bytes were changed.
     pub changed_blocks: u64,
 }
 
-/// A tier with faults. The same seed and the same sequence of calls give the same faults; from
-/// several threads, their order decides who meets which.
+/// A tier with faults. The same seed and sequence of calls give the same faults; with several
+/// threads, their order decides.
 #[derive(Debug)]
 pub struct Faulty<T> {
     inner: T,
@@ -82,9 +78,9 @@ struct Dice {
 }
 
 impl Dice {
-    /// True so often. Draws always, so that one probability does not shift what others meet.
+    /// Draws always, so that one probability does not shift the other faults.
     fn falls(&mut self, probability: f64) -> bool {
-        // 53 bits are what a f64 holds.
+        // A f64 has 53 bits of mantissa.
         let drawn = (self.generator.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
         drawn < probability
     }
@@ -105,7 +101,6 @@ impl<T: Tier> Faulty<T> {
         &self.inner
     }
 
-    /// What was done to bytes so far.
     pub fn injected(&self) -> Injected {
         self.dice().injected
     }
@@ -114,7 +109,7 @@ impl<T: Tier> Faulty<T> {
         self.dice.lock()
     }
 
-    /// Waits; false when that took all the time there was.
+    /// False when the deadline passed meanwhile.
     fn delay(&self, deadline: Instant) -> bool {
         let left = deadline.saturating_duration_since(Instant::now());
         if !self.options.delay.is_zero() {
@@ -166,7 +161,6 @@ impl<T: Tier> Faulty<T> {
         }
     }
 
-    /// Changes the bytes of some of the blocks that came.
     fn spoil(&self, gets: &mut [Get<'_>], outcomes: &mut [Loaded]) {
         let mut dice = self.dice();
         for place in 0..gets.len() {

@@ -1,9 +1,9 @@
-//! A server that behaves as Apache Kvrocks does where it differs from Redis: no registry carries a
-//! program of it, so the suite meets its manners here. Real RESP over a real socket, and real bytes
-//! in an ordered map; what it does not have is a disk.
+//! A server with Apache Kvrocks' differences from Redis, since no package registry has a Kvrocks
+//! binary. Real RESP over a real socket, real bytes in an ordered map, no disk.
 //!
-//! Manners of 2.10.1, seen on a running server and read in its source (`src/commands/scan_base.h`,
-//! `src/commands/cmd_server.cc`, `src/storage/redis_db.cc`, `src/server/server.cc`).
+//! Behaviour of 2.10.1, observed on a running server and read in its source
+//! (`src/commands/scan_base.h`, `src/commands/cmd_server.cc`, `src/storage/redis_db.cc`,
+//! `src/server/server.cc`).
 
 mod keyspace;
 mod session;
@@ -22,9 +22,8 @@ use session::Session;
 use crate::resp::{Address, StoreEndpoint};
 use crate::server::StoreSettings;
 
-/// How long it is gone when it is started again.
 const GONE: Duration = Duration::from_millis(20);
-/// Patience with a port that somebody else took meanwhile.
+/// Longest wait for a port that another process took meanwhile.
 const REBIND: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,7 +46,6 @@ impl Release {
     }
 }
 
-/// The running server. It ends when this is dropped.
 #[derive(Debug)]
 pub struct ScriptedKvrocks {
     shared: Arc<Shared>,
@@ -60,7 +58,6 @@ pub struct ScriptedKvrocks {
 struct Shared {
     release: Release,
     password: Option<String>,
-    /// Commands that were renamed to nothing.
     without: Vec<String>,
     keyspace: Mutex<Keyspace>,
     input_bytes: AtomicU64,
@@ -74,7 +71,6 @@ impl Shared {
         self.keyspace.lock()
     }
 
-    /// Returns while the server is not stopped in its tracks.
     fn wait(&self) {
         let mut paused = self.is_paused.lock();
         while *paused {
@@ -88,7 +84,6 @@ impl Shared {
     }
 }
 
-/// The thread that accepts, with what ends it and those that it started.
 #[derive(Debug)]
 struct Threads {
     stops: Arc<AtomicBool>,
@@ -97,8 +92,8 @@ struct Threads {
 }
 
 impl ScriptedKvrocks {
-    /// Starts it on a free port of 127.0.0.1. Of the settings it takes the password, the capacity
-    /// (in bytes: a real one has whole GiB, too many for a test) and `rename-command X ""`.
+    /// Starts it on a free port of 127.0.0.1. It uses these settings: password, capacity (in bytes:
+    /// a real one has whole GiB, too many for a test) and `rename-command X ""`.
     pub fn start(release: Release, settings: StoreSettings) -> io::Result<Self> {
         let renamed = |line: &String| {
             let rest = line.strip_prefix("rename-command ")?;
@@ -125,7 +120,7 @@ impl ScriptedKvrocks {
         Ok(Self { shared, address, settings, threads })
     }
 
-    /// Its address, with the password that it was given.
+    /// Includes the password.
     pub fn address(&self) -> Address {
         Address {
             endpoints: vec![StoreEndpoint::Tcp {
@@ -140,18 +135,17 @@ impl ScriptedKvrocks {
         }
     }
 
-    /// Answers nothing until [`resume`](Self::resume), as a server that `kill -STOP` met.
+    /// Answers nothing until [`resume`](Self::resume), as after `kill -STOP`.
     pub fn pause(&self) {
         self.shared.set_paused(true);
     }
 
-    /// Lets it go on.
     pub fn resume(&self) {
         self.shared.set_paused(false);
     }
 
-    /// Ends it as `kill -9` does, and starts it again at the same place: what it acknowledged is
-    /// there, because a real one has a log of writes.
+    /// Ends as by `kill -9` and restarts at the same address. Acknowledged writes are kept, because
+    /// a real one has a write-ahead log.
     pub fn restart(&mut self) -> io::Result<()> {
         self.stop();
         std::thread::sleep(GONE);
@@ -191,10 +185,9 @@ impl Threads {
         Ok(Self { stops, open, acceptor })
     }
 
-    /// Ends all connections and waits for their threads.
     fn stop(self, address: SocketAddr) {
         self.stops.store(true, Ordering::Release);
-        // The thread that accepts wakes up.
+        // Wakes the accepting thread.
         let _ = TcpStream::connect(address);
         for stream in self.open.lock().iter() {
             let _ = stream.shutdown(Shutdown::Both);
@@ -213,7 +206,7 @@ fn accept(
         for stream in listener.incoming().flatten() {
             let mut streams = open.lock();
             if stops.load(Ordering::Acquire) {
-                // Those that came after the others were ended.
+                // Connections accepted after the others were ended.
                 for stream in streams.iter() {
                     let _ = stream.shutdown(Shutdown::Both);
                 }
@@ -223,7 +216,7 @@ fn accept(
             if let Ok(twin) = stream.try_clone() {
                 streams.push(twin);
                 scope.spawn(move || {
-                    // However it ends, the client sees it.
+                    // The client notices every kind of end.
                     let _ = Session::new(shared, &stream).serve();
                     let _ = stream.shutdown(Shutdown::Both);
                 });

@@ -1,5 +1,3 @@
-//! Random operations on a tier and on a plain map.
-
 use std::collections::BTreeSet;
 
 use proptest::collection::vec;
@@ -32,8 +30,8 @@ fn steps(names: u64) -> impl Strategy<Value = Vec<Step>> {
     vec(step, 1..40)
 }
 
-/// Random streams of operations give what a plain map gives; where more was stored than fits, a
-/// block may be gone or refused, and then stays gone. The same streams on every run.
+/// Random streams of operations equal those on a plain map. Beyond the capacity a block may be
+/// missing or refused, and then stays missing. Deterministic.
 pub fn equals_a_plain_map(subject: &Subject) {
     let capacity = subject.capacity().unwrap_or(u64::MAX);
     let names = capacity.saturating_mul(3) / 2;
@@ -58,10 +56,9 @@ pub fn equals_a_plain_map(subject: &Subject) {
 }
 
 struct Model {
-    /// Names that the tier may hold; all of them, unless it has been too full for that.
+    /// Names that the tier may hold; all of them, unless it was overfull.
     held: BTreeSet<u64>,
     capacity: u64,
-    /// More was stored than fits.
     tight: bool,
 }
 
@@ -116,7 +113,6 @@ impl Model {
         Ok(())
     }
 
-    /// What a look at one name says.
     fn seen(&mut self, name: u64, there: bool) -> Result<(), TestCaseError> {
         if there {
             prop_assert!(self.held.contains(&name), "{name} is there and should not be");

@@ -1,14 +1,12 @@
-//! Checks by one thread, in a set order.
-
 use std::time::{Duration, Instant};
 
 use super::{FILL_BYTES_MAX, Subject, check, content, get, key, keys, later, put};
 use crate::tier::{Get, Loaded, Put, Stored, TierCounters, TierFault};
 
-/// A call may return so long after its deadline: a machine that runs other tests is slow.
+/// Allowed lateness after a deadline: a machine that runs other tests is slow.
 const LATE_MAX: Duration = Duration::from_secs(3);
 
-/// What was stored is loaded byte for byte, in batches of several sizes and in another order.
+/// Stored blocks are loaded byte for byte, in batches of several sizes and in another order.
 pub fn round_trip(subject: &Subject) {
     let mut next = 0;
     for size in [0, 1, 2, 7, super::BLOCKS_MIN] {
@@ -28,7 +26,7 @@ pub fn round_trip(subject: &Subject) {
     }
 }
 
-/// A key that is not there is a miss, alone and between others.
+/// An absent key is a miss, alone and between others.
 pub fn absent_is_a_miss(subject: &Subject) {
     assert_eq!(subject.get(&keys(0..3), later()), [Loaded::Miss; 3]);
     assert_eq!(subject.contains(&keys(0..3)), [false; 3]);
@@ -36,13 +34,12 @@ pub fn absent_is_a_miss(subject: &Subject) {
     let wanted = [Loaded::Miss, Loaded::Hit, Loaded::Miss, Loaded::Hit];
     assert_eq!(subject.get(&[key(0), key(1), key(2), key(1)], later()), wanted);
     assert_eq!(subject.contains(&keys(0..3)), [false, true, false]);
-    // A key that differs in its last byte only is another key.
+    // A key that differs in its last byte is another key.
     let mut near = key(1);
     near.0[31] ^= 1;
     assert_eq!(subject.get(&[near], later()), [Loaded::Miss]);
 }
 
-/// Storing what is there changes nothing.
 pub fn present_is_kept(subject: &Subject) {
     subject.put(&keys(0..4), later());
     let outcomes = subject.put(&keys(0..5), later());
@@ -54,7 +51,6 @@ pub fn present_is_kept(subject: &Subject) {
     subject.holds(5);
 }
 
-/// A key twice in one batch is one block.
 pub fn duplicates_in_a_batch(subject: &Subject) {
     let twice = [key(0), key(1), key(0), key(0)];
     for outcome in subject.put(&twice, later()) {
@@ -64,7 +60,7 @@ pub fn duplicates_in_a_batch(subject: &Subject) {
     subject.holds(2);
 }
 
-/// Removed blocks are misses, others stay, and what is not there is passed over.
+/// Removed blocks are misses, others stay, and absent ones are ignored.
 pub fn remove_removes(subject: &Subject) {
     subject.put(&keys(0..6), later());
     subject.remove(&[key(1), key(4), key(77), key(1)]);
@@ -97,7 +93,6 @@ pub fn clear_spares_the_neighbour(subject: &Subject) {
     assert_eq!(subject.put(&keys(0..5), later()), [Stored::Stored; 5], "a cleared tier works");
 }
 
-/// A tier holds no more than it may, whatever is stored: it evicts or refuses.
 pub fn capacity_is_kept(subject: &Subject) {
     let block = subject.tier().block_bytes() as u64;
     let Some(capacity) = subject.capacity().filter(|c| c * block * 2 <= FILL_BYTES_MAX) else {
@@ -129,7 +124,7 @@ pub fn capacity_is_kept(subject: &Subject) {
     assert_eq!(accounted, all.len() as u64, "held, refused and evicted: {usage:?}");
 }
 
-/// A passed deadline ends a call soon, without wrong bytes, and leaves the tier working.
+/// A passed deadline ends a call soon, without wrong bytes, and the tier keeps working.
 pub fn deadlines_hold(subject: &Subject) {
     subject.put(&keys(0..4), later());
     for patience in [Duration::ZERO, Duration::from_micros(50), Duration::from_millis(5)] {
@@ -165,7 +160,7 @@ pub fn deadlines_hold(subject: &Subject) {
     assert_eq!(subject.get(&keys(0..4), later()), [Loaded::Hit; 4], "and afterwards all is well");
 }
 
-/// A buffer of another length is an outcome of its block, and of no other.
+/// A buffer of another length affects the outcome of its block only.
 pub fn wrong_lengths_are_outcomes(subject: &Subject) {
     let block = subject.tier().block_bytes();
     let mut right = vec![0; block];
@@ -194,7 +189,7 @@ pub fn wrong_lengths_are_outcomes(subject: &Subject) {
     check(key(0), &right, "a hit between wrong lengths");
 }
 
-/// Every block asked for is counted once.
+/// Every requested block is counted once.
 pub fn counters_add_up(subject: &Subject) {
     let before = subject.tier().counters();
     subject.put(&keys(0..6), later());

@@ -1,5 +1,3 @@
-//! Many threads on one tier.
-
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{BLOCKS_MIN, Subject, check, content, key, later, mixed};
@@ -9,12 +7,11 @@ const THREADS: u64 = 6;
 const ROUNDS: u64 = 60;
 const BATCH: u64 = 4;
 
-/// Whatever others store, load and remove at the same time, a hit has the bytes of its key, and
-/// nothing is lost when all are done.
+/// A hit has the bytes of its key, and nothing is lost at the end.
 pub fn threads_see_right_bytes(subject: &Subject) {
     let tier = subject.tier();
     let capacity = subject.capacity().unwrap_or(u64::MAX);
-    // More keys than there is room for, where there is a limit that can be reached.
+    // More keys than fit, if the limit can be reached.
     let names = if capacity <= 256 { capacity * 3 / 2 } else { BLOCKS_MIN * 3 };
     let counted = AtomicU64::new(0);
     let before = tier.counters();
@@ -33,7 +30,7 @@ pub fn threads_see_right_bytes(subject: &Subject) {
     let gets = |c: &crate::tier::TierCounters| c.hits + c.misses + c.corrupt;
     let total = puts(&after) + gets(&after) - puts(&before) - gets(&before);
     assert_eq!(total, counted.into_inner(), "every block is counted: {after:?}");
-    // When it is quiet again, nothing is pinned or pending: room for a full batch.
+    // Nothing is pinned or pending at the end: a full batch fits.
     subject.clear();
     let batch = super::keys(0..BLOCKS_MIN);
     let outcomes = subject.put(&batch, later());
@@ -42,7 +39,7 @@ pub fn threads_see_right_bytes(subject: &Subject) {
     assert!(outcomes.iter().all(|o| *o == Loaded::Hit), "afterwards: {outcomes:?}");
 }
 
-/// One thing that a thread does; returns how many blocks it asked for.
+/// One action of a thread; returns the number of requested blocks.
 fn turn(tier: &dyn Tier, thread: u64, round: u64, names: u64) -> u64 {
     let dice = mixed(thread << 32 | round);
     let batch: Vec<ChunkHash> = (0..BATCH).map(|i| key(mixed(dice ^ i) % names)).collect();

@@ -1,4 +1,4 @@
-//! Moving a block allocates nothing: a call may allocate, but not more for more blocks.
+//! Moving a block allocates nothing: the allocations of a call do not grow with its blocks.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::process::Command;
@@ -14,7 +14,7 @@ use weir_tier::EvictionPolicy;
 
 use crate::blocks::later;
 
-/// Counts what all threads allocate.
+/// Counts the allocations of all threads.
 struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -23,22 +23,22 @@ static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static ALLOCATOR: Counting = Counting;
 
 #[expect(unsafe_code, reason = "an allocator that counts")]
-// SAFETY: all is the system's allocator's.
+// SAFETY: every call goes to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise, handed on.
+        // SAFETY: the caller's promise.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise, handed on.
+        // SAFETY: the caller's promise.
         unsafe { System.dealloc(memory, layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise, handed on.
+        // SAFETY: the caller's promise.
         unsafe { System.realloc(memory, layout, size) }
     }
 }
@@ -46,7 +46,7 @@ unsafe impl GlobalAlloc for Counting {
 pub(crate) const BLOCK_BYTES: usize = 8192;
 const CAPACITY: u32 = 96;
 
-/// Allocations of storing and loading a batch of so many blocks, new ones every time.
+/// Allocations of storing and loading a batch of new blocks.
 fn per_call(tier: &dyn Tier, blocks: &mut [Block], next: &mut u64) -> (u64, u64) {
     let names: Vec<_> = (*next..*next + blocks.len() as u64).map(key).collect();
     *next += blocks.len() as u64;
@@ -70,7 +70,7 @@ fn per_call(tier: &dyn Tier, blocks: &mut [Block], next: &mut u64) -> (u64, u64)
     (put, get)
 }
 
-/// Counts for a small and a large batch, after enough of them to have filled the tier many times.
+/// Counts of a small and a large batch, after filling the tier many times.
 pub(crate) fn small_and_large(tier: &dyn Tier, slab: &Arc<Slab>) -> [(u64, u64); 2] {
     let mut blocks: Vec<Block> = std::iter::from_fn(|| slab.take()).take(64).collect();
     let mut next = 0;
@@ -98,7 +98,7 @@ fn child_that_counts() {
     let tier = memory(EvictionPolicy::Lru);
     let tier = SingleFlight::new(tier, SharingOptions { flights: 100, copies: 4 }).unwrap();
     let [small, large] = small_and_large(&tier, &slab);
-    // Its lists grow with the batch: by doubling, not block by block.
+    // Its lists grow by doubling, not block by block.
     assert_eq!((small.0, large.0), (0, 0), "single flight stores");
     assert!(large.1 <= small.1 + 10, "single flight: {small:?}, {large:?}");
     let (given, other) = (Some(Arc::clone(&slab)), Slab::new(64, BLOCK_BYTES).unwrap());

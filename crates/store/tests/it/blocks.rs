@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use weir_store::suite::{check, content};
 use weir_store::{ChunkHash, Get, Loaded, Put, Stored, Tier};
 
-/// A deadline that a healthy tier meets.
 pub(crate) fn later() -> Instant {
     Instant::now() + Duration::from_secs(20)
 }
@@ -22,7 +21,7 @@ pub(crate) fn put(tier: &dyn Tier, keys: &[ChunkHash]) -> Vec<Stored> {
     outcomes
 }
 
-/// Loads blocks; panics when a hit has a wrong byte.
+/// Panics when a hit has a wrong byte.
 pub(crate) fn get(tier: &dyn Tier, keys: &[ChunkHash]) -> Vec<Loaded> {
     let mut blocks: Vec<Vec<u8>> = vec![vec![0; tier.block_bytes()]; keys.len()];
     let mut gets: Vec<Get<'_>> =

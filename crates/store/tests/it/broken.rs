@@ -1,5 +1,5 @@
-//! The suite must tell a broken tier from a sound one: each of these tiers breaks one article of
-//! the law, and at least the named check must fail on it.
+//! The suite must detect broken tiers: each of these breaks one rule of the contract, and at least
+//! the named check must fail on it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,22 +15,19 @@ use weir_tier::EvictionPolicy;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Break {
-    /// Once in a while a hit has the bytes of the block loaded before.
+    /// Some hits have the bytes of the block loaded before.
     Stale,
-    /// What is not there is a hit with whatever the buffer holds.
+    /// An absent block is a hit with the buffer's old bytes.
     Fabricates,
-    /// Outcomes of a batch stand in another order.
     Reorders,
     KeepsRemoved,
-    /// Clearing leaves what was stored last.
     KeepsCleared,
-    /// It says that it may hold less than it does.
+    /// Reports a capacity below its content.
     Overfull,
-    /// A call goes on as if it had no deadline.
+    /// Calls ignore their deadline.
     IgnoresDeadlines,
-    /// Loads are not counted.
     Miscounts,
-    /// A new block is called present.
+    /// A new block is reported present.
     ClaimsPresence,
     /// A block of another length is cut or padded.
     TakesAnyLength,
@@ -144,7 +141,7 @@ fn memory() -> MemoryTier {
     MemoryTier::new(MemoryOptions { capacity: 24, block_bytes: 4096, eviction }).unwrap()
 }
 
-/// Names of the checks that fail on what `make` gives.
+/// Names of the failing checks.
 fn failing(make: impl Fn() -> Subject) -> Vec<&'static str> {
     let fails = |check: fn(&Subject)| {
         let subject = make();

@@ -1,5 +1,5 @@
-//! A disk tier whose process was killed, whose files were damaged, cut, removed or taken by
-//! another, and whose disk is full.
+//! A disk tier whose process was killed, whose files were damaged, truncated, removed or locked by
+//! another process, and whose disk is full.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read};
@@ -19,7 +19,7 @@ use crate::blocks::{get, later, present, put};
 
 const BLOCK_BYTES: usize = 8192;
 const CAPACITY: u32 = 32;
-/// Where a child process finds its folder.
+/// Environment variable with a child process's folder.
 const FOLDER: &str = "WEIR_STORE_TEST_FOLDER";
 const ENGINE: &str = "WEIR_STORE_TEST_ENGINE";
 
@@ -35,7 +35,7 @@ fn edit(path: &Path) -> File {
     OpenOptions::new().read(true).write(true).open(path).unwrap()
 }
 
-/// Turns one bit of a file.
+/// Flips one bit of a file.
 fn damage(path: &Path, at: u64) {
     let file = edit(path);
     let mut byte = [0];
@@ -58,7 +58,7 @@ fn what_is_stored_is_there_after_closing() {
     tier.remove(&keys(0..5), later()).unwrap();
     put(&tier, &keys(20..52));
     drop(tier);
-    // Removed and evicted blocks stay gone; the youngest are there.
+    // Removed and evicted blocks stay absent; the youngest are present.
     let tier = open(folder.path());
     assert_eq!(present(&tier, &keys(20..52)), [true; 32]);
     assert_eq!(present(&tier, &keys(0..20)), [false; 20]);
@@ -73,7 +73,7 @@ fn a_turned_bit_is_a_corrupt_block_once_and_then_a_miss() {
         let folder = tempfile::tempdir().unwrap();
         let tier = DiskTier::open(&DiskOptions { engine, ..options(folder.path()) }).unwrap();
         put(&tier, &keys(0..8));
-        // The slots are taken in order.
+        // Slots are filled in order.
         damage(&folder.path().join(BLOCKS_FILE), 3 * BLOCK_BYTES as u64 + 77);
         let mut wanted = [Loaded::Hit; 8];
         wanted[3] = Loaded::Corrupt;
@@ -94,7 +94,7 @@ fn a_damaged_header_frees_its_slot() {
     put(&open(folder.path()), &keys(0..8));
     let headers = folder.path().join(HEADERS_FILE);
     damage(&headers, 4096 + 2 * 128 + 20);
-    // A whole header in another slot's place.
+    // A valid header in another slot's place.
     let file = edit(&headers);
     let mut header = [0; 128];
     file.read_exact_at(&mut header, 4096 + 5 * 128).unwrap();
@@ -142,7 +142,7 @@ fn a_file_cut_under_us_costs_blocks_and_says_so() {
     let error = tier.usage(later()).unwrap_err();
     assert_eq!(error.fault, TierFault::Io);
     assert!(error.to_string().contains("was cut while in use: stop the tier"), "{error}");
-    // The file grows again where blocks are written.
+    // The file grows again as blocks are written.
     assert_eq!(put(&tier, &keys(4..8)), [Stored::Stored; 4]);
     assert_eq!(get(&tier, &keys(0..8)), [Loaded::Hit; 8]);
 }
@@ -159,7 +159,7 @@ fn a_file_removed_under_us_goes_on_and_says_so() {
     let error = tier.usage(later()).unwrap_err();
     assert!(error.to_string().contains("was removed while in use: stop the tier"), "{error}");
     drop(tier);
-    // Its headers speak of blocks that are gone.
+    // Its headers describe lost blocks.
     let tier = open(folder.path());
     assert_eq!(tier.recovered(), Recovered { blocks: 0, damaged: 12 });
     assert_eq!(get(&tier, &keys(0..12)), [Loaded::Miss; 12]);
@@ -205,7 +205,7 @@ fn places_that_cannot_be_are_refused_with_a_remedy() {
     std::fs::write(&file, "").unwrap();
     let error = DiskTier::open(&options(&file)).unwrap_err().to_string();
     assert!(error.contains("cannot create the folder") && error.contains("another"), "{error}");
-    // Not even root makes folders there.
+    // Not even root can create folders there.
     let error = DiskTier::open(&options(Path::new("/proc/weir"))).unwrap_err().to_string();
     assert!(error.starts_with("/proc/weir: cannot create the folder"), "{error}");
     let mut large = options(&folder.path().join("tier"));
@@ -244,7 +244,7 @@ fn memory_that_poses_as_a_disk_is_named() {
     assert!(!tier.engine().direct && tier.warnings()[0].contains("page cache is measured"));
 }
 
-/// A process of its own, killed when the test ends, however it ends.
+/// A child process, killed when the test ends.
 struct Running(Child);
 
 impl Running {
@@ -262,7 +262,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Either may fail because it has ended: that is what is wanted.
+        // Fails only if the child has ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -275,7 +275,7 @@ fn engine_of_child() -> EngineChoice {
     }
 }
 
-/// Stores batch after batch and says so after each, until it is killed.
+/// Stores batch after batch and prints each, until it is killed.
 #[test]
 #[ignore = "the child of a_killed_process_leaves_only_whole_blocks"]
 fn child_that_stores() {
@@ -300,9 +300,9 @@ fn a_killed_process_leaves_only_whole_blocks() {
             let mut child = Running::start("damage::child_that_stores", folder.path(), engine);
             let mut said = BufReader::new(child.0.stdout.take().unwrap());
             let (mut last, mut line, mut killed) = (None, String::new(), false);
-            // To the end, because the child was further than what had been read when it was killed.
+            // To the end, because the child may be ahead of the lines read before the kill.
             while said.read_line(&mut line).unwrap() > 0 {
-                // The harness prints lines of its own; the last one may be cut.
+                // The test harness prints lines too; the last one may be cut.
                 let number = line.strip_suffix('\n').and_then(|line| line.split_once("stored "));
                 if let Some((_, from)) = number {
                     last = Some(from.parse::<u64>().unwrap());
@@ -317,11 +317,11 @@ fn a_killed_process_leaves_only_whole_blocks() {
             assert!(killed, "{engine} {round}: it ended by itself after {last:?}");
             let tier = open(folder.path());
             let last = last.expect("it stored something");
-            // What was acknowledged last cannot have been evicted by the batch in flight.
+            // The batch in flight cannot have evicted the last acknowledged one.
             assert_eq!(get(&tier, &keys(last..last + 4)), [Loaded::Hit; 4], "{engine} {round}");
             let recovered = tier.recovered();
             assert_eq!(recovered.damaged, 0, "{engine} {round}");
-            // Whatever the headers name is whole: this process stores nothing.
+            // Every block with a header is whole: this process stores nothing.
             let near = keys(last.saturating_sub(200)..last + 400);
             let found = get(&tier, &near);
             assert!(!found.contains(&Loaded::Corrupt), "{engine} {round}");
@@ -332,13 +332,13 @@ fn a_killed_process_leaves_only_whole_blocks() {
     }
 }
 
-/// Opens a tier with room for its files and not for its rings.
+/// Opens a tier with file descriptors for its files but not its rings.
 #[test]
 #[ignore = "the child of without_rings_there_are_threads"]
 fn child_without_rings() {
     let folder = std::env::var(FOLDER).unwrap();
     let next = File::open("/dev/null").unwrap().as_raw_fd() as u64;
-    // Two files and one ring; the second of four is too many.
+    // Two files and one ring; the second of four exceeds the limit.
     let limit = Some(next + 3);
     setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit }).unwrap();
     let mut options = DiskOptions { engine: EngineChoice::IoUring, ..options(Path::new(&folder)) };
@@ -362,7 +362,7 @@ fn without_rings_there_are_threads() {
     assert!(child.0.wait().unwrap().success() && said.contains("survived"), "{said}");
 }
 
-/// Stores under a limit of file size that the file of blocks reaches beyond.
+/// Stores under a file size limit below the block file's size.
 #[test]
 #[ignore = "the child of a_full_disk_refuses_blocks_and_keeps_the_others"]
 fn child_with_a_full_disk() {
@@ -381,7 +381,7 @@ fn child_with_a_full_disk() {
     assert!(trouble.contains("storing slot") && trouble.contains("fewer blocks"), "{trouble}");
     assert_eq!(tier.usage(later()).unwrap().chunks, 16);
     drop(tier);
-    // A file that cannot be made long enough is refused, and nothing is left of the attempt.
+    // A file that cannot be extended is refused, and no partial file stays.
     let mut other = options;
     other.folder = Path::new(&folder).join("other");
     let error = DiskTier::open(&other).unwrap_err().to_string();
@@ -393,7 +393,7 @@ fn child_with_a_full_disk() {
 fn a_full_disk_refuses_blocks_and_keeps_the_others() {
     for engine in ["auto", "threads"] {
         let folder = tempfile::tempdir().unwrap();
-        // The limit comes with a signal that ends the process; ignoring it is inherited.
+        // The limit raises a signal that kills the process; ignoring it is inherited.
         let output = Command::new("sh")
             .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
             .arg(std::env::current_exe().unwrap())
@@ -404,7 +404,7 @@ fn a_full_disk_refuses_blocks_and_keeps_the_others() {
             .unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && said.contains("survived"), "{engine}: {said}");
-        // Without the limit the half that was stored is still there.
+        // Without the limit the stored half is still present.
         let tier = open(folder.path());
         assert_eq!(hits(&get(&tier, &keys(0..CAPACITY.into()))), 16);
     }

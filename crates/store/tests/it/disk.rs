@@ -1,4 +1,4 @@
-//! The disk passes the suite in all its ways of working.
+//! The disk passes the suite with all engines and options.
 
 use tempfile::TempDir;
 use weir_store::disk::EngineKind;
@@ -12,7 +12,7 @@ fn options(folder: &TempDir, engine: EngineChoice) -> DiskOptions {
     DiskOptions { engine, depth: 4, ..DiskOptions::new(folder.path(), 24, BLOCK_BYTES) }
 }
 
-/// A tier with its folder, or nothing where the kernel denies the engine.
+/// A tier with its folder; None if the kernel denies the engine.
 fn subject(change: impl Fn(&mut DiskOptions), engine: EngineChoice) -> Option<Subject> {
     let folder = tempfile::tempdir().expect("a scratch folder");
     let mut options = options(&folder, engine);

@@ -1,6 +1,6 @@
 //! Integration tests of the tiers.
 
-// Clippy exempts tests by itself only inside `#[test]` functions, not in what they share.
+// Clippy exempts only `#[test]` functions by itself, not their helpers.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod allocations;

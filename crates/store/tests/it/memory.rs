@@ -26,13 +26,13 @@ fn a_chain_loses_its_end_first() {
     assert_eq!(present(&tier, &keys(0..4)), [true, true, false, false]);
 }
 
-/// A front without its end can be used, an end without its front cannot.
+/// The front of a chain is usable without its end, but not the reverse.
 #[test]
 fn a_chain_longer_than_the_tier_keeps_its_front() {
     for policy in [EvictionPolicy::Lru, EvictionPolicy::Arc] {
         let tier = tier(4, policy);
         put(&tier, &keys(20..24));
-        // The second is there already, and must not go for the first.
+        // The second is present, and must not be evicted for the first.
         put(&tier, &[key(1)]);
         let outcomes = put(&tier, &keys(0..6));
         let (stored, full) = (Stored::Stored, Stored::Full);
@@ -53,7 +53,6 @@ fn without_eviction_a_full_tier_refuses() {
     assert_eq!(put(&tier, &[key(5)]), [Stored::Stored]);
 }
 
-/// ARC keeps what was used again through a scan that flushes an LRU.
 #[test]
 fn arc_resists_a_scan_and_lru_does_not() {
     for (policy, survives) in [(EvictionPolicy::Arc, true), (EvictionPolicy::Lru, false)] {

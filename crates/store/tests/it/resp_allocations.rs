@@ -1,5 +1,3 @@
-//! Moving a block to or from a store allocates nothing.
-
 use std::process::Command;
 
 use weir_model::Product;
@@ -26,7 +24,7 @@ fn child_that_counts() {
 #[test]
 fn no_block_allocates() {
     if program(Product::Redis).is_none() {
-        // Says why, or fails where it must not be absent.
+        // Prints the reason, or fails if the store must be installed.
         assert!(store(Product::Redis, "no_block_allocates").is_none());
         return;
     }

@@ -1,4 +1,4 @@
-//! A real cluster of three servers: keys find their homes, also when these move.
+//! A real cluster of three servers: keys reach their servers, also after slots move.
 
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +17,6 @@ use weir_store::{
 
 use crate::resp_fixture::{BLOCK, get, later, layout, put, store_with, within};
 
-/// Three servers with their slots.
 struct Cluster {
     servers: Vec<StoreServer>,
 }
@@ -38,9 +37,9 @@ fn call(server: &StoreServer, text: &str) -> Value {
     client(server).call(&words, later()).unwrap()
 }
 
-/// A port that is free together with the one 10000 higher, where a cluster's own traffic goes.
-/// Both are below those that outgoing connections and port 0 are given, and no test gets
-/// another's: nobody takes one between this look and the server's start.
+/// A free port whose port + 10000 is free too, for the cluster's own traffic. Both are below the
+/// ephemeral range, and each test gets its own: no other process takes one before the server
+/// starts.
 fn free_pair() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let own = (std::process::id() % 120) as u16 * 100;
@@ -74,7 +73,7 @@ impl Cluster {
         Some(cluster)
     }
 
-    /// Waits until all know all.
+    /// Waits until all servers know each other.
     fn settle(&self) {
         let began = Instant::now();
         let knows = |server: &StoreServer| {
@@ -104,10 +103,10 @@ impl Cluster {
         call(&self.servers[number], "CLUSTER MYID").text().unwrap().to_owned()
     }
 
-    /// Tells all that a slot has another home.
+    /// Announces a slot's new server to all.
     fn give(&self, slot: u16, to: usize) {
         let id = self.id(to);
-        // First the new home, then the others.
+        // The new server first, then the others.
         let order = [to, (to + 1) % 3, (to + 2) % 3];
         for number in order {
             call(&self.servers[number], &format!("CLUSTER SETSLOT {slot} NODE {id}"));
@@ -121,7 +120,7 @@ fn subject(product: Product) -> Option<Subject> {
     Some(Subject::new(tier).with_neighbour(neighbour).with_guard(cluster.servers))
 }
 
-// One product: a cluster takes two seconds to settle, and the tests below are run on both.
+// One product: a cluster takes two seconds to settle, and the tests below run on both.
 tier_suite!(valkey, || subject(Product::Valkey));
 
 fn slot_of(tier: &RespTier, key: &ChunkHash) -> u16 {
@@ -135,7 +134,7 @@ fn homes_move(product: Product) {
     let tier = cluster.tier("moving");
     let all = keys(0..60);
     assert_eq!(put(&tier, &all, later()), vec![Stored::Stored; 60]);
-    // The servers agree with our slots.
+    // The servers compute the same slots.
     for key in &all[..5] {
         let mut name = Vec::new();
         tier.options().layout.key(key, weir_store::resp::layout::KeyPart::Value, &mut name);
@@ -147,7 +146,7 @@ fn homes_move(product: Product) {
         assert!(call(server, "DBSIZE").integer().unwrap() > 5, "every server has some");
     }
     assert_eq!(tier.usage(later()).unwrap().chunks, 60);
-    // Slots get another home without their keys: MOVED, and then misses; nothing else is lost.
+    // Slots move without their keys: MOVED, then misses; nothing else is lost.
     let moved: Vec<u16> = all[..10].iter().map(|key| slot_of(&tier, key)).collect();
     for (slot, key) in moved.iter().zip(&all) {
         tier.remove(&[*key], later()).unwrap();
@@ -164,7 +163,7 @@ fn homes_move(product: Product) {
     assert_eq!(tier.counters().faults.iter().sum::<u64>(), 0, "{:?}", tier.counters());
 }
 
-/// While a slot is on its way, its keys are asked for at both ends (ASK).
+/// While a slot is moving, its keys are looked up on both servers (ASK).
 fn keys_on_their_way(product: Product) {
     let Some(cluster) = Cluster::start(product, "keys_on_their_way") else { return };
     let tier = cluster.tier("asked");
@@ -181,17 +180,17 @@ fn keys_on_their_way(product: Product) {
     let to = port(&cluster.servers[1]);
     call(&cluster.servers[0], &format!("MIGRATE 127.0.0.1 {to} {name} 0 5000"));
     assert_eq!(get(&tier, &all, later()), vec![Loaded::Hit; 40], "the new home has it");
-    // New keys of the slot go to the new home.
+    // New keys of the slot go to the new server.
     assert_eq!(put(&tier, &[*key], later()), [Stored::Stored]);
     cluster.give(slot, 1);
     assert_eq!(get(&tier, &all, later()), vec![Loaded::Hit; 40]);
     assert_eq!(tier.counters().faults.iter().sum::<u64>(), 0, "{:?}", tier.counters());
 }
 
-/// One server of three is gone: its keys fail, the others' do not, and all is well when it returns.
+/// Without one of three servers its keys fail and the others' do not. All work when it is back.
 fn one_of_three_is_gone(product: Product) {
     let Some(mut cluster) = Cluster::start(product, "one_of_three_is_gone") else { return };
-    // Those who are left go on, as a cache should.
+    // The remaining servers continue, as a cache should.
     for server in &cluster.servers {
         call(server, "CONFIG SET cluster-require-full-coverage no");
     }
@@ -233,7 +232,7 @@ macro_rules! both {
 
 both!(homes_move, keys_on_their_way, one_of_three_is_gone);
 
-/// A single server's address is no cluster's: the remedy is said.
+/// A cluster under a single server's address: the error has the remedy.
 #[test]
 fn cluster_under_a_plain_address() {
     let Some(cluster) = Cluster::start(Product::Redis, "cluster_under_a_plain_address") else {

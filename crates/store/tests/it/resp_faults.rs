@@ -1,5 +1,5 @@
-//! Stores that are killed, stopped, full, forbidden, absent or strange: what they cost is misses
-//! and counted faults, never a wrong byte, a hang or a panic.
+//! Killed, paused, full, forbidden, absent or foreign servers: the results are misses and counted
+//! faults, never a wrong byte, a hang or a panic.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -18,9 +18,9 @@ use crate::resp_fixture::{
     store_with, tier, within,
 };
 
-/// A call may return so long after its deadline on a machine that runs other tests.
+/// Allowed lateness after a deadline on a machine that runs other tests.
 const LATE: Duration = Duration::from_secs(2);
-/// A store that came back is found within the longest pause of the breaker, and this.
+/// Longest pause of the breaker, and a margin.
 const RECOVERY: Duration = Duration::from_secs(10);
 
 on_every_store!(
@@ -39,7 +39,7 @@ fn faults(tier: &dyn Tier) -> u64 {
     tier.counters().faults.iter().sum()
 }
 
-/// Tries until a batch works, and gives its outcomes.
+/// Retries until a batch works; returns its outcomes.
 fn recovered(tier: &dyn Tier, keys: &[ChunkHash]) -> Vec<Loaded> {
     let began = Instant::now();
     loop {
@@ -65,7 +65,7 @@ fn killed_and_restarted(kind: Kind) {
                 let before = Instant::now();
                 for outcome in get(&tier, &all, within(500)) {
                     match outcome {
-                        // `get` has looked at every byte.
+                        // `get` has checked every byte.
                         Loaded::Hit => seen.0 += 1,
                         Loaded::Miss => {}
                         Loaded::Failed(
@@ -99,7 +99,6 @@ fn killed_and_restarted(kind: Kind) {
     assert_eq!(get(&tier, &all, later()), vec![Loaded::Hit; 64]);
 }
 
-/// Connections that the server closed while they were idle cost nothing.
 fn restarted_between_batches(kind: Kind) {
     let Some(mut server) = running(kind, "restarted_between_batches") else { return };
     let tier = tier(&server.address());
@@ -133,18 +132,18 @@ fn stopped_for_five_seconds(kind: Kind) {
         assert!(outcomes.iter().all(failed), "{outcomes:?}");
         batches += 1;
         at_once += usize::from(before.elapsed() < Duration::from_millis(100));
-        // A caller that does something else in between.
+        // The caller does other work in between.
         std::thread::sleep(Duration::from_millis(5));
     }
     server.resume();
-    // Not every batch paid its deadline: there would be twenty then.
+    // Otherwise every batch paid its deadline, which gives twenty.
     assert!(at_once > 40, "{at_once} of {batches} batches returned at once");
     assert_eq!(recovered(&tier, &all), vec![Loaded::Hit; 32], "what was acknowledged is there");
     assert!(faults(&tier) >= batches * 32, "{:?}", tier.counters());
 }
 
-/// The answer to a load whose time was over comes when the next one waits: it must not be taken for
-/// that one's. Without checksums, so that nothing else would notice.
+/// A late answer to a timed-out load must not be taken for the next load's. Without checksums, so
+/// that nothing else would notice.
 fn late_answers_are_nobody_s(kind: Kind) {
     let Some(server) = running(kind, "late_answers_are_nobody_s") else { return };
     let mut one = options(&server.address());
@@ -156,7 +155,7 @@ fn late_answers_are_nobody_s(kind: Kind) {
         let timeout = Loaded::Failed(TierFault::Timeout);
         assert_eq!(get(&tier, &[key(number)], within(30)), [timeout]);
         let found = std::thread::scope(|scope| {
-            // `get` looks at the bytes of a hit.
+            // `get` checks the bytes of a hit.
             let next = scope.spawn(|| get(&tier, &keys(10..14), within(3000)));
             std::thread::sleep(Duration::from_millis(30));
             server.resume();
@@ -172,7 +171,7 @@ fn large(address: &Address, namespace: &str) -> RespTier {
 }
 
 fn limited(policy: &str) -> StoreSettings {
-    // Eight MiB beyond what an empty server has.
+    // Eight MiB more than an empty server uses.
     let capacity = Some(Bytes(12 << 20));
     StoreSettings { capacity, policy: policy.to_owned(), ..StoreSettings::default() }
 }
@@ -181,7 +180,7 @@ fn full_without_eviction(kind: Kind) {
     let settings = limited("noeviction");
     let Some(server) = running_with(kind, "full_without_eviction", settings) else { return };
     if kind == Kind::Real(Product::Kvrocks) {
-        // Its limit counts whole GiB of disk.
+        // Its limit is in whole GiB of disk.
         println!("SKIPPED full_without_eviction: Kvrocks has no limit small enough for a test");
         return;
     }
@@ -192,7 +191,7 @@ fn full_without_eviction(kind: Kind) {
     assert!(full > 0, "{outcomes:?}");
     assert!(outcomes.iter().all(|o| matches!(o, Stored::Stored | Stored::Full)), "{outcomes:?}");
     assert_eq!(tier.counters().full, full);
-    // Nothing that was acknowledged is lost, and what was refused is not there.
+    // Nothing acknowledged is lost, and refused blocks are absent.
     let found: Vec<Loaded> = all.chunks(16).flat_map(|k| get(&tier, k, later())).collect();
     for (stored, found) in outcomes.iter().zip(found) {
         let wanted = if *stored == Stored::Stored { Loaded::Hit } else { Loaded::Miss };
@@ -205,10 +204,10 @@ fn full_without_eviction(kind: Kind) {
     assert!(report.warnings().iter().any(|text| text.contains("evicts nothing")), "{report:?}");
     if kind.is_kvrocks() {
         assert!(tier.problem().unwrap().contains("max-db-size"), "{:?}", tier.problem());
-        // Room comes back when RocksDB compacts.
+        // Space returns when RocksDB compacts.
         return;
     }
-    // Room that is made is used.
+    // Freed space is used.
     tier.remove(&all[..100], later()).unwrap();
     let again = put(&tier, &all[..4], later());
     assert_eq!(again, [Stored::Stored; 4]);
@@ -229,11 +228,11 @@ fn full_with_eviction(kind: Kind) {
     assert!(found.iter().all(|o| matches!(o, Loaded::Hit | Loaded::Miss)), "{found:?}");
     let hits = found.iter().filter(|o| **o == Loaded::Hit).count() as u64;
     let usage = tier.usage(later()).unwrap();
-    // Loading evicts as well: what a store has to send counts as memory that it uses.
+    // Loading evicts as well: output buffers count as used memory.
     assert!(usage.chunks <= hits, "{usage:?} after {hits} hits");
     assert_eq!(usage.evicted_chunks, 400 - usage.chunks, "its own counter agrees: {usage:?}");
     assert!(usage.chunks > 20 && hits < 380, "{usage:?}");
-    // Another tier that comes later counts from where it came.
+    // A later tier counts from its own start.
     let second = large(&server.address(), "lru");
     assert_eq!(second.usage(later()).unwrap().evicted_chunks, 0);
 }
@@ -249,7 +248,7 @@ fn passwords(kind: Kind) {
         let wrong = tier(&address);
         let refused = Loaded::Failed(TierFault::Refused);
         assert_eq!(get(&wrong, &keys(0..1), later()), [refused]);
-        // The breaker's pause is over by and by; the answer stays.
+        // The breaker's pause ends; the error stays.
         std::thread::sleep(Duration::from_millis(120));
         let error = wrong.contains(&keys(0..1), later(), &mut [false]).unwrap_err();
         assert_eq!(error.fault, TierFault::Refused, "{error}");
@@ -259,7 +258,7 @@ fn passwords(kind: Kind) {
     }
 }
 
-/// Values of another length, kind or content under the right name.
+/// Values of another length, type or content under the right key.
 fn values_that_are_none(kind: Kind) {
     let Some(server) = running(kind, "values_that_are_none") else { return };
     let tier = tier(&server.address());
@@ -291,10 +290,10 @@ fn values_that_are_none(kind: Kind) {
     assert_eq!(get(&tier, &keys(0..8), later()), wanted);
     assert_eq!(tier.counters().corrupt, 6);
     assert_eq!(faults(&tier), 0, "the connection went on: {:?}", tier.counters());
-    // Storing again repairs what is a string.
+    // Storing again repairs strings.
     assert_eq!(put(&tier, &keys(0..5), later()), [Stored::Stored; 5]);
     assert_eq!(get(&tier, &keys(0..5), later()), [Loaded::Hit; 5]);
-    // Without checksums the length is what can be seen.
+    // Without checksums only the length is checked.
     let bare =
         RespTier::new(RespOptions { layout: layout("test", false), ..options(&server.address()) });
     assert_eq!(get(&bare.unwrap(), &keys(0..1), later()), [Loaded::Corrupt]);
@@ -322,7 +321,6 @@ fn life_is_limited(kind: Kind) {
     assert!(began.elapsed() > Duration::from_millis(500));
 }
 
-/// A store that is not there costs no time, and is found when it comes.
 #[test]
 fn absent_and_coming_later() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -344,7 +342,7 @@ fn absent_and_coming_later() {
     }
 }
 
-/// Somebody who takes connections and says nothing: not every batch waits for him.
+/// A server that accepts connections and stays silent: not every batch waits for it.
 #[test]
 fn silent_server() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -363,7 +361,7 @@ fn silent_server() {
     assert!(batches > 100, "{batches} batches");
 }
 
-/// A server that knows no command repeats the arguments of what it was sent.
+/// A server that knows no command repeats the arguments it was sent.
 #[test]
 fn passwords_are_not_echoed() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -387,7 +385,7 @@ fn passwords_are_not_echoed() {
     });
 }
 
-/// What the server says is what is told, for storing, asking and removing alike.
+/// The server's own words are reported for storing, lookup and removal.
 #[test]
 fn refusals_are_told_in_the_servers_words() {
     let Some(server) = store(Product::Redis, "refusals") else { return };
@@ -397,7 +395,7 @@ fn refusals_are_told_in_the_servers_words() {
     let all = keys(0..4);
     assert_eq!(put(&tier, &all, later()), [Stored::Stored; 4]);
 
-    // A user who may read, and neither write nor ask.
+    // A user who may only read.
     let reader: &[&[u8]] = &[b"ACL", b"SETUSER", b"reader", b"on", b">pw", b"~*", b"+get"];
     call(reader);
     let (user, password) = (Some("reader".to_owned()), Some(Secret::new("pw")));
@@ -412,7 +410,7 @@ fn refusals_are_told_in_the_servers_words() {
     let error = poor.servers(later()).unwrap_err();
     assert!(error.is_not_allowed() && error.to_string().contains("'info'"), "{error}");
 
-    // A replica, of a primary that is not even there.
+    // A replica of an absent primary.
     call(&[b"REPLICAOF", b"127.0.0.1", b"1"]);
     assert_eq!(put(&tier, &keys(4..6), later()), [Stored::Failed(TierFault::Refused); 2]);
     let problem = tier.problem().unwrap();
@@ -422,8 +420,8 @@ fn refusals_are_told_in_the_servers_words() {
     assert!(tier.clear(later()).unwrap_err().problem.contains("READONLY"));
     call(&[b"REPLICAOF", b"NO", b"ONE"]);
 
-    // A value that is longer than the server takes. It hangs up, so that now and then the words
-    // are lost with the connection; they are there if it is tried again.
+    // A value longer than the server accepts. It hangs up, so the words are sometimes lost with the
+    // connection; a retry gets them.
     call(&[b"CONFIG", b"SET", b"proto-max-bulk-len", b"1mb"]);
     let long = RespOptions { block_bytes: 2 << 20, ..options(&server.address()) };
     let long = RespTier::new(long).unwrap();
@@ -435,7 +433,7 @@ fn refusals_are_told_in_the_servers_words() {
     assert!(said.contains("smaller blocks"), "{said}");
 }
 
-/// Tries until there is something, with the breaker's pause in between.
+/// Retries until there is a value, with the breaker's pause in between.
 fn later_than_a_pause(mut what: impl FnMut() -> Option<String>) -> String {
     for _ in 0..20 {
         if let Some(text) = what() {
@@ -446,7 +444,6 @@ fn later_than_a_pause(mut what: impl FnMut() -> Option<String>) -> String {
     panic!("never");
 }
 
-/// Servers of other protocols, and of none.
 #[test]
 fn strange_servers() {
     let answers: [&[u8]; 8] = [
@@ -470,7 +467,7 @@ fn strange_servers() {
             scope.spawn(move || {
                 let (mut stream, _) = listener.accept().unwrap();
                 let mut heard = [0; 4096];
-                // Greets as a server of RESP2 would, and then says what it says.
+                // Greets like a RESP2 server, then sends `answer`.
                 for greeting in [&b"-ERR unknown command\r\n"[..], b"+OK\r\n", answer] {
                     if !matches!(stream.read(&mut heard), Ok(1..)) {
                         return;

@@ -1,4 +1,5 @@
-//! Stores for tests: real ones, or a visible word why there is none, and Kvrocks' manners always.
+//! Stores for tests: real ones, or a printed reason for their absence, and always the scripted
+//! Kvrocks.
 
 use std::time::{Duration, Instant};
 
@@ -8,22 +9,21 @@ use weir_store::server::{StoreServer, StoreSettings, program};
 use weir_store::suite::{Release, ScriptedKvrocks, check, content};
 use weir_store::{Address, ChunkHash, Get, KeyLayout, Loaded, Put, RespOptions, Stored, Tier};
 
-/// Bytes of a block where nothing else is said: no multiple of anything.
+/// Default bytes of a block: no multiple of anything.
 pub(crate) const BLOCK: usize = 5000;
 
-/// A store with the usual settings.
 pub(crate) fn store(product: Product, test: &str) -> Option<StoreServer> {
     store_with(product, test, StoreSettings::default())
 }
 
-/// A store, or nothing after saying why.
+/// None after printing the reason.
 pub(crate) fn store_with(
     product: Product,
     test: &str,
     settings: StoreSettings,
 ) -> Option<StoreServer> {
     if program(product).is_none() {
-        // Kvrocks is in no registry: its absence fails nothing.
+        // Kvrocks is in no package registry: its absence fails nothing.
         let fails = std::env::var("CI").as_deref() == Ok("true") && product != Product::Kvrocks;
         assert!(!fails, "{test}: {product} is absent: {}", product.traits().install);
         println!("SKIPPED {test}: {product} is absent: {}", product.traits().install);
@@ -32,12 +32,11 @@ pub(crate) fn store_with(
     Some(StoreServer::start(product, settings).unwrap())
 }
 
-/// What a test is run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// The program of this product, where it is on `PATH`.
+    /// The program of this product, if it is on `PATH`.
     Real(Product),
-    /// The server that behaves as this release of Kvrocks.
+    /// The scripted server of this release of Kvrocks.
     Scripted(Release),
 }
 
@@ -47,7 +46,6 @@ impl Kind {
     }
 }
 
-/// A running store of either kind.
 #[derive(Debug)]
 pub(crate) enum Running {
     Real(StoreServer),
@@ -97,7 +95,6 @@ pub(crate) fn running_with(kind: Kind, test: &str, settings: StoreSettings) -> O
     }
 }
 
-/// Runs tests on every kind of store.
 macro_rules! on_every_store {
     ($($test:ident),* $(,)?) => {
         on_every_store! { @on redis, Real(weir_model::Product::Redis); $($test),* }
@@ -125,7 +122,7 @@ pub(crate) fn layout(namespace: &str, checksums: bool) -> KeyLayout {
     KeyLayout::Weir { namespace: namespace.to_owned(), checksums }
 }
 
-/// A tier on an address with Weir's layout and checksums.
+/// With Weir's layout and checksums.
 pub(crate) fn tier(address: &Address) -> RespTier {
     RespTier::new(options(address)).unwrap()
 }
@@ -142,7 +139,6 @@ pub(crate) fn within(milliseconds: u64) -> Instant {
     Instant::now() + Duration::from_millis(milliseconds)
 }
 
-/// Stores blocks with the contents of their keys.
 pub(crate) fn put(tier: &dyn Tier, keys: &[ChunkHash], deadline: Instant) -> Vec<Stored> {
     let blocks: Vec<Vec<u8>> = keys
         .iter()
@@ -159,7 +155,7 @@ pub(crate) fn put(tier: &dyn Tier, keys: &[ChunkHash], deadline: Instant) -> Vec
     outcomes
 }
 
-/// Loads blocks and checks the bytes of every hit.
+/// Checks the bytes of every hit.
 pub(crate) fn get(tier: &dyn Tier, keys: &[ChunkHash], deadline: Instant) -> Vec<Loaded> {
     let mut blocks = vec![vec![0xa5; tier.block_bytes()]; keys.len()];
     let mut gets: Vec<Get<'_>> =

@@ -1,4 +1,4 @@
-//! What Kvrocks says and does otherwise than Redis, and that no figure of Weir's is wrong by it.
+//! Kvrocks' differences from Redis, and that no figure of Weir is wrong because of them.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ on_every_store!(
     more_than_memtables_hold_is_there_and_counted,
 );
 
-/// Names with what globs take for more than itself, as most on Hugging Face have.
+/// Names with glob characters, as most on Hugging Face have.
 fn names_of_models_are_found(kind: Kind) {
     let Some(server) = running(kind, "names_of_models_are_found") else { return };
     for model in ["Qwen/Qwen3-0.6B", "weir-emulated/m", "a[b]-^c", "m*", "back\\slash", "?"] {
@@ -52,7 +52,7 @@ fn keys_of_the_database_are_no_false_zero(kind: Kind) {
     assert_eq!(put(&tier, &keys(0..5), later()), [Stored::Stored; 5]);
     assert_eq!(said(), wanted(5));
     if let Kind::Scripted(_) = kind {
-        // The number of a scan is that of its moment.
+        // A scan's count is that of its moment.
         let client = StoreClient::new(&server.address(), &TlsConfig::default()).unwrap();
         client.call(&[b"DBSIZE", b"SCAN"], later()).unwrap();
         put(&tier, &keys(5..9), later());
@@ -113,7 +113,7 @@ fn used_bytes_are_all_bytes(kind: Kind) {
     assert_eq!(fields, wanted);
 }
 
-/// What is written farther than memory: to files, where there are any.
+/// Data beyond memory: in files, if there are any.
 fn more_than_memtables_hold_is_there_and_counted(kind: Kind) {
     const BLOCKS: u64 = 160;
     let lines = match kind {
@@ -140,7 +140,6 @@ fn more_than_memtables_hold_is_there_and_counted(kind: Kind) {
     assert_eq!(get(&tier, &all[..1], later()), [Loaded::Miss]);
 }
 
-/// A store that was counted holds what it held.
 fn nothing_is_left_of_a_proof(kind: Kind) {
     let Some(server) = running(kind, "nothing_is_left_of_a_proof") else { return };
     let client = StoreClient::new(&server.address(), &TlsConfig::default()).unwrap();
@@ -154,7 +153,7 @@ fn nothing_is_left_of_a_proof(kind: Kind) {
     }
 }
 
-/// A replica takes no key to look for: that it holds none is not said.
+/// A replica refuses the proof key: its emptiness is not reported.
 #[test]
 fn a_zero_that_cannot_be_proven_is_unknown() {
     let Some(server) = store(Product::Redis, "a_zero_that_cannot_be_proven") else { return };
@@ -164,11 +163,11 @@ fn a_zero_that_cannot_be_proven_is_unknown() {
     client.call(&[b"REPLICAOF", b"127.0.0.1", b"1"], later()).unwrap();
     assert_eq!(later_asked.report(later()).unwrap().layout_chunks, None);
     assert!(later_asked.usage(later()).unwrap_err().problem.contains("SCAN"));
-    // It was seen to find such keys before.
+    // It found such keys before.
     assert_eq!(proven.report(later()).unwrap().layout_chunks, Some(0));
 }
 
-/// Of the whole seconds of `INFO` no figure is made; the kernel knows parts of them.
+/// Whole seconds of `INFO` give no figure; the kernel has fractions.
 #[test]
 fn processor_time_has_parts_of_a_second() {
     for release in [Release::V2_10, Release::V2_12] {

@@ -1,5 +1,5 @@
-//! Names and values to the byte, against a real store: Weir counts what `LMCache` wrote, and reads
-//! and writes what its server does.
+//! Keys and values to the byte, against a real store: Weir counts `LMCache`'s chunks, and reads and
+//! writes the format of its server.
 
 use weir_http::TlsConfig;
 use weir_model::block::{BlockHasher, ServerHasher};
@@ -11,22 +11,22 @@ use weir_store::{ChunkHash, KeyLayout, Loaded, RespOptions, RespTier, Stored, Ti
 
 use crate::resp_fixture::{Kind, get, later, on_every_store, put, running};
 
-/// 64 tokens of 4 layers with 4 heads of 32 elements, K and V, two bytes each: what a run of vLLM
-/// and `LMCache` left in Redis, by `STRLEN`.
+/// 64 tokens of 4 layers with 4 heads of 32 elements, K and V, two bytes each: as a run of vLLM and
+/// `LMCache` left in Redis, by `STRLEN`.
 const BLOCK: usize = 131_072;
 
 fn tokens() -> Vec<u32> {
     (0..64).map(|index| 7 * index % 4000 + 10).collect()
 }
 
-/// The chunk that the hashes in `weir-model` were verified with.
+/// The chunk that verified the hashes in `weir-model`.
 fn server_hash() -> ChunkHash {
     let mut hasher = ServerHasher::new();
     let root = hasher.root();
     ChunkHash(hasher.hash_blocks_after(&root, &tokens(), 64)[0])
 }
 
-/// The first eight bytes, which are all that is in the keys of `LMCache` in an engine.
+/// The first eight bytes, as in the keys of in-engine `LMCache`.
 fn worker_hash() -> ChunkHash {
     let mut hash = [0; 32];
     hash[..8].copy_from_slice(&0xc72a_df29_3d87_887c_u64.to_be_bytes());
@@ -72,7 +72,7 @@ fn names_to_the_byte() {
         layout.key(&hash, part, &mut name);
         assert_eq!(String::from_utf8_lossy(&name), wanted);
         assert_eq!(layout.parse(&name), Some((hash, part)), "{wanted}");
-        // Others do not take it for theirs.
+        // Other layouts do not accept it.
         for other in [weir(true), server(None), server(Some("x")), workers()] {
             if other != layout && other.name() != layout.name() {
                 assert_eq!(other.parse(&name), None, "{other:?} and {wanted}");
@@ -83,7 +83,7 @@ fn names_to_the_byte() {
     assert_eq!(server(Some("tenant")).parse(SERVER.as_bytes()), None);
 }
 
-/// Who empties a store wants the parts of all ranks, and of engines of that size alone.
+/// Emptying a store needs the keys of all ranks, and only of engines of that size.
 #[test]
 fn keys_of_all_ranks_are_told_from_those_of_other_engines() {
     let of = |world, salt: Option<&str>| KeyLayout::LmcacheServerRanks {
@@ -143,7 +143,7 @@ fn keys_of_all_workers_are_told_from_those_of_other_engines() {
     assert_eq!(layout.parse(SERVER.as_bytes()), None);
 }
 
-/// Small hashes have no leading zeros in `LMCache`'s in-process keys, which are Python's `:x`.
+/// Small hashes have no leading zeros in in-engine `LMCache` keys (Python's `:x`).
 #[test]
 fn short_hashes_as_python_writes_them() {
     let layout = workers();
@@ -206,7 +206,7 @@ fn counts_what_workers_wrote(kind: Kind) {
     let set = |name: &str| client.call(&[b"SET", name.as_bytes(), b"x"], later()).unwrap();
     let tier = RespTier::new(RespOptions::new(store.address(), workers(), BLOCK)).unwrap();
     set(&format!("{WORKER}kv_bytes"));
-    // The bytes are there, but nobody says so yet: `LMCache` writes the metadata last.
+    // The bytes exist, but `LMCache` writes the metadata last.
     assert_eq!(tier.usage(later()).unwrap().chunks, 0);
     set(&format!("{WORKER}metadata"));
     set(SERVER);
@@ -215,7 +215,7 @@ fn counts_what_workers_wrote(kind: Kind) {
     assert_eq!(all_keys(&client), 1, "clear left nothing of either key, and the other's alone");
 }
 
-/// Keys of a small store: not every one keeps their number.
+/// Counted by keys: some servers do not maintain the number.
 fn all_keys(client: &StoreClient) -> usize {
     let page = client.call(&[b"SCAN", b"0", b"COUNT", b"1000"], later()).unwrap();
     let [Value::Text(cursor), Value::Array(keys)] = page.elements() else { panic!("{page:?}") };
@@ -239,7 +239,6 @@ fn writes_what_the_server_reads(kind: Kind) {
     assert_eq!(all_keys(&client), 1);
 }
 
-/// A model whose name looks like a pattern does not touch another model's keys.
 fn patterns_are_literal(kind: Kind) {
     let Some(store) = running(kind, "patterns_are_literal") else { return };
     let tier = |model: &str| {

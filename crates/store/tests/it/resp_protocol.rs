@@ -1,5 +1,5 @@
-//! The protocol alone: whatever pieces bytes come in, the same replies come out, and no bytes
-//! whatever make the decoder panic or keep more than it may.
+//! The protocol alone: the same replies for any split of the bytes, and no input makes the decoder
+//! panic or exceed its limits.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use weir_store::resp::refusal::ErrorReply;
 use weir_store::resp::reply::{Decoder, LINE_BYTES_MAX, ProtocolError, ReplyEvent};
 use weir_store::resp::value::{Builder, Value};
 
-/// Feeds bytes in pieces that end at `cuts`, and gives all values and the first error.
+/// Feeds bytes in pieces that end at `cuts`; returns all values and the first error.
 fn decode(bytes: &[u8], cuts: &[usize]) -> (Vec<Value>, Option<ProtocolError>, bool) {
     let (mut decoder, mut builder) = (Decoder::new(), Builder::default());
     let mut values = Vec::new();
@@ -34,7 +34,7 @@ fn decode(bytes: &[u8], cuts: &[usize]) -> (Vec<Value>, Option<ProtocolError>, b
     (values, None, decoder.is_between_replies())
 }
 
-/// A value as a server writes it: RESP3 where it differs and `three` holds.
+/// A value as a server writes it, in RESP3 if `three`.
 fn write(value: &Value, three: bool, out: &mut Vec<u8>) {
     match value {
         Value::Null if three => out.extend_from_slice(b"_\r\n"),
@@ -54,7 +54,7 @@ fn write(value: &Value, three: bool, out: &mut Vec<u8>) {
         Value::Error(text) => out.extend_from_slice(format!("-{text}\r\n").as_bytes()),
         Value::Array(elements) => {
             if three {
-                // Something that is no reply, before an element.
+                // An attribute before an element.
                 out.extend_from_slice(b"|1\r\n+ttl\r\n*2\r\n:1\r\n|1\r\n+a\r\n+b\r\n:2\r\n");
             }
             let map = three && elements.len() % 2 == 0;
@@ -129,7 +129,7 @@ proptest! {
         let _ = decode(&bytes, &[at]);
     }
 
-    /// A command is an array of strings: the decoder reads what the encoder writes.
+    /// The decoder reads what the encoder writes.
     #[test]
     fn commands_are_read_back(arguments in vec(vec(any::<u8>(), 0..50), 1..8)) {
         let mut bytes = Vec::new();
@@ -182,7 +182,7 @@ fn limits_hold() {
     assert_eq!(error(&long), ProtocolError::LongLine);
     let pieces: Vec<usize> = (0..long.len()).collect();
     assert_eq!(decode(&long, &pieces).1, Some(ProtocolError::LongLine));
-    // A line of exactly the limit is one.
+    // A line of exactly the limit is valid.
     long.truncate(LINE_BYTES_MAX - 1);
     long.extend_from_slice(b"\r\n");
     assert_eq!(decode(&long, &pieces).1, None);

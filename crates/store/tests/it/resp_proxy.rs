@@ -12,18 +12,18 @@ use weir_store::{Address, Checked, Loaded, RespOptions, RespTier, StoreEndpoint,
 
 use crate::resp_fixture::{get, later, layout, options, put, store, tier, within};
 
-/// What happens to the stream of one direction, at a byte of it.
+/// Damage to one direction of the stream, at a byte of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Harm {
     None,
     Cut(u64),
     Turn(u64, u8),
-    /// Nothing more comes, but the connection stays.
+    /// Nothing more arrives, but the connection stays open.
     Silence(u64),
     Late(Duration),
 }
 
-/// Forwards connections to a store, with harm to what goes to it and to what comes back.
+/// Forwards connections to a store, with separate harm per direction.
 struct Proxy {
     address: Address,
     stops: Arc<AtomicBool>,
@@ -106,7 +106,7 @@ fn forward(
     let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
 }
 
-/// Numbers that look random, the same on every run.
+/// Pseudorandom, the same on every run.
 fn dice(number: u64) -> u64 {
     let mut z = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -114,7 +114,7 @@ fn dice(number: u64) -> u64 {
 }
 
 /// Loads through harm: every hit has the right bytes, nothing hangs, and a healthy path afterwards
-/// finds all that was acknowledged.
+/// finds everything acknowledged.
 fn loads_through(product: Product, harms: impl Iterator<Item = Harm>) {
     let Some(server) = store(product, "loads_through_a_proxy") else { return };
     let all = keys(0..12);
@@ -125,7 +125,7 @@ fn loads_through(product: Product, harms: impl Iterator<Item = Harm>) {
         let proxy = Proxy::start(server.endpoint(), Harm::None, harm);
         let harmed = tier(&proxy.address);
         let began = Instant::now();
-        // `get` looks at every byte of a hit.
+        // `get` checks every byte of a hit.
         let outcomes = get(&harmed, &all, within(400));
         assert!(began.elapsed() < Duration::from_secs(3), "{harm:?}");
         for outcome in &outcomes {
@@ -176,7 +176,7 @@ fn late_is_only_late() {
     assert_eq!(put(&slow, &all, later()), [Stored::Stored; 12]);
     assert_eq!(get(&slow, &all, later()), [Loaded::Hit; 12]);
     assert!(proxy.moved.load(Ordering::Relaxed) > 2 * 12 * 5000);
-    // With too little time, what came in time is there and the rest is a fault.
+    // With too little time, blocks that arrived in time are hits and the others faults.
     for milliseconds in [1, 5, 15, 30] {
         let outcomes = get(&slow, &all, within(milliseconds));
         for outcome in outcomes {
@@ -186,7 +186,7 @@ fn late_is_only_late() {
     assert_eq!(get(&slow, &all, later()), [Loaded::Hit; 12], "nobody got another's answer");
 }
 
-/// What is damaged on the way to the store is found when it is loaded.
+/// Damage on the way to the store is found when the block is loaded.
 #[test]
 fn damaged_while_storing() {
     let Some(server) = store(Product::Redis, "damaged_while_storing") else { return };
@@ -209,7 +209,7 @@ fn damaged_while_storing() {
     assert!(wrong >= 12, "{wrong} damaged blocks were found");
 }
 
-/// Acknowledged means stored: a path that is cut while storing loses only what it did not confirm.
+/// A path cut while storing loses only unacknowledged blocks.
 #[test]
 fn cut_while_storing() {
     let Some(server) = store(Product::Redis, "cut_while_storing") else { return };
@@ -232,7 +232,7 @@ fn cut_while_storing() {
     }
 }
 
-/// A connection that ends under the second batch, with no answer yet, is replaced by a new one.
+/// A connection that ends in the second batch, before any answer, is replaced.
 #[test]
 fn cut_under_the_second_batch() {
     let Some(server) = store(Product::Redis, "cut_under_the_second_batch") else { return };
@@ -243,7 +243,7 @@ fn cut_under_the_second_batch() {
         let proxy = Proxy::start(server.endpoint(), Harm::Cut(byte), Harm::None);
         let tier = tier(&proxy.address);
         if get(&tier, &keys(0..1), within(2000)) == [Loaded::Hit] {
-            // As many bytes fit through the next connection.
+            // The next connection has the same byte limit.
             assert_eq!(get(&tier, &keys(1..2), within(2000)), [Loaded::Hit], "cut at {byte}");
             assert_eq!(tier.counters().faults, [0; 6]);
             seconds += 1;
@@ -252,7 +252,7 @@ fn cut_under_the_second_batch() {
     assert!(seconds > 10, "{seconds}");
 }
 
-/// Where values carry no checksum, one that is remembered here finds the damage.
+/// Without checksums in values, remembered ones find the damage.
 #[test]
 fn damage_is_found_by_remembered_checksums() {
     let Some(server) = store(Product::Redis, "damage_is_found_by_remembered_checksums") else {
@@ -261,13 +261,13 @@ fn damage_is_found_by_remembered_checksums() {
     let all = keys(0..12);
     let mut found = 0;
     for number in 0..12 {
-        // Behind the greeting and the first INFO there is little but values.
+        // After the greeting and the first INFO there is little but values.
         let harm = Harm::Turn(8000 + dice(number) % 50_000, (dice(number + 7) % 8) as u8);
         let proxy = Proxy::start(server.endpoint(), Harm::None, harm);
         let bare = RespOptions { layout: layout("bare", false), ..options(&proxy.address) };
         let checked = Checked::new(RespTier::new(bare).unwrap(), 100);
         assert_eq!(put(&checked, &all, later()), [Stored::Stored; 12]);
-        // `get` looks at every byte of a hit.
+        // `get` checks every byte of a hit.
         let outcomes = get(&checked, &all, within(400));
         found += outcomes.iter().filter(|o| **o == Loaded::Corrupt).count();
     }

@@ -1,4 +1,4 @@
-//! What `RocksDB` counts inside a Kvrocks, by a server that has memtables, flushes and no disk.
+//! `RocksDB` counters of a Kvrocks, by a scripted server with memtables and flushes but no disk.
 
 use weir_model::{Bytes, Product};
 use weir_store::resp::RocksDbFigure;
@@ -8,7 +8,7 @@ use weir_store::{RespOptions, RespTier, Tier};
 
 use crate::resp_fixture::{later, layout, put, store, tier};
 
-/// What is flushed is read from files, and what is not comes out of the memtable.
+/// Flushed blocks are read from files, others from the memtable.
 #[test]
 fn rocksdb_says_what_it_did() {
     let small = StoreSettings { capacity: Some(Bytes(64 << 20)), ..StoreSettings::default() };
@@ -18,7 +18,7 @@ fn rocksdb_says_what_it_did() {
         let tier = RespTier::new(options).unwrap();
         let said = || tier.servers(later()).unwrap()[0].rocksdb.clone().unwrap();
         let began = said();
-        // A memtable is a quarter of the limit: the first 16 of 20 are flushed, and 4 are not.
+        // A memtable is a quarter of the limit: the first 16 of 20 are flushed.
         put(&tier, &keys(0..20), later());
         let written = said();
         let of = written.since(&began);
@@ -45,7 +45,7 @@ fn rocksdb_says_what_it_did() {
             release == Release::V2_12
         );
     }
-    // Without the command there is what INFO has.
+    // Without the command, only INFO's figures.
     let settings = StoreSettings { lines: vec!["rename-command STATS \"\"".to_owned()], ..small };
     let server = ScriptedKvrocks::start(Release::V2_10, settings).unwrap();
     let said = tier(&server.address()).servers(later()).unwrap()[0].rocksdb.clone().unwrap();

@@ -1,4 +1,4 @@
-//! The same over TLS, with certificates made here.
+//! Stores over TLS, with certificates made here.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use weir_store::{Address, Loaded, RespOptions, Stored, Tier, TierFault, tier_sui
 
 use crate::resp_fixture::{BLOCK, get, later, layout, put, store_with};
 
-/// A server whose certificate is of its own issue, and the folder with its files.
+/// A server with a self-issued certificate, and the folder with its files.
 fn server(product: Product, test: &str) -> Option<(StoreServer, tempfile::TempDir)> {
     let folder = tempfile::tempdir().unwrap();
     let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
@@ -75,12 +75,12 @@ fn whom_not_to_trust() {
     let error = problem(options(server.address(), stranger.path(), "x"));
     assert_eq!(error.fault, TierFault::Refused);
     assert!(error.to_string().contains("not trusted"), "{error}");
-    // Accepting anybody is said, and works.
+    // An insecure connection is reported, and works.
     let mut any = options(server.address(), stranger.path(), "x");
     any.tls = TlsConfig { ca_file: None, insecure: true };
     let tier = RespTier::new(any).unwrap();
     assert_eq!(put(&tier, &keys(0..1), later()), [Stored::Stored]);
-    // TLS to a port without it, and the other way round.
+    // TLS to a port without it, and the reverse.
     let plain = server.plain_port().unwrap();
     let wrong: Address = format!("rediss://127.0.0.1:{plain}").parse().unwrap();
     let error = problem(options(wrong, folder.path(), "x"));
@@ -88,7 +88,7 @@ fn whom_not_to_trust() {
     let wrong = Address { tls: false, ..server.address() };
     let error = problem(options(wrong, folder.path(), "x"));
     assert!(matches!(error.fault, TierFault::Disconnected | TierFault::Protocol), "{error}");
-    // A file that is none.
+    // Not a certificate file.
     let address: Address = "rediss://127.0.0.1:1".parse().unwrap();
     let error = RespTier::new(options(address, Path::new("/nowhere"), "x")).unwrap_err();
     assert!(error.to_string().contains("/nowhere/authorities.pem"), "{error}");

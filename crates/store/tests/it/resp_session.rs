@@ -1,4 +1,4 @@
-//! What a connection begins with, what is asked of a server, and how callers share connections.
+//! Greetings, control commands, and connections shared by callers.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -50,10 +50,10 @@ fn users_and_databases(kind: Kind) {
     assert_eq!(put(&three, &keys(0..4), later()), [Stored::Stored; 4]);
     assert_eq!(get(&three, &keys(0..4), later()), [Loaded::Hit; 4]);
     assert_eq!(get(&zero, &keys(0..4), later()), [Loaded::Miss; 4], "another database");
-    // The connections have a name, for whoever looks at them.
+    // Connections have a name in CLIENT LIST.
     let list = client(&server).call(&[b"CLIENT", b"LIST"], later()).unwrap();
     assert!(list.text().unwrap().contains("name=weir"), "{list:?}");
-    // INFO is dangerous, and this user may not ask: moving blocks does not need it.
+    // INFO is in the category `dangerous`, which this user lacks: moving blocks does not need it.
     assert_eq!(three.usage(later()).unwrap_err().fault, TierFault::Refused);
     let foreign = RespOptions {
         layout: KeyLayout::LmcacheServer {
@@ -67,7 +67,7 @@ fn users_and_databases(kind: Kind) {
     let foreign = RespTier::new(foreign).unwrap();
     let refused = Stored::Failed(TierFault::Refused);
     assert_eq!(put(&foreign, &keys(0..2), later()), [refused; 2], "keys that it may not touch");
-    // A database that is not there.
+    // A database that does not exist.
     let missing = tier(&with(4711));
     assert_eq!(get(&missing, &keys(0..1), later()), [Loaded::Failed(TierFault::Refused)]);
 }
@@ -76,7 +76,7 @@ fn users_and_databases(kind: Kind) {
 fn older_servers(kind: Kind) {
     let without = |command: &str| format!("rename-command {command} \"\"");
     let mut lacks = vec!["HELLO", "UNLINK", "CONFIG"];
-    // Kvrocks has none by itself, and refuses to rename what it does not have.
+    // Kvrocks lacks them, and refuses to rename unknown commands.
     if !kind.is_kvrocks() {
         lacks.push("TOUCH");
     }
@@ -93,7 +93,7 @@ fn older_servers(kind: Kind) {
     assert_eq!(present.iter().filter(|present| **present).count(), 8);
     tier.remove(&keys(0..2), later()).unwrap();
     assert_eq!(tier.usage(later()).unwrap().chunks, 6);
-    // Another tier that has not learnt yet what the server lacks.
+    // A new tier that does not know yet what the server lacks.
     crate::resp_fixture::tier(&server.address()).clear(later()).unwrap();
     assert_eq!(get(&tier, &keys(0..8), later()), [Loaded::Miss; 8]);
     let wrong = Address { password: Some(Secret::new("new")), ..server.address() };
@@ -146,7 +146,7 @@ fn present_blocks_are_not_sent(kind: Kind) {
     assert_eq!((tier.counters().stored, tier.counters().present), (21, 20));
 }
 
-/// More commands and more bytes than all buffers on the way hold.
+/// More commands and bytes than all buffers on the way hold.
 fn large_batches_of_small_things(kind: Kind) {
     let Some(server) = running(kind, "large_batches_of_small_things") else { return };
     let options = RespOptions::new(server.address(), layout("small", true), 1);
@@ -170,7 +170,7 @@ fn large_batches_of_small_things(kind: Kind) {
     assert!(used > Bytes(12 * (8 << 20)), "{used:?}");
 }
 
-/// Callers wait for a connection no longer than they may, and no more of them than makes sense.
+/// Callers wait for a connection at most until their deadline, and their number is limited.
 fn waiting_has_an_end(kind: Kind) {
     let Some(server) = running(kind, "waiting_has_an_end") else { return };
     let mut one = options(&server.address());
@@ -196,7 +196,7 @@ fn waiting_has_an_end(kind: Kind) {
     assert_eq!(faults, 80, "{outcomes:?}");
 }
 
-/// A cluster in which every server sends on to another: it ends, and is said.
+/// A cluster whose servers redirect to each other: the redirects end, with an error.
 #[test]
 fn sent_on_for_ever() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,4 +1,4 @@
-//! Servers of our own: real ones that leave nothing behind, and those that show what a path costs.
+//! Started servers: real ones leave nothing behind, and others measure the cost of a path.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -16,7 +16,7 @@ use weir_store::{Address, Get, Loaded, Put, RespOptions, RespTier, StoreEndpoint
 
 use crate::resp_fixture::{later, layout, store, store_with};
 
-/// Whether a process still does something; one that nobody has waited for is not there any more.
+/// Whether a process still runs; a zombie does not.
 fn is_alive(pid: u32) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
@@ -73,7 +73,7 @@ fn it_dies_with_its_parent() {
     let (mut pid, mut folder) = (None, None);
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         let line = line.unwrap();
-        // The harness writes before it on the same line.
+        // The test harness writes before it on the same line.
         if let Some((_, number)) = line.split_once("pid ") {
             pid = Some(number.parse::<u32>().unwrap());
         }
@@ -100,7 +100,7 @@ fn what_goes_wrong_is_said() {
     let StoreEndpoint::Tcp { port, .. } = server.endpoint() else { panic!("it has a port") };
     let taken = StoreSettings { listen: Listen::Port(*port), ..StoreSettings::default() };
     let error = StoreServer::start(Product::Redis, taken).unwrap_err().to_string();
-    // Either it ends, or the one that is there is not ours.
+    // Either it ends, or another process has the port.
     assert!(error.contains("redis-server") && error.contains("in use"), "{error}");
     let strange =
         StoreSettings { lines: vec!["no-such-setting 7".to_owned()], ..StoreSettings::default() };
@@ -132,7 +132,7 @@ fn a_null_store_answers_and_keeps_nothing() {
             assert_eq!(outcome, [Loaded::Hit]);
             assert!(bytes.iter().all(|byte| *byte == 0x5a));
         }
-        // It takes a key and gives none back: that it holds nothing is not said.
+        // It accepts a key and returns none: its emptiness is not reported.
         let error = tier.usage(later()).unwrap_err();
         assert!(error.problem.contains("SCAN does not find"), "{error}");
         tier.clear(later()).unwrap();
@@ -188,7 +188,7 @@ fn raw_bytes_go_both_ways() {
     }
 }
 
-/// The recipes of the documentation, as code blocks behind their headings.
+/// The recipes of the documentation: code blocks after their headings.
 fn recipe(product: &str) -> Vec<String> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/stores.md");
     let text = std::fs::read_to_string(path).unwrap();
@@ -199,7 +199,7 @@ fn recipe(product: &str) -> Vec<String> {
 }
 
 fn documented(product: Product) -> StoreSettings {
-    // As many as on a machine with eight CPUs.
+    // As on a machine with eight CPUs.
     let io_threads = (product != Product::Kvrocks).then_some(4);
     StoreSettings { capacity: Some(Bytes(64 << 30)), io_threads, ..StoreSettings::default() }
 }
@@ -213,8 +213,8 @@ fn recipes_are_those_of_the_documentation() {
     }
 }
 
-/// What Weir starts by itself are the documentation's lines, but for their figures of threads,
-/// which a small machine has fewer of, and of room.
+/// Started servers use the documentation's lines, except for the thread count, which is smaller on
+/// a small machine, and the capacity.
 #[test]
 fn what_is_started_is_the_recipe() {
     for (name, product) in
@@ -241,7 +241,7 @@ fn what_is_started_is_the_recipe() {
     }
 }
 
-/// A store that is started with nothing but the recipe has taken every line of it.
+/// A store accepts every line of its recipe.
 #[test]
 fn recipes_work() {
     for (name, product) in [("Redis", Product::Redis), ("Valkey", Product::Valkey)] {
@@ -266,12 +266,12 @@ fn recipes_work() {
         assert_eq!(report.servers[0].persistence, Some(false));
         assert_eq!(report.servers[0].io_threads, Some(4));
         let warnings = report.warnings();
-        // Nothing but that this machine is smaller than the recipe's.
+        // This machine is smaller than the recipe's.
         assert!(warnings.iter().all(|text| text.contains("its machine has")), "{warnings:?}");
     }
 }
 
-/// A store with the settings that packages bring is warned of.
+/// A store with a package's default settings gives warnings.
 #[test]
 fn settings_that_hurt_are_named() {
     for product in [Product::Redis, Product::Valkey] {

@@ -1,4 +1,4 @@
-//! Tiers around tiers: they pass the suite themselves, and do what they are for.
+//! Tiers around tiers: they pass the suite, and fulfil their purpose.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,7 +94,7 @@ mod faults {
 mod checksums {
     use super::*;
 
-    /// However bytes are spoiled below, what comes out is right or is no hit.
+    /// However the bytes below are damaged, the result is right or no hit.
     #[test]
     fn they_turn_wrong_bytes_into_counted_misses() {
         let spoils =
@@ -109,7 +109,7 @@ mod checksums {
         }
         let changed = tier.inner().injected().changed_blocks;
         assert!(changed > 100, "{changed}");
-        // A block that was cut where it ends in zeros is whole.
+        // A torn block is whole if it already ends in zeros.
         assert!(corrupt <= changed && corrupt > changed * 9 / 10, "{corrupt} of {changed}");
         assert_eq!(tier.counters().corrupt, corrupt);
         assert_eq!(tier.unverified(), 0);
@@ -121,7 +121,7 @@ mod checksums {
         let bottom = Arc::new(memory());
         let spoiled = Checked::new(Faulty::new(Arc::clone(&bottom), spoils), 24);
         put(&spoiled, &keys(0..2));
-        // Twice in one batch: the second is no better for the first having been removed.
+        // Twice in one batch: removing the first must not make the second a hit.
         let twice = [key(0), key(0)];
         assert_eq!(get(&spoiled, &twice), [Loaded::Corrupt; 2]);
         assert_eq!(get(&*bottom, &keys(0..2)), [Loaded::Miss, Loaded::Hit]);
@@ -141,7 +141,7 @@ mod checksums {
         assert_eq!(tier.unverified(), 3, "the table has room for four");
     }
 
-    /// A chunk computed again may have other bytes; the tier keeps the first ones.
+    /// A recomputed chunk may have other bytes; the tier keeps the first ones.
     #[test]
     fn present_blocks_keep_their_checksum() {
         let tier = Checked::new(memory(), 24);
@@ -160,7 +160,7 @@ mod checksums {
     }
 }
 
-/// A tier whose loads wait until they are let through, and end as told.
+/// A tier whose loads wait for a signal, and end as configured.
 #[derive(Debug)]
 struct Gate {
     inner: MemoryTier,
@@ -173,7 +173,7 @@ struct Gate {
 struct State {
     waiting: u32,
     open: bool,
-    /// How the first load ends; nothing: as the tier says.
+    /// How the first load ends; None: as the tier says.
     first: Option<First>,
 }
 
@@ -273,7 +273,7 @@ mod flights {
     }
 
     /// A leader and its followers on one block; returns the leader's outcome, the followers', the
-    /// loads that the tier saw and those that were shared.
+    /// number of loads and that of shared ones.
     fn fly(first: Option<First>, stored: bool) -> (Option<Loaded>, Vec<Loaded>, u64, u64) {
         let gate = Gate::new(first);
         if stored {
@@ -348,7 +348,7 @@ mod flights {
         assert_eq!((tier.following(), get(&tier, &[key(3)])), (0, vec![Loaded::Hit]));
     }
 
-    /// Who stored a block must not be told that it is not there by a load that began before.
+    /// A load that began before a store must not report a miss to the storing caller.
     #[test]
     fn nobody_joins_a_load_older_than_what_he_did() {
         let gate = Gate::new(None);
@@ -365,7 +365,7 @@ mod flights {
         });
     }
 
-    /// More blocks on their way than the table has rows, and more followers than copies.
+    /// More loads than rows in the table, and more followers than copies.
     #[test]
     fn a_full_table_costs_loads_and_no_bytes() {
         let tier = SingleFlight::new(memory(), SharingOptions { flights: 1, copies: 1 }).unwrap();

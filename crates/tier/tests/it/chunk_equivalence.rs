@@ -11,15 +11,15 @@ const UNIT: u32 = 4;
 
 #[derive(Debug, Clone)]
 enum Action {
-    /// Store what is missing of a sequence from a chunk on.
+    /// Store the missing chunks of a sequence from a chunk on.
     Store(Vec<(u64, u32)>, u32, Fit),
     /// The n-th store in flight arrives (or fails).
     Settle(usize, bool),
     /// The request of the n-th store in flight ends.
     Finish(usize),
-    /// Look up a sequence from a chunk on and pin what was found.
+    /// Look up a sequence from a chunk on and pin the found chunks.
     Read(Vec<(u64, u32)>, u32),
-    /// The n-th read ends; it was a use.
+    /// The n-th read ends and counts as a use.
     EndRead(usize),
     Evict(u32),
 }

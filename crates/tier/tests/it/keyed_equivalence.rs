@@ -9,18 +9,18 @@ use weir_tier::keyed_cache::{Batch, KeyedCache, Reservation, TierSlot};
 
 #[derive(Debug, Clone)]
 enum Action {
-    /// A batch begins that has these among its keys.
+    /// A batch with these among its keys begins.
     Begin(Vec<u8>),
     Reserve(u8),
     /// The n-th store in flight arrives, or fails.
     Settle(usize, bool),
     Pin(u8),
-    /// The n-th pin is given back.
+    /// The n-th pin is released.
     Unpin(usize),
     Touch(u8),
     Renew(u8),
     Remove(u8),
-    /// The n-th pinned block is found damaged, and its pin given back.
+    /// The n-th pinned block is found damaged, and its pin released.
     Damaged(usize),
     Clear,
 }
@@ -48,10 +48,10 @@ struct Block {
     batch: u32,
 }
 
-/// Queues of keys, oldest first; which slots exist, but not which block is in which.
+/// Queues of keys, oldest first; knows which slots exist, but not their blocks.
 struct Plain {
     blocks: BTreeMap<u8, Block>,
-    /// Slots of nameless blocks that are still pinned.
+    /// Slots of blocks without key that are still pinned.
     doomed: BTreeMap<TierSlot, u32>,
     once: Vec<u8>,
     again: Vec<u8>,
@@ -142,7 +142,7 @@ impl Plain {
     fn reserve(&mut self, key: u8, batch: u32) -> bool {
         let known = self.learn(key);
         if known {
-            // It is the most recent of the ghosts if there is no room for it after all.
+            // It is the most recent ghost if there is no room for it.
             let once = self.ghost_once.contains(&key);
             let ghosts = if once { &mut self.ghost_once } else { &mut self.ghost_again };
             ghosts.retain(|other| *other != key);
@@ -166,7 +166,7 @@ impl Plain {
         true
     }
 
-    /// Takes the name of a block that lives in `slot`, with `pins` on it afterwards.
+    /// Drops the key of a block in `slot`, with `pins` left on the slot.
     fn doom(&mut self, key: u8, slot: TierSlot, pins: u32) {
         self.forget(key);
         self.blocks.remove(&key);
@@ -176,13 +176,13 @@ impl Plain {
     }
 }
 
-/// Both caches, and what is in flight.
+/// Both caches, and their stores in flight.
 struct Pair {
     ours: KeyedCache<u8>,
     plain: Plain,
     stores: Vec<(u8, TierSlot)>,
     pins: Vec<(u8, TierSlot)>,
-    /// The batch that is being stored, and its number among the plain one's.
+    /// The current batch, and its number in the plain cache.
     batch: (Batch, u32),
 }
 
@@ -302,7 +302,7 @@ impl Pair {
         }
     }
 
-    /// What `remove` did to the plain cache; the pin that `remove` left is not counted.
+    /// Applies `remove` to the plain cache; the pin that `remove` left is not counted.
     fn removed(&mut self, key: u8, slot: Option<TierSlot>) -> Result<(), TestCaseError> {
         let Some(block) = self.plain.blocks.get(&key).cloned() else {
             prop_assert_eq!(slot, None);
@@ -393,7 +393,7 @@ proptest! {
 fn restoring_keeps_slots_and_age() {
     let mut cache = KeyedCache::new(4, EvictionPolicy::Lru);
     let mut refused = Vec::new();
-    // A slot twice, a name twice, and a slot that does not exist.
+    // A duplicate slot, a duplicate key, and a slot out of range.
     cache.restore([(1, 3), (2, 0), (5, 3), (1, 1), (6, 4)], |slot| refused.push(slot));
     assert_eq!(refused, [3, 1, 4]);
     assert_eq!((cache.blocks(), cache.pin(&1), cache.pin(&2)), (2, Some(3), Some(0)));

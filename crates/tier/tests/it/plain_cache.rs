@@ -1,5 +1,4 @@
-//! A tier chunk by chunk, as vLLM's offloading and LMCache keep theirs: the reference that the
-//! cache by runs must equal.
+//! A chunk-by-chunk tier, as in vLLM's offloading and LMCache: the reference for the cache by runs.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +14,6 @@ struct Chunk {
     pins: u32,
 }
 
-/// An ordered dictionary of keys, oldest first.
 #[derive(Default)]
 struct Queue(Vec<Key>);
 
@@ -87,7 +85,7 @@ impl PlainCache {
         found
     }
 
-    /// vLLM's end of a request, for the keys that it used; those in `stored` it stored itself.
+    /// vLLM's end of a request, for the keys that it used; it stored those in `stored` itself.
     pub(crate) fn touch(&mut self, tokens: &[u32], from: usize, to: usize, stored: &[usize]) {
         for (index, key) in self.keys(tokens, to).iter().enumerate().skip(from).rev() {
             let own = stored.contains(&index);
@@ -106,7 +104,7 @@ impl PlainCache {
         }
     }
 
-    /// ARC learns from a miss of what it remembers.
+    /// ARC learns from a miss of a ghost.
     fn learn(&mut self, key: &Key) {
         let (once, again) = (self.ghost_once.0.len() as f64, self.ghost_again.0.len() as f64);
         if self.ghost_once.has(key) {

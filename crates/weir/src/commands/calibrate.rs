@@ -14,7 +14,7 @@ use crate::exit::{Exit, Mistake};
 use crate::printer::Printer;
 use crate::results;
 
-/// A median error above it is said to be bad.
+/// Larger median errors are reported as bad.
 const BAD: f64 = 0.15;
 
 pub(crate) fn run(args: &CalibrateArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
@@ -58,7 +58,7 @@ fn cells(count: usize) -> String {
     if count == 1 { "the no-offload cell".into() } else { format!("{count} no-offload cells") }
 }
 
-/// Paths of a deployment's cells without offloading that count, or why there are none.
+/// Cells of a deployment without offloading that count, or the reason for none.
 fn usable(results: &Results<'_>, deployment: usize) -> Result<Vec<String>, String> {
     let of = &results.plan.deployments[deployment];
     let is_plain = |arm: usize| {
@@ -98,7 +98,7 @@ fn usable(results: &Results<'_>, deployment: usize) -> Result<Vec<String>, Strin
     }
 }
 
-/// What a cell's requests say, and how many there were.
+/// Samples of a cell's requests, and the number of requests.
 fn of_cell(run: &RunFolder, plan: &Plan, path: &str) -> anyhow::Result<(Vec<Sample>, usize)> {
     let reader = CellReader::open(run, path)?;
     let rows: Vec<RequestRow> = reader.rows()?.collect::<Result<_, _>>()?;

@@ -1,5 +1,3 @@
-//! `weir compare`: two runs, cell by cell.
-
 use weir_record::RunFolder;
 use weir_report::comparison::compare_runs;
 use weir_report::tables::run_notes;

@@ -1,5 +1,3 @@
-//! `weir completions`.
-
 use clap::CommandFactory;
 
 use crate::cli::{Cli, CompletionsArgs};

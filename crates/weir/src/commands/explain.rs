@@ -64,8 +64,7 @@ fn check(
     )))
 }
 
-/// What live cells left in `trial.json`. A journal that cannot be read is a note: the cells tell
-/// the rest without it.
+/// From `trial.json` of live cells. An unreadable journal is a note: the cells have the rest.
 fn told(run: &RunFolder, results: &Results<'_>) -> BTreeMap<usize, CellNotes> {
     let mut all = BTreeMap::new();
     if results.plan.target.live().is_none() {
@@ -95,8 +94,7 @@ fn of_journal(journal: &Journal) -> CellNotes {
     }
 }
 
-/// What is known of the caches: a sentence each for what was counted empty, what was not, what was
-/// only answered, and what is not known.
+/// A sentence for each state of the caches: counted empty, not empty, only answered, unknown.
 fn prepared(caches: &[Emptied]) -> Vec<String> {
     let all = |title: &str, is_it: fn(Emptiness) -> bool| {
         let parts: Vec<String> =

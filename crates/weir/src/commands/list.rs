@@ -1,5 +1,3 @@
-//! `weir list`: the catalogues.
-
 use weir_report::tables::{Table, text};
 use weir_spec::catalogue::{accelerators, models, presets};
 

@@ -1,5 +1,5 @@
-//! `weir report`: the report of a run folder, written again from its cells; with a simulated run
-//! beside it, where one is given.
+//! `weir report`: rewrites a run's report from its cells, optionally with a simulated run beside
+//! it.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &ReportArgs, printer: &mut Printer) -> anyhow::Result<Ex
     conclude(&run, &analysis, &terminal::summary(&analysis.comparison), printer)
 }
 
-/// Refuses a run, or a tolerance, by which no prediction can be measured.
+/// Refuses a run or a tolerance that measures no prediction.
 fn check(run: &RunFolder, plan: &Plan, tolerance: f64) -> Result<(), Mistake> {
     if plan.target.live().is_none() {
         return Err(Mistake(format!(

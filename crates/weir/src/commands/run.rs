@@ -55,7 +55,7 @@ pub(crate) fn run(args: &RunArgs, printer: &mut Printer) -> anyhow::Result<Exit>
 
 fn created(args: &RunArgs) -> Result<(RunFolder, Plan), LabError> {
     let Planned { text, mut plan } = planned(&args.experiment)?;
-    // A file of a run folder says what was withheld from it.
+    // The error names what a run folder's file lacks.
     plan.check_complete()?;
     plan.salt_prompts(host::nonce());
     let path = args.out.clone().unwrap_or_else(|| {
@@ -67,7 +67,7 @@ fn created(args: &RunArgs) -> Result<(RunFolder, Plan), LabError> {
     Ok((run, plan))
 }
 
-/// The run's own plan; a FILE given beside it must resolve to the same.
+/// The run's own plan; a given FILE must resolve to the same.
 fn resumed(path: &Path, args: &ExperimentArgs) -> anyhow::Result<(RunFolder, Plan)> {
     let given = match args.file {
         Some(_) => Some(planned(args)?.plan),

@@ -58,7 +58,7 @@ pub(crate) fn run(args: &ServeArgs, printer: &mut Printer) -> anyhow::Result<Exi
     Ok(Exit::Done)
 }
 
-/// The target that the engine stands for: the file's, where it is one, with the flags laid over.
+/// The file's target with the flags laid over.
 fn emulated(args: &ServeArgs, plan: &Plan) -> anyhow::Result<EmulatedTarget> {
     let mut target = plan.target.emulated().cloned().unwrap_or_default();
     target.bytes = args.bytes.unwrap_or(target.bytes);
@@ -75,7 +75,6 @@ fn emulated(args: &ServeArgs, plan: &Plan) -> anyhow::Result<EmulatedTarget> {
     Ok(target)
 }
 
-/// The experiment whose engine is served.
 fn plan(args: &ServeArgs) -> anyhow::Result<Plan> {
     if let Some(file) = &args.file {
         let mut sets = args.sets.clone();
@@ -139,7 +138,7 @@ fn config(
     Ok(config)
 }
 
-/// Where it is, what it is, how to ask it.
+/// Address, engine, and an example request.
 fn banner(of: &Deployment, arm: &Arm, config: &ServeConfig, address: &str) -> String {
     let mut out = String::new();
     let model = &config.models[0];

@@ -17,7 +17,6 @@ use crate::printer::Printer;
 
 /// Parts of the bar per unit of a stage's weight.
 const PARTS: f64 = 100.0;
-/// Longest shown part of an output line.
 const SHOWN: usize = 40;
 
 pub(crate) fn run(args: &SetupArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
@@ -77,14 +76,12 @@ fn what_would_be_done(installation: &VllmCpu) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Progress over stages of known weight: a bar on a terminal, a line per stage elsewhere.
+/// A bar on a terminal, a line per stage elsewhere.
 struct Meter {
     bar: ProgressBar,
     is_shown: bool,
     stages: Vec<Stage>,
-    /// Weight of the stage under way.
     weight: u64,
-    /// Weight of the stages that are done.
     done: u64,
     began: Instant,
 }

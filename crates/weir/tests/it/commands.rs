@@ -1,5 +1,3 @@
-//! Commands that answer at once: plan, size, list, spec, completions, help.
-
 use std::fs;
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -148,7 +146,7 @@ fn sizes_answer_where_the_engine_would_not_start() {
         fs::write(folder.path().join("config.json"), text).unwrap();
         size("config.json", "1x-h100")
     };
-    // A context that no memory holds: the pool is shown all the same.
+    // No memory holds the context: the pool is shown all the same.
     let long = config("");
     assert!(long.err.contains("fewer than one sequence of 10485760"), "{}", long.err);
     assert!(figure(&long.out, "GPU pool").contains("tokens in"), "{}", long.out);
@@ -190,7 +188,7 @@ fn a_reader_that_leaves_is_no_error() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // Gone before the first byte is written: each write meets a broken pipe.
+        // Closed before the first byte: each write meets a broken pipe.
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         let words = String::from_utf8_lossy(&output.stderr).into_owned();

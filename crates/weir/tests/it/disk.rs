@@ -11,18 +11,16 @@ use insta::assert_snapshot;
 use crate::binary::{Answer, WEIR, weir};
 use crate::folder::{assert_same, complete_cells, files, with_small};
 
-/// A user with no rights of its own; the superuser may write everywhere.
+/// A user without rights; the superuser may write everywhere.
 const NOBODY: u32 = 65534;
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Calls the binary as somebody who does not own the folder.
 fn weir_without_rights(folder: &Path, args: &[&str]) -> Answer {
-    // A copy that anybody may reach: the build's own folder may be closed to others. By `cp`,
-    // because a file that this process has open for writing is inherited by the children of other
-    // tests, and cannot be executed until they let go of it.
+    // A copy that any user can reach: the build's folder may be closed. By `cp`, because children
+    // of other tests inherit a file open for writing, and such a file cannot be executed.
     let copy = folder.join("weir");
     if !copy.exists() {
         assert!(Command::new("cp").arg(WEIR).arg(&copy).status().unwrap().success());
@@ -61,7 +59,7 @@ fn an_unwritable_folder_is_the_environments_fault() {
     assert_eq!(fs::read_dir(&closed).unwrap().count(), 0);
     assert_same(&before, &files(&folder.path().join("run")));
     for path in [&closed, &folder.path().join("run")] {
-        // So that an ordinary user's temporary folder can be removed.
+        // An ordinary user must be able to remove the temporary folder.
         set_mode(path, 0o755);
     }
 }
@@ -75,11 +73,9 @@ fn a_path_through_a_file_is_the_users_mistake() {
     assert_same(&before, &files(folder.path()));
 }
 
-/// True where a disk of our own can be mounted: in a mount namespace, which takes the disk along
-/// when its last process ends.
+/// True where a disk can be mounted: in a mount namespace, which ends with its last process.
 ///
-/// Whether namespaces are allowed is the machine's choice, also under CI, and a refusal is a skip.
-/// The program that makes them is ours to install: where CI lacks it, that is a failure.
+/// Without namespaces the test is skipped, also under CI. Without the program, CI fails.
 fn can_mount() -> bool {
     let tried = Command::new("unshare")
         .args([
@@ -109,7 +105,7 @@ fn can_mount() -> bool {
     false
 }
 
-/// Runs a shell script with a tmpfs of some size mounted at `disk` below the folder.
+/// A tmpfs of this size is mounted at `disk` below the folder.
 fn with_disk(folder: &Path, size: &str, script: &str) {
     fs::create_dir(folder.join("disk")).unwrap();
     let script = format!("set -e\nmount -t tmpfs -o size={size} none disk\n{script}");

@@ -1,5 +1,5 @@
-//! Commands in the documentation are commands that the program accepts, and recorded sessions of
-//! the simulator are what it prints.
+//! The program accepts the documentation's commands, and prints its recorded sessions of the
+//! simulator.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// Lines that begin with `$ weir`, with the lines that a backslash continues.
+/// Lines that begin with `$ weir`, with lines continued by a backslash.
 fn commands(text: &str) -> Vec<String> {
     let mut commands: Vec<String> = Vec::new();
     let mut is_continued = false;
@@ -58,14 +58,12 @@ fn every_command_in_the_documentation_is_accepted() {
     assert!(found >= 20, "{found} commands");
 }
 
-/// The fenced blocks of a page.
 fn blocks(page: &str) -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let text = fs::read_to_string(root.join(page)).unwrap();
     text.split("```").skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// Lines of a recorded session, without its commands and without the path of a run.
 fn recorded(block: &str) -> Vec<&str> {
     let is_output = |line: &&str| !line.starts_with("$ ") && !line.starts_with("Report: ");
     block.trim().lines().map(str::trim_end).filter(is_output).collect()

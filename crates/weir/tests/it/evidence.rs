@@ -1,5 +1,5 @@
-//! What is known of an endpoint's caches: counted, answered or unknown; and hits that nobody can
-//! have. Servers are Weir's own, some of them behind a gateway that is not as it should be.
+//! An endpoint's caches (counted, answered or unknown), and impossible hits. Servers are Weir's
+//! own, some behind a faulty gateway.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,23 +12,22 @@ use crate::binary::weir;
 use crate::folder::json;
 use crate::live::Served;
 
-/// How a gateway changes what passes through it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flaw {
-    /// It asks for the GPU's cache alone to be emptied, and says that all was.
+    /// Empties only the GPU's cache, and reports all as emptied.
     KeepsTiers,
-    /// It knows no request to empty caches.
+    /// Knows no request to empty caches.
     NoReset,
-    /// It refuses prompts that are token ids.
+    /// Refuses prompts of token ids.
     NoTokenIds,
 }
 
 impl Flaw {
-    /// What goes on to the server of a piece of a request; or the answer at once.
+    /// Part of a request for the server, or an immediate answer.
     fn passes(self, bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
         let text = String::from_utf8_lossy(bytes);
         match self {
-            // As long as before: the rest is a parameter that nobody knows.
+            // Of the same length, with an unknown parameter.
             Self::KeepsTiers => {
                 Ok(text.replace("reset_external=true", "reset_external=f&&&").into_bytes())
             }
@@ -39,7 +38,7 @@ impl Flaw {
     }
 }
 
-/// A gateway before a server, on threads that end with their connections.
+/// Its threads end with their connections.
 fn gateway(before: &Served, flaw: Flaw) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -74,7 +73,7 @@ fn pass(mut client: TcpStream, server: SocketAddr, flaw: Flaw) -> Option<()> {
     }
 }
 
-/// Weir's engine with a small GPU cache and a tier that holds everything.
+/// A small GPU cache and a tier that holds everything.
 fn offloading() -> Served {
     let tier = [
         "--set",
@@ -87,7 +86,7 @@ fn offloading() -> Served {
     Served::start(&[&tier[..], &more].concat())
 }
 
-/// One arm at a URL, asked for prefixes of which hardly any comes twice.
+/// One arm at a URL, with hardly any repeated prefix.
 fn experiment(folder: &Path, url: &str, same_prompts: bool) {
     let text = format!(
         "name: evidence
@@ -105,7 +104,7 @@ client: {{same_prompts: {same_prompts}}}
     fs::write(folder.join("e.yaml"), text).unwrap();
 }
 
-/// Runs it into a folder; the cell's record, evidence and journal.
+/// The cell's record, evidence and journal.
 fn run(folder: &Path, out: &str) -> [Value; 3] {
     let answer = weir(folder, &["run", "e.yaml", "--out", out]);
     assert!(matches!(answer.code, Some(0 | 1)), "{}\n{}", answer.out, answer.err);
@@ -113,7 +112,7 @@ fn run(folder: &Path, out: &str) -> [Value; 3] {
     ["cell.json", "evidence.json", "trial.json"].map(|file| json(&folder.join(&cell).join(file)))
 }
 
-/// Hits beyond what was asked, where that is why a cell failed.
+/// Impossible hits, where they failed the cell.
 fn beyond(record: &Value) -> &Value {
     &record["status"]["failed"]["unfit"]["hits-beyond-asked"]
 }
@@ -126,7 +125,7 @@ fn hits_that_an_earlier_run_left_fail_the_cell_and_new_prompts_have_none() {
     experiment(folder.path(), &keeps, true);
     let [first, _, journal] = run(folder.path(), "first");
     assert!(beyond(&first).is_null(), "{first}");
-    // The server said that it emptied its caches; the tier served what it had held.
+    // The server reported its caches as emptied; the tier served old blocks.
     let counted = &journal["caches"][0]["known"]["counted"]["served"];
     assert!(counted["served"].as_u64().unwrap() > 0, "{journal}");
     let told = weir(folder.path(), &["explain", "first"]).done().out;
@@ -136,7 +135,7 @@ fn hits_that_an_earlier_run_left_fail_the_cell_and_new_prompts_have_none() {
     let tokens = |of: &str| beyond(&again)[of].as_u64().unwrap_or_else(|| panic!("{again}"));
     assert!(tokens("served") > 2 * tokens("allowed"), "{again}");
 
-    // Asked otherwise, nothing of it is served.
+    // Other prompts find none of it.
     experiment(folder.path(), &keeps, false);
     for out in ["new", "newer"] {
         let [record, evidence, _] = run(folder.path(), out);
@@ -153,7 +152,7 @@ fn an_endpoint_that_is_emptied_is_counted_and_one_that_cannot_be_is_unknown() {
     let folder = tempfile::tempdir().unwrap();
     experiment(folder.path(), &served.url, true);
     run(folder.path(), "first");
-    // The same prompts again: a server that does what it is asked has none of them.
+    // The same prompts again: a correct server has none of them.
     let [record, _, journal] = run(folder.path(), "again");
     assert!(beyond(&record).is_null(), "{record}");
     let counted = &journal["caches"][0]["known"]["counted"]["served"];
@@ -181,7 +180,7 @@ fn a_resumed_run_asks_what_it_asked_before() {
     let salt = |out: &str| json(&folder.path().join(out).join("plan.json"))["salt"].clone();
     let before = salt("run");
     assert!(before.is_u64(), "{before}");
-    // The file beside it resolves to the same plan, whatever is asked.
+    // The file beside it resolves to the same plan, whatever the endpoint reports.
     let resumed = weir(folder.path(), &["run", "e.yaml", "--resume", "run"]);
     assert!(resumed.err.contains("kept 1 finished cells, ran 0"), "{}", resumed.err);
     assert_eq!(salt("run"), before);
@@ -223,7 +222,7 @@ fn first_requests_have_the_form_of_the_load() {
     }
 }
 
-/// The rows of a printed table below a title, as words.
+/// Rows of a printed table below a title, as words.
 fn rows(out: &str, title: &str) -> Vec<Vec<String>> {
     let below = out.lines().skip_while(|line| !line.contains(title)).skip(1);
     let table = below.enumerate().take_while(|(at, line)| *at == 0 || line.starts_with("  c"));
@@ -246,8 +245,8 @@ fn a_load_says_where_tokens_came_from_and_compares_working_sets() {
         answer
     };
     let mut answer = measured();
-    // Engines count the tier of a hit when they admit a request, and where its prompt came from
-    // when it is computed: with a request between both at an edge of the window, no tier is told.
+    // Engines count a hit's tier at admission, and a prompt's source when it is computed. With a
+    // request between both at an edge of the window, no tier is given.
     if answer.out.contains("GPU cache  tiers") {
         fs::remove_dir_all(folder.path().join("run")).unwrap();
         answer = measured();
@@ -285,7 +284,7 @@ fn a_load_says_where_tokens_came_from_and_compares_working_sets() {
     let compared = rows(&answer.out, "Working sets, against 0 times the GPU cache");
     let prefixes: Vec<&str> = compared[1..].iter().map(|row| row[1].as_str()).collect();
     assert_eq!(prefixes, ["0", "8", "48"], "{compared:?}");
-    // None, and most of the eight within the window; how far the 48 are gone round depends on time.
+    // None, and most of the eight within the window; the share of the 48 depends on time.
     let asked_before = |row: usize| compared[row][2].parse::<f64>().unwrap();
     assert!(asked_before(1) < 1.0 && asked_before(2) > 80.0, "{compared:?}");
 }

@@ -1,4 +1,4 @@
-//! The experiments that come with Weir, in short forms, and what each is there to show.
+//! Weir's example experiments, shortened, and what each shows.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use crate::folder::{Row, example, json, metrics};
 use crate::live::Served;
 use crate::long::is_asked_for;
 
-/// Runs an example into `run` below the folder and gives its rows.
+/// Runs an example into `run` below the folder.
 #[track_caller]
 fn run(folder: &Path, name: &str, sets: &[&str]) -> Vec<Row> {
     let file = example(name);
@@ -25,7 +25,6 @@ fn run(folder: &Path, name: &str, sets: &[&str]) -> Vec<Row> {
     rows
 }
 
-/// The verdicts of an arm over all its cells.
 fn verdicts<'a>(rows: &'a [Row], arm: &str) -> BTreeSet<&'a str> {
     let of_arm = rows.iter().filter(|row| row["arm"] == arm);
     let found: BTreeSet<&str> = of_arm.map(|row| row["verdict"].as_str()).collect();
@@ -48,7 +47,7 @@ fn the_published_evaluation_measured_no_offloading() {
     for arm in ["llm-d-redis", "llm-d-valkey"] {
         assert_eq!(verdicts(&rows, arm), BTreeSet::from(["void (no-choice)"]), "{arm}");
     }
-    // A void cell enters no figure that is compared.
+    // A void cell enters no compared figure.
     let of_void = rows.iter().filter(|row| row["verdict"].starts_with("void"));
     assert!(of_void.clone().count() > 0 && of_void.into_iter().all(|row| row["counts"] == "no"));
     let changes =
@@ -72,7 +71,7 @@ fn a_tier_larger_than_the_pool_is_effective() {
     assert!(verdicts(&rows, "llm-d-redis").contains("void (no-choice)"));
 }
 
-/// A prefix of 3,000 tokens has 11 whole chunks of 256 and 2 of 1,024: what is left over is
+/// A prefix of 3,000 tokens has 11 whole chunks of 256 and 2 of 1,024: the rest is computed again.
 /// computed again whatever the store is.
 #[test]
 fn larger_chunks_lower_the_hit_rate_of_the_hyper_converged_node() {
@@ -86,7 +85,7 @@ fn larger_chunks_lower_the_hit_rate_of_the_hyper_converged_node() {
     };
     let (small, large) = (cached("dram-256"), cached("dram-1024"));
     assert!(small - large > 3.0, "{small} and {large}");
-    // Kvrocks at the assumed figures stores too little in so short a time to differ.
+    // Kvrocks at the assumed figures stores too little in this time to differ.
     assert!(cached("kvrocks-256") >= cached("kvrocks-1024"));
 }
 
@@ -133,14 +132,13 @@ fn mooncake_runs_on_its_whole_trace() {
 fn assert_mooncake(rows: &[Row]) {
     assert_eq!(rows.len(), 15);
     assert_eq!(verdicts(rows, "native-offload"), BTreeSet::from(["effective"]));
-    // Four replicas: here routing has a choice.
+    // Four replicas: routing has a choice.
     for row in rows {
         assert!(!row["verdict"].starts_with("void"), "{row:?}");
         assert!(!row["verdict"].starts_with("failed"), "{row:?}");
     }
 }
 
-/// Starts the example's engine for one of its arms.
 fn serve(arm: &str, more: &[&str]) -> Served {
     let file = example("endpoint.yaml");
     let args = ["serve", file.to_str().unwrap(), "--arm", arm, "--port", "0"];
@@ -190,7 +188,7 @@ fn an_endpoint_is_planned_with_what_it_says_and_not_with_the_file() {
     let engine = &plan["deployments"][0]["engine"];
     assert_eq!(engine["max_model_len"], 6000, "{engine}");
     assert_eq!(engine["blocks"], 1000, "{engine}");
-    // Three times what the endpoint holds, not what the file says.
+    // Three times what the endpoint holds, not the file's engine.
     let prefixes = &plan["deployments"][0]["levels"][0]["workload"]["shared-prefix"]["prefixes"];
     assert_eq!(*prefixes, 12, "{plan}");
 }

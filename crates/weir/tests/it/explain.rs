@@ -1,4 +1,4 @@
-//! What is told of runs: in words, and a simulated run beside another.
+//! Runs in words, and a simulated run beside another.
 
 use std::fs;
 
@@ -79,7 +79,7 @@ fn an_arm_without_a_control_is_not_called_one() {
     assert!(!told.contains("(the control)"), "{told}");
 }
 
-/// What a profile is not measured on is told by the plan, the run, and the run told in words.
+/// Plan, run and explanation report a profile of another store.
 #[test]
 fn figures_of_another_store_are_warned_of_and_assumed_ones_are_in_the_decision() {
     let folder = with_small();

@@ -1,5 +1,5 @@
-//! Loads on a server whose requests fail, as people reported them of other tools: failed requests
-//! are not work, and nothing is shown of what nobody saw.
+//! Loads on a server with failing requests, from reports on other tools: failed requests are not
+//! work, and figures without data are not shown.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,8 +9,8 @@ use serde_json::Value;
 use crate::binary::weir;
 use crate::folder::json;
 
-/// A server that lists its model, and breaks every `often`-th answer off after its first token. Its
-/// threads end with the test's process.
+/// Lists its model, and ends every `often`-th answer after its first token. Its threads end with
+/// the test's process.
 fn server(often: usize) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -27,7 +27,6 @@ fn server(often: usize) -> SocketAddr {
     address
 }
 
-/// Answers the requests of one connection.
 fn serve(stream: TcpStream, is_broken: impl Fn() -> bool) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut stream = stream;
@@ -110,7 +109,7 @@ fn a_level_of_broken_requests_is_compared_with_nothing() {
         weir(folder.path(), &[&args[..], &["--output-tokens", "4", "--out", run]].concat());
     }
     let answer = weir(folder.path(), &["compare", "sound", "broken"]).done();
-    // The level stands there with what became of it, and with no figure.
+    // The level is listed with its reason, and without figures.
     let rows: Vec<&str> = answer.out.lines().filter(|line| line.contains("  c2  ")).collect();
     assert_eq!(rows.len(), 1, "{}", answer.out);
     let fields: Vec<&str> = rows[0].split_whitespace().take(6).collect();

@@ -15,7 +15,7 @@ workload:
 load: {users: [2], duration: 10s}
 ";
 
-/// A new folder with the small experiment in it as `small.yaml`.
+/// With the small experiment as `small.yaml`.
 pub(crate) fn with_small() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("small.yaml"), SMALL).unwrap();
@@ -26,7 +26,7 @@ pub(crate) fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name)
 }
 
-/// All files below a folder: path relative to it, and bytes.
+/// Relative path and bytes.
 pub(crate) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut open = vec![folder.to_owned()];
@@ -44,7 +44,6 @@ pub(crate) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// Fails with the names of the files that differ.
 #[track_caller]
 pub(crate) fn assert_same(left: &BTreeMap<String, Vec<u8>>, right: &BTreeMap<String, Vec<u8>>) {
     let differ: Vec<&String> = left
@@ -56,7 +55,7 @@ pub(crate) fn assert_same(left: &BTreeMap<String, Vec<u8>>, right: &BTreeMap<Str
     assert!(!left.is_empty(), "nothing was compared");
 }
 
-/// The complete cells of a run, by the path of their folder.
+/// By the path of their folder.
 pub(crate) fn complete_cells(run: &Path) -> Vec<String> {
     let cells = run.join("cells");
     if !cells.exists() {
@@ -88,7 +87,6 @@ pub(crate) fn json(path: &Path) -> serde_json::Value {
     serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// One row of a metrics file: column and value.
 pub(crate) type Row = BTreeMap<String, String>;
 
 /// The rows of all `<model>_<arm>_metrics.csv` of a run.

@@ -1,5 +1,3 @@
-//! A run that is killed or stopped in its middle, and its resumption.
-
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -10,7 +8,7 @@ use rustix::process::Signal;
 use crate::binary::{Running, weir};
 use crate::folder::{assert_same, complete_cells, files, planned_cells};
 
-/// 48 cells, one after the other: long enough to be caught in the middle.
+/// 48 cells, one after the other: enough time to interrupt.
 const MANY: [&str; 8] = [
     "--jobs",
     "1",
@@ -22,12 +20,12 @@ const MANY: [&str; 8] = [
     "repeats=2",
 ];
 
-/// `analysis/` of the same run without interruption, and its tables.
+/// `analysis/` of the same run without interruption, with its tables.
 fn uninterrupted() -> &'static BTreeMap<String, Vec<u8>> {
     static WHOLE: OnceLock<BTreeMap<String, Vec<u8>>> = OnceLock::new();
     WHOLE.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
-        // On more threads: neither they nor an interruption may show in the results.
+        // On more threads: neither they nor an interruption may change the results.
         let args = [&["run", "--quiet", "--out", "whole"][..], &MANY[2..]].concat();
         weir(folder.path(), &args).done();
         results(&folder.path().join("whole"))
@@ -41,7 +39,7 @@ fn results(run: &Path) -> BTreeMap<String, Vec<u8>> {
     files(run).into_iter().filter(|(name, _)| is_result(name)).collect()
 }
 
-/// Starts the run in `run` below the folder and waits for its first complete cell.
+/// Waits for the first complete cell of `run` below the folder.
 fn caught_in_the_middle(folder: &Path) -> Running {
     let mut running = Running::start(folder, &[&["run", "--out", "run"][..], &MANY].concat());
     let run = folder.join("run");
@@ -49,7 +47,7 @@ fn caught_in_the_middle(folder: &Path) -> Running {
     running
 }
 
-/// Checks that some cells are there and some are not, and gives them with their bytes.
+/// The bytes of complete cells, of which there must be some but not all.
 #[track_caller]
 fn kept_cells(run: &Path) -> BTreeMap<String, Vec<u8>> {
     let complete = complete_cells(run);
@@ -61,7 +59,7 @@ fn kept_cells(run: &Path) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-/// Resumes, and checks that kept cells are kept and the results are those of a whole run.
+/// Kept cells must stay, and the results be those of a whole run.
 #[track_caller]
 fn assert_resumes(folder: &Path, kept: &BTreeMap<String, Vec<u8>>) {
     let finished = kept.keys().filter(|name| name.ends_with("/cell.json")).count();
@@ -84,7 +82,7 @@ fn a_killed_run_resumes_to_the_same_bytes() {
     assert_eq!(running.end().signal(), Some(Signal::KILL.as_raw()));
     let kept = kept_cells(&folder.path().join("run"));
     assert!(!folder.path().join("run/analysis").exists(), "there is nothing to analyse yet");
-    // As a kill leaves it that comes while an output is written.
+    // As a kill during the write of an output leaves it.
     let half = folder.path().join("run/analysis/.part-1-0");
     std::fs::create_dir(half.parent().unwrap()).unwrap();
     std::fs::write(&half, "half").unwrap();
@@ -103,7 +101,7 @@ fn ctrl_c_keeps_finished_cells_and_says_how_to_go_on() {
     assert!(running.words().lines().any(|line| line == waits), "{}", running.words());
     let run = folder.path().join("run");
     let kept = kept_cells(&run);
-    // What is finished has its report already.
+    // Finished work has its report already.
     let report = std::fs::read_to_string(run.join("report/report.md")).unwrap();
     let finished = complete_cells(&run).len();
     assert!(report.contains(&format!("{finished} of 48 cells completed")), "{report}");

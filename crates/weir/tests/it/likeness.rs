@@ -1,4 +1,4 @@
-//! Endpoints that are not what the file says, and others who use one: cells that do not count.
+//! Endpoints that differ from the file or have other clients: their cells do not count.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::folder::json;
 use crate::live::Served;
 use crate::tiers::post;
 
-/// An engine with a pool of so many tokens.
+/// `pool` in tokens.
 fn served(pool: &str, arm: &str) -> Served {
     let pool = format!("engine.kv_tokens={pool}");
     let engine = ["--set", "engine.max_model_len=4096", "--set", &pool];
@@ -36,7 +36,7 @@ fn status(folder: &Path, arm: &str) -> Value {
     json(&folder.join(cell))["status"].clone()
 }
 
-/// The kind, the value and the expected value of a cell's first difference.
+/// Kind, value and expected value of a cell's first difference.
 #[track_caller]
 fn difference(folder: &Path, arm: &str) -> (Value, Value, Value) {
     let status = status(folder, arm);
@@ -68,7 +68,7 @@ fn endpoints_that_are_not_what_they_claim_do_not_count() {
     for arm in ["no-offload", "native-offload", "larger"] {
         assert_eq!(status(folder.path(), arm), "complete", "{arm}");
     }
-    // One whose pool is larger is alike in itself: between arms it is not.
+    // A larger pool is valid for a cell, but not between arms.
     let summary = json(&folder.path().join("run/analysis/summary.json"));
     let groups = summary["deployments"][0]["groups"].as_array().unwrap();
     let group = |arm: &str| groups.iter().find(|group| group["arm"] == arm).unwrap();
@@ -100,9 +100,9 @@ fn traffic_of_others_ends_the_cell() {
     experiment(folder.path(), &served.url, "}}\narms: [no-offload]", load);
     let mut run = Running::start(folder.path(), &["run", "likeness.yaml", "--out", "run"]);
     let log = folder.path().join("stderr");
-    // Once its load has begun: nobody else may be there when the caches are emptied.
+    // During the load: before it, the caches must be emptied without other clients.
     run.wait_until("the load", || fs::read_to_string(&log).unwrap().contains("of 24 s"));
-    // More than half of what it sends itself.
+    // More than half of the cell's own load.
     for number in 0..60 {
         post(&served.url, number % 28);
     }

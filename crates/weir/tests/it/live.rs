@@ -1,4 +1,4 @@
-//! The live side as its users call it: a server, loads on it, and experiments on live targets.
+//! Live commands: a server, loads on it, and experiments on live targets.
 
 use std::fs;
 use std::net::TcpListener;
@@ -9,10 +9,10 @@ use serde_json::Value;
 use crate::binary::{Answer, Running, weir};
 use crate::folder::{complete_cells, json};
 
-/// A refused level is a right answer on a machine that is busy with other tests.
+/// A refused level is a valid result on a machine that is busy with other tests.
 const REFUSED: &str = "- refused: ";
 
-/// A served engine; ended when dropped.
+/// Ended when dropped.
 pub(crate) struct Served {
     pub(crate) process: Running,
     pub(crate) url: String,
@@ -40,7 +40,7 @@ impl Served {
     }
 }
 
-/// The answer of a load that did what was asked, even if the machine was too busy to time it.
+/// Accepts a refusal because the machine was too busy.
 #[track_caller]
 fn measured(answer: Answer) -> Answer {
     let refused = answer.code == Some(1) && answer.out.contains(REFUSED);
@@ -84,8 +84,8 @@ fn own_answers_reuse_generated_tokens() {
         &folder.path().join("run/cells/Qwen--Qwen3-0.6B/endpoint/as-deployed/c1/0/evidence.json"),
     );
     let tokens = |kind: &str| evidence["signals"][kind][0]["value"].as_f64().unwrap();
-    // Turn 2 quotes 64 asked and 64 generated tokens, turn 3 twice as many. All of them are cached
-    // but the last generated one of each turn, and the block it would complete.
+    // Turn 2 quotes 64 prompt and 64 generated tokens, turn 3 twice as many. All are cached but
+    // the last generated one of each turn, and the block it would complete.
     let cached = tokens("gpu-hit-tokens");
     assert!(cached > 64.0 * 3.0, "generated tokens were not reused: {cached} of {evidence}");
 }
@@ -110,7 +110,6 @@ fn what_cannot_be_loaded_is_refused_in_one_line() {
         assert!(!folder.path().join("runs").exists(), "nothing is written before it is asked");
         line
     };
-    // A port that was free a moment ago.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let dead = format!("http://127.0.0.1:{port}");
     assert!(refused(3, &[&dead]).contains("refused"), "{}", refused(3, &[&dead]));
@@ -158,7 +157,7 @@ load: {users: [4], duration: 6s, warmup: 2s}
         if native && record["figures"]["certificate"]["refused"].is_null() {
             // Sixteen prefixes of 4,000 tokens do not fit 20,000: they come from host memory.
             assert_eq!(evidence["verdict"], "effective", "{evidence}");
-            // Blocks really moved, and all that came back was what had been stored.
+            // Blocks were moved, and every loaded one was stored before.
             let sources = evidence["signals"]["loaded-bytes"].as_array().unwrap();
             let of_tiers = |it: &&Value| it["source"] == "Weir's tiers";
             let loaded = sources.iter().find(of_tiers).unwrap()["value"].as_f64().unwrap();

@@ -1,4 +1,4 @@
-//! Tests of the binary as its users call it: arguments in, exit code, words and files out.
+//! Tests of the binary: arguments in, exit code, output and files out.
 
 // Clippy exempts tests by itself only inside `#[test]` functions, not in what they share.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]

@@ -1,5 +1,4 @@
-//! `weir probe`: real tiers for a second or two, its files, and that the simulator takes its
-//! profile.
+//! `weir probe`: real tiers for a second or two, its files, and its profile in the simulator.
 
 use std::fs;
 use std::path::Path;
@@ -25,7 +24,7 @@ fn probe_for(duration: &str, folder: &Path, args: &[&str]) -> Answer {
     weir(folder, &[&["probe"], args, &SHORT[..], &["--duration", duration]].concat())
 }
 
-/// Probes as [`probe`] does, and longer where a busy machine let no link be fitted.
+/// As [`probe`], longer where a busy machine lets no link be fitted.
 pub(crate) fn fitted(folder: &Path, args: &[&str]) -> Answer {
     let answer = probe(folder, args);
     let is_noise = answer.err.contains("no link profile") && answer.err.contains("measure longer");
@@ -33,7 +32,7 @@ pub(crate) fn fitted(folder: &Path, args: &[&str]) -> Answer {
     answer.done()
 }
 
-/// Probes a target with all outputs, checks them, and returns the JSON document.
+/// Checks all outputs, and returns the JSON document.
 fn probed(folder: &Path, target: &str) -> Value {
     let outputs = ["--json", "p.json", "--csv", "p.csv", "--plots", "plots", "--profile", "p.yaml"];
     let answer = fitted(folder, &[&[target], &outputs[..]].concat());
@@ -59,7 +58,7 @@ fn probed(folder: &Path, target: &str) -> Value {
     let columns = rows.headers().unwrap().clone();
     let rate = columns.iter().position(|column| column == "gb_per_s").unwrap();
     let rows: Vec<csv::StringRecord> = rows.records().collect::<Result<_, _>>().unwrap();
-    // Questions for 1, 16 and 64 keys stand behind the points.
+    // Lookups of 1, 16 and 64 keys follow the points.
     let (points, lookups) = rows.split_at(16);
     assert!(points.iter().all(|row| row[rate].parse::<f64>().unwrap() > 0.0));
     let asked: Vec<(&str, &str)> = lookups.iter().map(|row| (&row[0], &row[5])).collect();
@@ -93,7 +92,7 @@ fn a_disk_is_probed_and_its_profile_used() {
     weir(folder.path(), &["plan", "e.yaml"]).done();
 }
 
-/// An experiment whose working set a store must serve, with the measured figures.
+/// The working set needs a store, which has the measured figures.
 fn experiment(preset: &str, part: &str) -> String {
     format!(
         "name: measured\nmodels: [Qwen/Qwen3-8B]\nhardware: 1x-h100\n\
@@ -107,7 +106,7 @@ fn experiment(preset: &str, part: &str) -> String {
 
 fn summary(folder: &Path, run: &str) -> Value {
     let answer = weir(folder, &["run", "e.yaml", "--out", run]);
-    // A store that is too slow to be written is void, which was not planned.
+    // A store too slow to be written is void, which was not planned.
     assert!(matches!(answer.code, Some(0 | 1)), "{}\n{}", answer.out, answer.err);
     let text = fs::read(folder.join(run).join("analysis/summary.json")).unwrap();
     serde_json::from_slice(&text).unwrap()
@@ -130,7 +129,7 @@ fn redis_is_probed_and_its_profile_changes_what_the_simulator_says() {
     let measured = summary(folder.path(), "measured");
     let plan = fs::read_to_string(folder.path().join("measured/plan.json")).unwrap();
     assert!(plan.contains("p.yaml"), "the profile is an input of the plan");
-    // The same file with a link a hundred times slower: the run must not be the same.
+    // The same file with a link a hundred times slower must give another run.
     let profile = fs::read_to_string(folder.path().join("p.yaml")).unwrap();
     let slow: String = profile
         .lines()
@@ -148,10 +147,10 @@ fn redis_is_probed_and_its_profile_changes_what_the_simulator_says() {
     assert!(refused.contains("format 9 of link profiles is not known here"), "{refused}");
 }
 
-/// What a Kvrocks counts inside is in every output: table, CSV, JSON and where the time goes.
+/// In every output: table, CSV, JSON and the parts of the time.
 #[test]
 fn a_kvrocks_is_probed_with_what_its_rocksdb_did() {
-    // Memtables of 32 MiB: some of the working set is flushed.
+    // Memtables of 32 MiB: a part of the working set is flushed.
     let small = StoreSettings { capacity: Some(Bytes(128 << 20)), ..StoreSettings::default() };
     let server = ScriptedKvrocks::start(Release::V2_10, small).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -165,7 +164,7 @@ fn a_kvrocks_is_probed_with_what_its_rocksdb_did() {
     for part in ["server without RocksDB", "its clock: calls"] {
         assert!(words.contains(part), "no {part}:\n{}", answer.out);
     }
-    // It has no blob files and holds nobody up: columns of nothing are not printed.
+    // Without blob files and stalls: columns of zeros are not printed.
     for part in ["of blobs", "stalled s"] {
         assert!(!words.contains(part), "{part}:\n{}", answer.out);
     }
@@ -224,7 +223,7 @@ fn a_point_that_is_asked_for_twice_is_measured_once() {
     assert!(answer.done().out.contains("2 points, 3 repeats"));
 }
 
-/// Blocks that find no room are told and no success; and of so few batches no quantile is given.
+/// Refused blocks are reported as no success; so few batches have no quantiles.
 #[test]
 fn blocks_that_find_no_room_are_told() {
     let folder = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ use weir_model::Product;
 use crate::binary::weir;
 use crate::tiers::has;
 
-/// Points short enough for a test, of both sides.
+/// Short points, on both sides.
 const PAIRED: [&str; 9] = [
     "--block",
     "64KiB",
@@ -39,7 +39,7 @@ fn two_tiers_are_measured_in_turns_and_claims_judged() {
         assert_eq!((&point["facet"], &point["pairs"]), (&facet.into(), &6.into()));
         let interval = point["interval"].as_array().unwrap();
         let [low, high] = [0, 1].map(|end| interval[end].as_f64().unwrap());
-        // The ratio is that of the means of the repeats that are kept on both sides.
+        // The ratio is that of the means over repeats on both sides.
         let mean = |side: &str| {
             let repeats = json[side]["measured"]["points"].as_array().unwrap().iter();
             let of_facet = repeats.filter(|one| !one[facet].is_null());
@@ -53,7 +53,7 @@ fn two_tiers_are_measured_in_turns_and_claims_judged() {
     }
 }
 
-/// Speed, price, and what the money buys, with one interval; and lookups beside loads and stores.
+/// Speed, price and their ratio, with one interval; and lookups beside loads and stores.
 #[test]
 fn a_comparison_has_lookups_prices_a_table_and_charts() {
     let folder = tempfile::tempdir().unwrap();
@@ -76,7 +76,7 @@ fn a_comparison_has_lookups_prices_a_table_and_charts() {
     let columns = rows.headers().unwrap().clone();
     let place = |name: &str| columns.iter().position(|column| column == name).unwrap();
     let rows: Vec<csv::StringRecord> = rows.records().map(Result::unwrap).collect();
-    // A store, a load, and questions for 1, 16 and 64 keys, in six turns each.
+    // A store, a load, and lookups of 1, 16 and 64 keys, in six turns each.
     let sides: Vec<(&str, &str)> =
         rows.iter().map(|row| (&row[place("side")], &row[place("pairs")])).collect();
     let lookup = ("lookup", "6");

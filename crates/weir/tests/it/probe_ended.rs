@@ -1,4 +1,4 @@
-//! A probe that is ended before its end, and what it leaves.
+//! A probe that ends early, and its results.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ fn teardown_removes_the_folder_of_a_store_whose_probe_was_killed_and_no_other() 
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    // A folder for temporary files of its own: other tests tear down as well.
+    // Its own temporary folder: other tests tear down as well.
     let call = |args: &[&str]| {
         let mut command = Command::new(WEIR);
         command.args(args).current_dir(folder.path()).env("TMPDIR", folder.path());
@@ -126,14 +126,14 @@ fn ctrl_c_keeps_what_was_measured() {
     let points = json["measured"]["points"].as_array().unwrap();
     assert_eq!(points.len(), 8);
     assert!(points.iter().all(|point| point["repeats"].as_array().unwrap().len() >= 5));
-    // Nothing is said of lookups, which were not measured.
+    // Lookups were not measured, and are not reported.
     assert!(running.words().contains("profile: p.yaml was not written"), "{}", running.words());
     assert!(!folder.path().join("p.yaml").exists());
     assert!(json["link"].is_null() && !running.results().contains("Link"), "{json}");
 }
 
-/// A server that Weir starts, in a folder below one for temporary files of the test's own, and a
-/// working set that takes long to be stored.
+/// A started server in the test's own temporary folder, and a working set that takes long to
+/// store.
 fn filling(folder: &Path) -> Child {
     let args = ["probe", "redis", "--working-set", "40GiB", "--capacity", "64MiB", "--mix", "read"];
     let outputs = ["--csv", "old.csv", "--json", "new.json", "--plots", "plots"];
@@ -175,7 +175,7 @@ fn a_probe_that_is_ended_while_it_fills_leaves_nothing_and_claims_nothing() {
         for number in 0..signals {
             kill_process(pid, Signal::TERM).unwrap();
             let begin = Instant::now();
-            // Two at once would be one.
+            // Two signals at once would be one.
             while number == 0 && !said(folder.path(), "stderr").contains("stopping once") {
                 assert!(begin.elapsed() < Duration::from_mins(1), "the signal was not heard");
             }
@@ -186,7 +186,7 @@ fn a_probe_that_is_ended_while_it_fills_leaves_nothing_and_claims_nothing() {
         let out = said(folder.path(), "stdout");
         assert!(!out.contains("Median of 0"), "{out}");
         assert_eq!(out.contains("No point was measured"), signals == 1, "{out}");
-        // Nothing was measured that could take the place of another probe's table.
+        // Without a measurement, the table of another probe stays.
         assert_eq!(said(folder.path(), "old.csv"), "of before");
         assert!(!folder.path().join("new.json").exists());
         let err = said(folder.path(), "stderr");

@@ -8,7 +8,7 @@ use weir_model::HeldIn;
 
 use crate::probe::{fitted, probe};
 
-/// A line of the CSV per load, as (`device_percent`, `loaded_from`).
+/// (`device_percent`, `loaded_from`) per load, from the CSV.
 fn loaded_from(folder: &Path) -> Vec<(String, String)> {
     let mut rows = csv::Reader::from_path(folder.join("p.csv")).unwrap();
     let columns = rows.headers().unwrap().clone();
@@ -56,8 +56,8 @@ fn loads_out_of_the_page_cache_are_called_so_in_every_output() {
     assert!(from.iter().all(|row| row.1 == "device"), "{from:?}");
 }
 
-/// Where a file system has no direct access, the page cache is dropped between laps of so few
-/// blocks that few are asked for twice.
+/// Without direct access, the page cache is dropped between laps of few blocks, so that few
+/// repeat.
 #[test]
 fn a_cold_probe_drops_the_page_cache() {
     let folder = tempfile::tempdir().unwrap();
@@ -68,7 +68,7 @@ fn a_cold_probe_drops_the_page_cache() {
     let args = ["disk:kv", "--no-differential", "--page-cache", "--cold", "--csv", "p.csv"];
     let answer = probe(folder.path(), &args).done();
     assert!(answer.out.contains("by posix_fadvise(DONTNEED)"), "{}", answer.out);
-    // What is cold is not the page cache's.
+    // A cold load is not from the page cache.
     assert!(!answer.out.contains("page cache is measured"), "{}", answer.out);
     for (percent, from) in loaded_from(folder.path()) {
         assert!(from == "device" && percent.parse::<f64>().unwrap() > 50.0, "{from} {percent}");

@@ -1,5 +1,3 @@
-//! What `weir probe` refuses, and in which words.
-
 use std::fs;
 
 use weir_model::Product;
@@ -30,13 +28,13 @@ fn a_store_that_refuses_the_password_is_named_without_it() {
     assert!(!text.contains(":right@"), "a result holds no password");
 }
 
-/// A managed store's reading address, as it is often given by mistake.
+/// A managed store's reading address, a frequent mistake.
 #[test]
 fn a_store_that_cannot_be_written_is_told_in_its_own_words() {
     if !has("a_store_that_cannot_be_written", Product::Redis) {
         return;
     }
-    // A replica of a primary that is not even there.
+    // A replica of a missing primary.
     let settings =
         StoreSettings { lines: vec!["replicaof 127.0.0.1 1".to_owned()], ..Default::default() };
     let server = StoreServer::start(Product::Redis, settings).unwrap();
@@ -51,7 +49,7 @@ fn a_store_that_cannot_be_written_is_told_in_its_own_words() {
 #[test]
 fn bad_input_is_one_line() {
     let folder = tempfile::tempdir().unwrap();
-    // As an input it is never an output.
+    // An input is never an output.
     let request =
         "{\"timestamp\": 0, \"input_length\": 1024, \"output_length\": 1, \"hash_ids\": [1, 2]}\n";
     fs::write(folder.path().join("t.jsonl"), request).unwrap();

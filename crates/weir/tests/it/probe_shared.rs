@@ -1,5 +1,3 @@
-//! `weir probe` of a store that others use as well.
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Bad input: one line that says what to do, the right exit code, and nothing left behind.
+//! Bad input: one line that says what to do, the right exit code, and no files.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use insta::assert_snapshot;
 use crate::binary::weir;
 use crate::folder::{assert_same, example, files, with_small};
 
-/// Calls `weir run ... --out run` in the folder and checks that the refusal left nothing there.
+/// `weir run ... --out run` must be refused without files.
 #[track_caller]
 fn refused(folder: &Path, code: i32, args: &[&str]) -> String {
     let before = files(folder);
@@ -19,7 +19,6 @@ fn refused(folder: &Path, code: i32, args: &[&str]) -> String {
     message
 }
 
-/// The refusal of the small experiment with one value changed.
 #[track_caller]
 fn refused_set(set: &str) -> String {
     let folder = with_small();
@@ -75,7 +74,7 @@ fn overrides_that_cannot_be_applied_are_named_by_their_flag() {
     assert_snapshot!(refused(folder.path(), 2, &["--jobs", "0"]), @"weir: --jobs 0: no cell would ever run; write 1 or more, or leave it out");
 }
 
-/// A trace experiment on `trace.jsonl` beside it.
+/// With `trace.jsonl` in the folder.
 const TRACE: [&str; 4] = [
     "--set",
     "workload={trace: {format: mooncake, path: trace.jsonl}}",
@@ -145,8 +144,7 @@ fn a_run_is_the_same_from_any_folder_and_by_any_spelling_of_its_trace() {
     };
     // Without the file the run finds its trace by itself.
     again(&at("far/away"), &[]);
-    // With the file, from elsewhere and by another path, which starts there; at last the trace has
-    // moved.
+    // With the file, from elsewhere and by another path from there; then the trace has moved.
     let other = |path: &str| format!("workload={{trace: {{format: mooncake, path: {path}}}}}");
     let spelled = other("away/../../trace.jsonl");
     again(&at("far"), &["../small.yaml", "--set", &spelled, "--set", TRACE[3]]);
@@ -167,7 +165,6 @@ fn a_second_run_in_a_folder_is_refused_and_the_first_stays() {
     let before = files(folder.path());
     let call = |args: &[&str]| weir(folder.path(), args).refusal(2, folder.path());
     assert_snapshot!(call(&["run", "small.yaml", "--out", "run"]), @"weir: run: the folder is not empty; pick another `--out`, or continue the run in it with `--resume`");
-    // Also a folder that is no run.
     assert_snapshot!(call(&["run", "small.yaml", "--out", "."]), @"weir: .: the folder is not empty; pick another `--out`, or continue the run in it with `--resume`");
     assert_same(&before, &files(folder.path()));
 }
@@ -180,7 +177,7 @@ fn a_resumed_run_whose_plan_changed_is_refused_and_stays() {
     fs::remove_dir_all(run.join("cells")).unwrap();
     let without_lock = || {
         let mut files = files(&run);
-        // Who looked last stands in it.
+        // It names the last reader.
         files.remove("lock");
         files
     };
@@ -211,7 +208,7 @@ fn what_is_no_run_cannot_be_resumed_reported_or_compared() {
 #[test]
 fn an_example_without_its_trace_says_where_to_get_one() {
     let folder = with_small();
-    // Beside a copy of the example, so that a trace put beside the original is not found.
+    // Beside a copy of the example: a trace beside the original must not be found.
     fs::copy(example("mooncake.yaml"), folder.path().join("mooncake.yaml")).unwrap();
     assert_snapshot!(refused(folder.path(), 2, &["mooncake.yaml"]), @"weir: mooncake.yaml: workload: cannot open the trace `traces/conversation_trace.jsonl`: No such file or directory (os error 2); get a Mooncake trace, for example conversation_trace.jsonl in FAST25-release/traces of https://github.com/kvcache-ai/Mooncake, and point to it with `--set workload.trace.path=FILE`");
 }

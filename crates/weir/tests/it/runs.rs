@@ -1,4 +1,4 @@
-//! Runs from start to report: the files, the words, the same bytes every time.
+//! Runs from start to report: files, output, the same bytes every time.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -49,13 +49,12 @@ fn a_run_without_a_file_writes_the_whole_folder() {
         files.keys().filter(|name| !name.starts_with("report/plots/")).collect();
     assert_eq!(others, expected.iter().collect::<Vec<_>>());
     for (name, bytes) in &files {
-        // A lock file says who held it; it may be emptied one day, the others may not.
+        // Only a lock file may be empty.
         assert!(!bytes.is_empty() || name == "lock", "{name} is empty");
     }
     assert_plots(&plots, &files);
 }
 
-/// Each chart as a PNG of some size and as an SVG.
 #[track_caller]
 fn assert_plots(plots: &[&String], files: &BTreeMap<String, Vec<u8>>) {
     let stems: Vec<&str> = plots.iter().filter_map(|name| name.strip_suffix(".png")).collect();
@@ -68,7 +67,6 @@ fn assert_plots(plots: &[&String], files: &BTreeMap<String, Vec<u8>>) {
     }
 }
 
-/// The markup without its scripts; the scripts' opening tags stay.
 fn without_script_bodies(html: &str) -> String {
     let mut markup = String::new();
     let mut rest = html;
@@ -100,7 +98,6 @@ fn the_report_loads_nothing_from_the_network() {
     }
 }
 
-/// All files of a run but those that say when and where it ran.
 fn results(run: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = files(run);
     for when_and_where in ["environment.json", "lock"] {
@@ -112,7 +109,7 @@ fn results(run: &Path) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn the_same_experiment_gives_the_same_bytes_on_any_number_of_threads() {
     let folder = tempfile::tempdir().unwrap();
-    // With evictions and loads: what is in a tier depends on every step before.
+    // With evictions and loads: a tier's contents depend on every earlier step.
     let short = ["--quiet", "--set", "repeats=2", "--set", "load.users=[16, 32]"];
     let run = |name: &str, jobs: &str| {
         let args = [&["run", "--out", name, "--jobs", jobs][..], &short].concat();
@@ -122,7 +119,7 @@ fn the_same_experiment_gives_the_same_bytes_on_any_number_of_threads() {
     let (one, four) = (run("one", "1"), run("four", "4"));
     assert_same(&one, &four);
     assert_eq!(one.keys().filter(|name| name.ends_with("requests.parquet")).count(), 12);
-    // Proof that equal bytes say something: repeats have seeds of their own.
+    // Repeats have their own seeds, so equal bytes are evidence.
     let cell = |repeat: u32| {
         &one[&format!("cells/Qwen--Qwen3-8B/2x-l40s/no-offload/c32/{repeat}/requests.parquet")]
     };
@@ -163,7 +160,7 @@ fn a_damaged_cell_is_left_out_of_a_report_and_run_again_by_a_resume() {
     let resumed = weir(folder.path(), &["run", "--resume", "run"]).done();
     assert!(resumed.err.contains(&format!("ran again: {why}")), "{}", resumed.err);
     assert!(resumed.err.contains("kept 1 finished cells, ran 1\n"), "{}", resumed.err);
-    // The lock has another holder's number.
+    // The lock has another process id.
     let without_lock = |mut files: BTreeMap<String, Vec<u8>>| {
         files.remove("lock");
         files

@@ -1,4 +1,4 @@
-//! Loads on servers as people really have them, and what of a call must never be kept.
+//! Loads on realistic servers, and parts of a call that must never be kept.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::binary::{Answer, Running, no_secret_in, weir};
 use crate::folder::json;
 
-/// A refused level is a right answer on a machine that is busy with other tests.
+/// A refused level is a valid result on a machine that is busy with other tests.
 const REFUSED: &str = "cells are refused";
 const SECRET: &str = "S3CRET-value";
 
@@ -23,8 +23,8 @@ struct Asked {
     body: Value,
 }
 
-/// A server whose answers are scripted: the whole of them as bytes, after which it closes; nothing
-/// for one that never comes. Its threads end with the test's process.
+/// A scripted server: each answer in bytes, then it closes; None for no answer. Its threads end
+/// with the test's process.
 fn serve(script: impl Fn(&Asked) -> Option<String> + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -65,7 +65,7 @@ fn converse(mut stream: TcpStream, script: &(impl Fn(&Asked) -> Option<String> +
         if is_known { script(&Asked { path, body }) } else { plain("404 Not Found", "{}") };
     match answer {
         Some(answer) => drop(stream.write_all(answer.as_bytes())),
-        // Held open until the client goes.
+        // Held open until the client closes.
         None => drop(reader.read_to_end(&mut Vec::new())),
     }
 }
@@ -82,7 +82,7 @@ fn models() -> Option<String> {
     plain("200 OK", &json!({"data": [{"id": "m", "max_model_len": 4096}]}).to_string())
 }
 
-/// A stream of events without usage, of so many tokens in each.
+/// A stream of events without usage, `per_event` tokens each.
 #[expect(clippy::unnecessary_wraps, reason = "a script's answer: nothing where it hangs")]
 fn stream(asked: &Asked, per_event: u64, finish: &str) -> Option<String> {
     let tokens = asked.body["max_tokens"].as_u64().unwrap();
@@ -101,7 +101,6 @@ fn load(folder: &Path, url: &str, more: &[&str]) -> Answer {
     weir(folder, &[&args[..], &["--out", "run"], more].concat())
 }
 
-/// The record of the one cell of a load.
 #[track_caller]
 fn cell(folder: &Path, answer: &Answer) -> Value {
     let refused = answer.code == Some(1) && answer.out.contains(REFUSED);
@@ -140,15 +139,15 @@ fn a_redirect_is_named_with_its_target() {
         let head = format!("HTTP/1.1 307 No\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n");
         Some(head)
     });
-    // Also where the list is not needed: what redirects one will redirect all.
+    // Also where the list is not needed: a server that redirects one request redirects all.
     for more in [&[][..], &["--model", "m"]] {
         let line = load(folder.path(), &url, more).refusal(3, folder.path());
         assert!(line.contains("https://other/v1/models") && !line.contains(SECRET), "{line}");
     }
 }
 
-/// The questions at which a server hangs: its models, the first request in the form of the load,
-/// the first one in one piece, the load.
+/// Steps at which a server hangs: its models, the first streamed request, the first other one, the
+/// load.
 #[test]
 fn every_request_obeys_the_time_limit_and_ctrl_c() {
     for hangs_at in 0..4 {
@@ -183,8 +182,8 @@ fn every_request_obeys_the_time_limit_and_ctrl_c() {
         let mut call = Running::start(folder.path(), &["load", &url, "--out", "other"]);
         call.wait_until("the question", || hangs.load(Ordering::SeqCst));
         let began = Instant::now();
-        // Before the run listens, the system's own way with a signal ends it; jobs that a script
-        // puts into the background ignore Ctrl-C until then.
+        // Before the run listens, the signal's default action ends it; background jobs of a script
+        // ignore Ctrl-C until then.
         call.signal(if hangs_at == 0 { Signal::TERM } else { Signal::INT });
         assert!(!call.end().success());
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
@@ -238,7 +237,7 @@ fn what_a_server_refuses_is_asked_otherwise_or_named() {
     assert_eq!(cell(folder.path(), &answer)["figures"]["completed"], 3);
 }
 
-/// A model of 4,096 tokens, of which the client was told nothing.
+/// 4,096 tokens, unknown to the client.
 #[test]
 fn a_small_vocabulary_is_found_before_the_load() {
     let small = serve(|asked| {
@@ -259,7 +258,7 @@ fn a_small_vocabulary_is_found_before_the_load() {
     let answer = load(folder.path(), &small, &["--vocabulary", "4096"]);
     assert_eq!(cell(folder.path(), &answer)["figures"]["completed"], 3);
     assert!(!answer.out.contains("refuses"), "{}", answer.out);
-    // What the user says is not changed.
+    // A value of the user's is not changed.
     let folder = tempfile::tempdir().unwrap();
     let answer = load(folder.path(), &small, &["--vocabulary", "4097"]);
     assert_eq!(answer.code, Some(3), "{}", answer.out);
@@ -272,7 +271,7 @@ fn a_small_vocabulary_is_found_before_the_load() {
 fn a_load_whose_requests_all_fail_has_no_figures_and_ends_with_one() {
     let url = serve(|asked| match (asked.path.as_str(), asked.body["max_tokens"].as_u64()) {
         ("/v1/models", _) => models(),
-        // The first requests, which are not measured.
+        // The unmeasured first requests.
         (_, Some(2)) => stream(asked, 1, "length"),
         _ => plain("400 Bad Request", "no"),
     });
@@ -290,7 +289,7 @@ fn a_load_whose_requests_all_fail_has_no_figures_and_ends_with_one() {
     assert!(answer.out.contains("3 of 3 measured requests failed"), "{}", answer.out);
 }
 
-/// Gateways demand fields of their own, in whatever is asked.
+/// Gateways require own fields in every request.
 #[test]
 fn fields_of_a_call_are_in_its_first_requests_too() {
     let url = serve(|asked| {
@@ -307,7 +306,7 @@ fn fields_of_a_call_are_in_its_first_requests_too() {
     assert_eq!(cell(folder.path(), &answer)["figures"]["completed"], 3);
 }
 
-/// Two tokens in each event, and nobody who counts them.
+/// Two tokens in each event, and no count of them.
 #[test]
 fn a_level_without_usage_says_how_its_tokens_were_counted() {
     for (finish, counted, tokens) in [("length", "by_limit", 8.0), ("stop", "by_events", 4.0)] {
@@ -332,14 +331,14 @@ fn a_level_without_usage_says_how_its_tokens_were_counted() {
     }
 }
 
-/// A server that repeats what it was told, as services do in their refusals.
+/// A server that repeats the request, as services do in their refusals.
 fn gossip() -> String {
     serve(|asked| {
         if asked.path == "/v1/models" {
             return models();
         }
         let number = asked.body["max_tokens"].as_u64().unwrap();
-        // The first request, which is not measured, is let through.
+        // The unmeasured first request succeeds.
         if number == 2 {
             return stream(asked, 1, "length");
         }
@@ -364,7 +363,7 @@ fn what_a_load_is_given_as_a_secret_is_in_no_file() {
         let run = folder.path().join("run");
         assert!(run.join("plan.json").is_file());
         no_secret_in(&run, SECRET);
-        // What was asked is an experiment, which wants again what is not kept in it.
+        // The call becomes an experiment, which needs the secrets again.
         let kept = fs::read_to_string(run.join("experiment.yaml")).unwrap();
         weir(folder.path(), &["plan", "run/experiment.yaml"]).done();
         let args = ["run", "run/experiment.yaml", "--out", "again"];
@@ -399,7 +398,7 @@ fn what_a_load_was_asked_can_be_planned_and_measured_again() {
     let first = load(folder.path(), &url, &more);
     assert!(matches!(first.code, Some(0 | 1)), "{}\n{}", first.out, first.err);
     let at = |path: &str| json(&folder.path().join(path));
-    // From another folder than the one that the load was started in.
+    // From another folder than that of the load's start.
     let inside = folder.path().join("run");
     let planned = weir(&inside, &["plan", "experiment.yaml", "--json"]).done();
     let planned: Value = serde_json::from_str(&planned.out).unwrap();
@@ -445,14 +444,14 @@ fn what_an_experiment_holds_as_a_secret_is_in_no_file_and_is_asked_for_again() {
     let plan: Value = serde_json::from_str(&kept.out).unwrap();
     assert_eq!(plan["target"]["endpoint"]["headers"]["api-key"], "(withheld)");
 
-    // Its values are wanted again, and may be others.
+    // Its values are needed again, and may be others.
     let line = weir(folder.path(), &["run", "--resume", "run"]).refusal(2, folder.path());
     assert!(line.contains("target.endpoint.headers.api-key"), "{line}");
     write("{api-key: another}").unwrap();
     let args = ["run", "e.yaml", "--set", "target.endpoint.headers.other=x", "--resume", "run"];
     let answer = weir(folder.path(), &args);
     assert!(answer.code == Some(0) || answer.code == Some(1), "{}", answer.err);
-    // A name of a variable is kept as it is, and found again.
+    // A name of a variable is kept, and found again.
     write("{api-key: {from_env: HOME}}").unwrap();
     weir(folder.path(), &["run", "e.yaml", "--out", "named"]);
     let kept = fs::read_to_string(folder.path().join("named/experiment.yaml")).unwrap();
@@ -460,7 +459,7 @@ fn what_an_experiment_holds_as_a_secret_is_in_no_file_and_is_asked_for_again() {
     let resumed = weir(folder.path(), &["run", "--resume", "named"]);
     assert!(resumed.code == Some(0) || resumed.code == Some(1), "{}", resumed.err);
 
-    // What would be kept elsewhere is refused when it is planned.
+    // Values kept elsewhere are refused at planning.
     for (key, text) in [
         ("url", format!("target.endpoint.url=http://me:{SECRET}@h")),
         ("metrics", format!("target.endpoint.metrics=http://h/metrics?key={SECRET}")),
@@ -473,7 +472,7 @@ fn what_an_experiment_holds_as_a_secret_is_in_no_file_and_is_asked_for_again() {
     }
 }
 
-/// One that says another limit after the load than before it is not the one that was measured.
+/// A server whose limit changes during the load was not the measured one.
 #[test]
 fn a_server_that_becomes_another_while_it_is_measured_does_not_count() {
     let asked = Arc::new(AtomicBool::new(false));
@@ -484,7 +483,7 @@ fn a_server_that_becomes_another_while_it_is_measured_does_not_count() {
             let model = json!({"id": "Qwen/Qwen3-0.6B", "max_model_len": longest});
             return plain("200 OK", &json!({"data": [model]}).to_string());
         }
-        // The measured ones ask for more than the first ones.
+        // Measured requests have a larger limit than the first ones.
         let tokens = of.body["max_tokens"].as_u64().unwrap();
         seen.fetch_or(tokens == 5, Ordering::AcqRel);
         stream(of, 1, "length")

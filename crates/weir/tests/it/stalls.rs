@@ -1,4 +1,4 @@
-//! A server that stands still for a part of the window: its level has no result, and says why.
+//! A server that stalls for a part of the window: its level has no result, with the reason.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::binary::Running;
 use crate::folder::json;
 use crate::live::Served;
 
-/// How long it stands still, of a window of some 20 s.
+/// Of a window of some 20 s.
 const STILL: Duration = Duration::from_secs(8);
 
 #[test]
@@ -35,7 +35,6 @@ fn a_server_that_stands_still_has_no_result() {
         notes.as_array().unwrap().iter().any(|note| is_it(&note["stalled"]["of"]))
     };
     assert!(stalled(|of| of == "tokens"), "{notes}");
-    // Its metrics did not answer either.
     let of_metrics = |of: &Value| of["part"].as_str().is_some_and(|url| url.ends_with("/metrics"));
     assert!(stalled(of_metrics), "{notes}");
 }

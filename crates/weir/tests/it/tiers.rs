@@ -1,5 +1,5 @@
-//! Arms of the emulated target on real tiers: evidence from the stores themselves, a store that
-//! dies in the middle, and stores that cannot be used.
+//! Arms of the emulated target on real tiers: evidence from the stores, a store that dies during a
+//! run, and unusable stores.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ use weir_store::suite::{Release, ScriptedKvrocks};
 use crate::binary::{Running, weir};
 use crate::folder::json;
 
-/// Whether a store's program is there; without it a test is skipped, and fails in CI.
+/// Without its program a test is skipped, and fails in CI.
 pub(crate) fn has(test: &str, product: Product) -> bool {
     let is_there = program(product).is_some();
     if !is_there {
@@ -47,7 +47,7 @@ load: {{users: [4], duration: 6s, warmup: 3s}}
     "tiers.yaml".to_owned()
 }
 
-/// The value of a signal as the first source with this beginning saw it.
+/// From the first source with this prefix.
 #[track_caller]
 fn signal(evidence: &Value, kind: &str, source: &str) -> f64 {
     let seen = evidence["signals"][kind].as_array().unwrap();
@@ -62,7 +62,7 @@ fn eight_arms_move_real_bytes_and_the_stores_say_so() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    // No registry carries a Kvrocks: this one has its manners, and real bytes, and no disk.
+    // No registry has a Kvrocks: this one has its protocol and real bytes, but no disk.
     let kvrocks = ScriptedKvrocks::start(Release::V2_10, StoreSettings::default()).unwrap();
     let arms = format!(
         "
@@ -93,7 +93,7 @@ fn eight_arms_move_real_bytes_and_the_stores_say_so() {
         let cell = folder.path().join(cell);
         let evidence = json(&cell.join("evidence.json"));
         let record = json(&cell.join("cell.json"));
-        // A refused level is a right answer on a machine that is busy with other tests.
+        // A refused level is a valid result on a machine that is busy with other tests.
         if record["figures"]["certificate"]["refused"].is_null() {
             assert_eq!(evidence["verdict"], "effective", "{arm}: {evidence}");
         }
@@ -101,12 +101,12 @@ fn eight_arms_move_real_bytes_and_the_stores_say_so() {
         assert!(hits > 10_000.0, "{arm}: {hits} tokens from the {tier}");
         assert_eq!(signal(&evidence, "wrong-blocks", "Weir's tiers"), 0.0, "{arm}");
         let Some(product) = store else { continue };
-        // What the store says it sent is what the tier says it got, but for the protocol, and for
-        // what was under way at the edges of the window.
+        // Sent and received bytes agree, except for the protocol and transfers at the edges of the
+        // window.
         let sent = signal(&evidence, "remote-hit-tokens", &format!("{product} INFO"));
         assert!((sent - hits).abs() < 0.1 * hits, "{arm}: {sent} tokens sent, {hits} got");
         assert!(signal(&evidence, "store-keys", product) > 100.0);
-        // It was asked once a second, and its counters grew.
+        // Sampled once a second, with growing counters.
         let run = RunFolder::open_read_only(&folder.path().join("run")).unwrap();
         let path = format!("Qwen--Qwen3-0.6B/1x-l40s/{arm}/c4/0");
         let series = run.open_cell(&path).unwrap().series().unwrap();
@@ -158,14 +158,14 @@ fn a_store_that_dies_under_a_server_costs_time_and_no_answer() {
     server.wait_until("the address", || fs::read_to_string(&out).unwrap().contains('\n'));
     let url = server.results().split_whitespace().next().unwrap().to_owned();
     let first: Vec<Value> = (0..8).map(|number| post(&url, number)).collect();
-    // All are gone from the GPU pool and from host memory by now; they come from the store.
+    // All are gone from the GPU pool and host memory by now; they come from the store.
     let cached = |answer: &Value| {
         let details = &answer["usage"]["prompt_tokens_details"];
         details["cached_tokens"].as_u64().unwrap_or(0)
     };
     let again: Vec<Value> = (0..8).map(|number| post(&url, number)).collect();
     assert!(again.iter().any(|answer| cached(answer) > 2000), "{again:?}");
-    // Its keys say whose they are.
+    // Its keys name the run.
     let address: Address = format!("redis://{}", store.endpoint()).parse().unwrap();
     let client = StoreClient::new(&address, &weir_http::TlsConfig::default()).unwrap();
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
@@ -183,7 +183,7 @@ fn a_store_that_dies_under_a_server_costs_time_and_no_answer() {
         post(&url, number);
     }
     server.signal(Signal::INT);
-    // The store is there again, and is left as it was found.
+    // The store is there again, and stays as it was found.
     assert_eq!(server.end().code(), Some(0), "{}", server.words());
     let size = client.call(&[b"DBSIZE"], deadline + Duration::from_mins(1)).unwrap();
     assert_eq!(size, weir_store::resp::value::Value::Integer(0));
@@ -280,7 +280,7 @@ fn a_store_that_cannot_be_used_ends_its_cells_and_not_the_run() {
         arm("taken", "lmcache-redis", &taken.endpoint().to_string()),
     ];
     let file = experiment(folder.path(), &format!("[no-offload, {}]", arms.join(", ")));
-    // The end of such a window is that of its last request, and these cells come to none.
+    // Such a window ends with its last request, and these cells come to none.
     let load = "load={users: [1], duration: 4s, warmup: 0.5s, max_requests: 400}";
     let answer = weir(folder.path(), &["run", &file, "--out", "run", "--set", load]);
     assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
@@ -357,7 +357,7 @@ fn stores_and_tiers_that_cannot_be_used_are_named() {
     let run = |arms: &str, more: &[&str], code: i32| {
         call("run", arms, &[&["--out", "run"], more].concat(), code)
     };
-    // Found by the plan: no cell has to start for it.
+    // Found by the plan, before any cell.
     let user = "[no-offload, {preset: lmcache-redis, store: {address: 'redis://lm@host'}}]";
     let said = call("plan", user, &[], 2);
     for words in ["tiers.yaml", "arms.lmcache-redis.store.address", "password_file"] {

@@ -1,4 +1,4 @@
-//! What a workload's values must satisfy, and what follows from them for a number of users.
+//! Checks of a workload's values, and what follows from them for a number of users.
 
 use super::{
     Agentic, Count, Draw, Length, LongContext, SharedPrefix, TraceFile, TraceFormat, WorkloadConfig,
@@ -7,23 +7,21 @@ use weir_model::TierKind;
 
 use crate::error::WorkloadError;
 
-/// Most distinct prefixes or documents.
 pub const MAX_DISTINCT: u64 = 1 << 40;
-/// Most multiples of a tier.
 const MAX_TIMES: f64 = 1e6;
-/// Most tokens of a prompt and its answer, several times the longest context there is.
+/// Tokens of a prompt and its answer, several times the longest existing context.
 pub const MAX_REQUEST_TOKENS: u64 = 1 << 26;
-/// Most tokens of a trace's block, far more than any cache has.
+/// Far more than any cache has.
 const MAX_BLOCK_TOKENS: u32 = 1 << 20;
-/// Most turns of one user or agent. Prompts grow with the turns, so a session's memory grows with
-/// their square.
+/// Turns of one user or agent. Prompts grow with the turns, so a session's memory grows with their
+/// square.
 pub const MAX_TURNS: u32 = 1_000;
-/// Most turns of a session with all its sub-agents.
+/// Includes all sub-agents.
 pub const MAX_SESSION_TURNS: u64 = 4_000;
 pub const MAX_DOCUMENTS_PER_PROMPT: u32 = 1_000;
 
 impl WorkloadConfig {
-    /// Checks every value. The error names the key.
+    /// The error names the key.
     pub fn validate(&self) -> Result<(), WorkloadError> {
         match self {
             Self::SharedPrefix(config) => shared_prefix(config)?,
@@ -44,7 +42,6 @@ impl WorkloadConfig {
         }
     }
 
-    /// This workload with counts per user multiplied out for so many users.
     #[must_use]
     pub fn resolve_users(&self, users: u32) -> Self {
         let mut resolved = self.clone();
@@ -56,8 +53,8 @@ impl WorkloadConfig {
         resolved
     }
 
-    /// This workload with counts in multiples of a tier worked out. `held` says how many KV tokens
-    /// the tier of one replica holds; nothing where there is no such tier.
+    /// Resolves counts in multiples of a tier. `held` gives the KV tokens of one replica's tier, or
+    /// None where there is no such tier.
     pub fn resolve_capacity(
         &self,
         held: impl Fn(TierKind) -> Option<u64>,
@@ -71,7 +68,7 @@ impl WorkloadConfig {
                 config.prefixes = config.prefixes.filling(key, tokens, held)?;
             }
             Self::LongContext(config) => {
-                // Of documents of different length, the middle between the shortest and longest.
+                // For documents of different length, the middle between shortest and longest.
                 let (least, most) =
                     (config.document_tokens.smallest(), config.document_tokens.largest());
                 let tokens = u64::from(least).midpoint(u64::from(most));
@@ -83,7 +80,6 @@ impl WorkloadConfig {
         Ok(resolved)
     }
 
-    /// True when a count is in multiples of a tier.
     pub const fn is_sized_by_a_tier(&self) -> bool {
         match self {
             Self::SharedPrefix(config) => matches!(config.prefixes, Count::Times(..)),
@@ -92,7 +88,7 @@ impl WorkloadConfig {
         }
     }
 
-    /// True when a count depends on the level's users, which only a closed loop has.
+    /// Only a closed loop has users.
     pub const fn is_per_user(&self) -> bool {
         match self {
             Self::SharedPrefix(config) => matches!(config.prefixes, Count::PerUser(_)),
@@ -101,8 +97,8 @@ impl WorkloadConfig {
         }
     }
 
-    /// The most tokens that one prompt and its answer can have; nothing for a trace, whose
-    /// requests are checked one by one.
+    /// Most tokens of one prompt and its answer. None for a trace, whose requests are checked one
+    /// by one.
     pub fn longest_request(&self) -> Option<u64> {
         let most = |length: &Length| u64::from(length.largest());
         match self {
@@ -134,7 +130,6 @@ impl WorkloadConfig {
         }
     }
 
-    /// The path of this section in the experiment file.
     pub const fn key(&self) -> &'static str {
         match self {
             Self::SharedPrefix(_) => "workload.shared-prefix",
@@ -164,7 +159,7 @@ impl Count {
         }
     }
 
-    /// The count of things of `tokens` each that fill so many times a tier.
+    /// The count of items of `tokens` each that fill the tier so many times.
     fn filling(
         self,
         key: &str,
@@ -187,7 +182,7 @@ impl Count {
         Ok(Self::Absolute(count as u64))
     }
 
-    /// The absolute count; an error for a count that no users were given for.
+    /// An error for a count per user that was not resolved.
     pub(crate) fn absolute(self, key: &str) -> Result<u64, WorkloadError> {
         match self {
             Self::Absolute(count) => Ok(count),
@@ -254,7 +249,7 @@ impl Section {
         }
     }
 
-    /// A length that may be 0.
+    /// May be 0.
     fn length(&self, key: &str, length: Length) -> Result<(), WorkloadError> {
         let form = match length {
             Length::Fixed(_) => return Ok(()),
@@ -289,7 +284,7 @@ impl Section {
         }
     }
 
-    /// A length that must not be 0.
+    /// Must not be 0.
     fn tokens(&self, key: &str, length: Length) -> Result<(), WorkloadError> {
         self.length(key, length)?;
         match length {

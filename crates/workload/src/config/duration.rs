@@ -1,24 +1,21 @@
 //! Durations as text: `2s` in the file, and back in a form that reads as the same number.
 //!
-//! The unit's own `Display` rounds for people; a plan that is written and read again must not
-//! change, so the coarsest unit that divides the value exactly is written here.
+//! The unit's own `Display` rounds. A plan must not change when it is written and read, so this
+//! module uses the coarsest unit that divides the value exactly.
 
 use serde::{Deserialize, Deserializer, Serializer, de};
 use weir_model::Nanos;
 
-/// Writes for example `1500ms`.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's `with` hands out a reference")]
 pub(crate) fn serialize<S: Serializer>(value: &Nanos, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&exact_text(*value))
 }
 
-/// Reads what [`Nanos`] reads from text.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Nanos, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse().map_err(de::Error::custom)
 }
 
-/// The value in the coarsest unit that divides it.
 fn exact_text(value: Nanos) -> String {
     let ns = value.get();
     for (factor, unit) in [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")] {

@@ -1,7 +1,7 @@
 //! How counts, lengths and draws are written: a bare value, or a map with one key.
 //!
-//! The visitors are written by hand because derived untagged enums lose the line and column of
-//! an error. Each map form is read as exactly one key, so a second key is an error too.
+//! The visitors are written by hand because derived untagged enums lose the line and column of an
+//! error. A map must have exactly one key.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,7 +15,6 @@ use weir_model::TierKind;
 
 use super::{Count, Draw, Length};
 
-/// Refuses a second key after the one that named the form.
 fn end_of_map<'de, A: MapAccess<'de>>(map: &mut A, form: &str) -> Result<(), A::Error> {
     match map.next_key::<String>()? {
         None => Ok(()),
@@ -25,7 +24,6 @@ fn end_of_map<'de, A: MapAccess<'de>>(map: &mut A, form: &str) -> Result<(), A::
     }
 }
 
-/// The first key of a map that must name one of the forms.
 fn form_of_map<'de, A: MapAccess<'de>>(map: &mut A, what: &str) -> Result<String, A::Error> {
     map.next_key::<String>()?
         .ok_or_else(|| de::Error::custom(format_args!("an empty map is not {what}")))
@@ -57,9 +55,8 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
-/// Forms of a count in multiples of a tier, indexed by [`TierKind::index`].
+/// Indexed by [`TierKind::index`].
 const TIMES_FORMS: [&str; 4] = ["times_gpu", "times_host", "times_disk", "times_remote"];
-/// Names of all map forms of a count.
 const COUNT_FORMS: &[&str] = &["per_user", "times_gpu", "times_host", "times_disk", "times_remote"];
 
 struct CountVisitor;
@@ -129,7 +126,6 @@ impl JsonSchema for Count {
     }
 }
 
-/// Names of the map forms of a length.
 const LENGTH_FORMS: &[&str] = &["fixed", "uniform", "normal", "lognormal"];
 
 #[derive(Serialize, Deserialize, JsonSchema)]

@@ -1,10 +1,9 @@
-//! Sessions under way: which turns are done, and which become due.
+//! Active sessions: which turns are done, and which become due.
 
 use weir_model::{Nanos, SlotKey, Slots};
 
 use crate::session::Session;
 
-/// A session among those under way.
 pub type SessionSlot = SlotKey;
 
 #[derive(Debug)]
@@ -14,14 +13,13 @@ struct Active {
     left: u32,
 }
 
-/// The sessions under way.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     active: Slots<Active>,
 }
 
 impl Sessions {
-    /// Starts a session; `due` gets each turn that waits for no other, with its think time.
+    /// `due` gets each turn that waits for no other, with its think time.
     pub(super) fn start(
         &mut self,
         session: Session,
@@ -42,8 +40,8 @@ impl Sessions {
         &active.expect("a slot is asked for while its session is under way").session
     }
 
-    /// A turn has ended; `due` gets each turn that waited for it last. True when it was the
-    /// session's last.
+    /// `due` gets each turn that waited only for this one. True when it was the session's last
+    /// turn.
     pub(super) fn end_turn(
         &mut self,
         slot: SessionSlot,

@@ -1,4 +1,4 @@
-//! Demands small enough to follow by hand, and random ones against what must hold.
+//! Demands small enough to follow by hand, and random ones against invariants.
 
 use proptest::prelude::*;
 use weir_model::{ContentId, Piece, Prompt};
@@ -45,7 +45,6 @@ fn ms(at: u64) -> Nanos {
     Nanos::from_millis(at)
 }
 
-/// Session and turn of each request that is due by `now`.
 fn due(demand: &mut Demand<Listed>, now: Nanos) -> Vec<(Nanos, u64, u32)> {
     std::iter::from_fn(|| demand.pop(now))
         .map(|due| (due.at, due.request.session, due.request.turn))
@@ -76,7 +75,6 @@ fn users_start_over_the_ramp_and_end_with_the_source() {
     let mut demand = Demand::new(users(4, 40), listed(sessions), None);
     assert_eq!(due(&mut demand, ms(19)), [(ms(0), 0, 0), (ms(10), 1, 0)]);
     assert!(!demand.is_served());
-    // A driver that is late learns when the request should have gone out.
     assert_eq!(due(&mut demand, ms(99)), [(ms(20), 2, 0)]);
     for slot in 0..3 {
         assert!(!demand.is_over());
@@ -141,7 +139,7 @@ fn nobody_asks_nothing() {
 }
 
 proptest! {
-    /// Whenever it is asked: each turn once, in its order, no earlier than it is due.
+    /// Each turn once, in its order, no earlier than it is due.
     #[test]
     fn each_turn_is_issued_once_and_never_early(
         shapes in prop::collection::vec(
@@ -176,7 +174,7 @@ proptest! {
             }
             prop_assert!(demand.next_at().is_none_or(|at| at > now));
             prop_assert_eq!(demand.in_flight() as usize, flying.len());
-            // The one that was issued last is answered first.
+            // The request that was issued last is answered first.
             if let Some(due) = flying.pop() {
                 demand.ended(due.slot, due.request.turn, now);
             }

@@ -1,9 +1,9 @@
 //! Agents: tool loops with growing context, and sub-agents.
 //!
-//! An agent asks its whole context, the model answers with the call of a tool, the tool's result
-//! is appended, and so on until the final answer. With sub-agents, the parent's first turn writes
-//! the delegation; the sub-agents, each with a task of its own after the shared system prompt, run
-//! side by side; their final answers are appended to the parent's context, which is then due.
+//! An agent sends its whole context, the model answers with a tool call, the tool's result is
+//! appended, and so on until the final answer. With sub-agents, the parent's first turn writes the
+//! delegation. The sub-agents, each with its own task after the shared system prompt, run side by
+//! side. Their final answers are appended to the parent's context, which is then due.
 
 use weir_model::{ContentId, Nanos, Piece, Tokens};
 
@@ -13,7 +13,6 @@ use crate::error::WorkloadError;
 use crate::session::{Session, SessionSource, Turn};
 use crate::stream::RandomStream;
 
-/// A source of agent sessions.
 #[derive(Debug, Clone)]
 pub struct AgenticSource {
     config: Agentic,
@@ -27,7 +26,7 @@ impl AgenticSource {
         Ok(Self { config, seed, next: 0 })
     }
 
-    /// The session of an index, with `seen_tokens` as if no other had been asked before.
+    /// `seen_tokens` is as if no other session had been requested before.
     pub fn session_at(&self, index: u64) -> Session {
         let mut task = Task {
             config: &self.config,
@@ -45,7 +44,6 @@ impl SessionSource for AgenticSource {
     fn next_session(&mut self) -> Option<Session> {
         let mut session = self.session_at(self.next);
         if self.next > 0 {
-            // All sessions share the system prompt and nothing else.
             session.turns[0].seen_tokens = Tokens(self.config.system_tokens);
         }
         self.next += 1;
@@ -53,7 +51,6 @@ impl SessionSource for AgenticSource {
     }
 }
 
-/// A session in the making.
 struct Task<'a> {
     config: &'a Agentic,
     system: ContentId,
@@ -80,21 +77,20 @@ impl Task<'_> {
         self.tool_loop(&mut parent, self.config.tool_calls, after);
     }
 
-    /// A new agent's context: the system prompt, `seen` of it asked before, and a task.
+    /// `seen` of the system prompt's tokens were requested before.
     fn agent(&mut self, seen: u32) -> Context {
         let system = Piece::new(self.system, self.config.system_tokens);
         let task = self.answer(self.config.task_tokens);
         Context::new(vec![system, task], seen)
     }
 
-    /// New content of a drawn length.
     fn answer(&mut self, length: Length) -> Piece {
         let tokens = length.draw(&mut self.stream);
         self.contents.piece(tokens)
     }
 
-    /// Calls tools and then answers. `after` says what the first turn waits for. Returns the last
-    /// turn and its answer.
+    /// Calls tools and then answers. The first turn waits for `after`. Returns the last turn and
+    /// its answer.
     fn tool_loop(&mut self, agent: &mut Context, calls: Length, after: Vec<u32>) -> (u32, Piece) {
         let mut after = after;
         let mut think = Nanos::ZERO;
@@ -111,7 +107,6 @@ impl Task<'_> {
         (last, answer)
     }
 
-    /// Adds a turn and returns its index.
     fn push(&mut self, turn: Turn) -> u32 {
         self.turns.push(turn);
         self.turns.len() as u32 - 1

@@ -1,10 +1,9 @@
-//! What one user or agent has before it: a context that grows by what is asked and answered.
+//! The context of one user or agent, which grows with requests and answers.
 
 use weir_model::{ContentId, Nanos, Piece, Prompt, Tokens};
 
 use crate::session::Turn;
 
-/// Contents that no other session has.
 #[derive(Debug)]
 pub(super) struct PrivateContents {
     seed: u64,
@@ -13,14 +12,13 @@ pub(super) struct PrivateContents {
 }
 
 impl PrivateContents {
-    /// The contents of one session. A session has fewer than 2^16 of them: at most
+    /// A session has fewer than 2^16 contents: at most
     /// [`MAX_SESSION_TURNS`](crate::config::MAX_SESSION_TURNS) turns of two contents each, and a
     /// task per agent.
     pub(super) const fn new(seed: u64, namespace: &'static str, session: u64) -> Self {
         Self { seed, namespace, next: session << 16 }
     }
 
-    /// A content that was not given out yet.
     pub(super) fn content(&mut self) -> ContentId {
         let content = ContentId::derive(self.seed, self.namespace, self.next);
         self.next += 1;
@@ -32,7 +30,6 @@ impl PrivateContents {
     }
 }
 
-/// The context of one user or agent.
 #[derive(Debug, Clone)]
 pub(super) struct Context {
     pieces: Vec<Piece>,
@@ -41,19 +38,18 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// A context that begins with `pieces`, of which the leading `seen` tokens were asked before.
+    /// The leading `seen` tokens were requested before.
     pub(super) fn new(pieces: Vec<Piece>, seen: u32) -> Self {
         let tokens = pieces.iter().map(|piece| piece.len).sum();
         Self { pieces, tokens, seen }
     }
 
-    /// Adds what is asked, or what a tool or sub-agent returned.
     pub(super) fn append(&mut self, piece: Piece) {
         self.tokens += piece.len;
         self.pieces.push(piece);
     }
 
-    /// Asks all of the context, and adds the answer to it. From now on, all of it was seen.
+    /// Sends the whole context, and adds the answer to it. From now on, all of it was seen.
     pub(super) fn ask(&mut self, answer: Piece, after: Vec<u32>, think: Nanos) -> Turn {
         let turn = Turn {
             prompt: Prompt::new(self.pieces.iter().copied()),

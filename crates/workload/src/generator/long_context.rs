@@ -10,11 +10,11 @@ use crate::seen::SeenChains;
 use crate::session::{Session, SessionSource};
 use crate::stream::RandomStream;
 
-/// A source of sessions of questions. The prompt of each is the system prompt, the session's
-/// documents in drawn order, and the question; earlier questions and answers are not repeated.
+/// Each prompt is the system prompt, the session's documents in drawn order, and the question;
+/// earlier questions and answers are not repeated.
 ///
-/// A prefix cache returns a document only after the same documents in the same order, so the
-/// reuse across sessions falls quickly with the documents per prompt.
+/// A prefix cache returns a document only after the same documents in the same order, so reuse
+/// across sessions falls quickly with the documents per prompt.
 #[derive(Debug, Clone)]
 pub struct LongContextSource {
     config: LongContext,
@@ -25,7 +25,7 @@ pub struct LongContextSource {
 }
 
 impl LongContextSource {
-    /// Checks the configuration, whose counts must be absolute.
+    /// Counts must be absolute.
     pub fn new(config: LongContext, seed: u64) -> Result<Self, WorkloadError> {
         WorkloadConfig::LongContext(config.clone()).validate()?;
         let documents = config.documents.absolute("workload.long-context.documents")?;
@@ -33,12 +33,12 @@ impl LongContextSource {
         Ok(Self { config, seed, picker, next: 0, seen: SeenChains::default() })
     }
 
-    /// The session of an index, with `seen_tokens` as if no other had been asked before.
+    /// `seen_tokens` is as if no other session had been requested before.
     pub fn session_at(&self, index: u64) -> Session {
         self.session_with(index, |_| 0)
     }
 
-    /// The session of an index; `seen` says how much of its shared content was asked before.
+    /// `seen` gives how many tokens of its shared content were requested before.
     fn session_with(&self, index: u64, seen: impl FnOnce(&[Piece]) -> u32) -> Session {
         let config = &self.config;
         let mut stream = RandomStream::new(self.seed, "long-context session", index);
@@ -61,7 +61,6 @@ impl LongContextSource {
         Session { id: index, start: None, turns }
     }
 
-    /// The system prompt, if any, and the documents of a session.
     fn shared_pieces(&self, index: u64, stream: &mut RandomStream) -> Vec<Piece> {
         let mut pieces = Vec::with_capacity(self.config.documents_per_prompt as usize + 1);
         if self.config.system_tokens > 0 {
@@ -75,7 +74,7 @@ impl LongContextSource {
         pieces
     }
 
-    /// A document, whose length is its own and not the session's.
+    /// The length belongs to the document, not to the session.
     fn document(&self, index: u64) -> Piece {
         let mut stream = RandomStream::new(self.seed, "long-context length", index);
         let tokens = self.config.document_tokens.draw(&mut stream);

@@ -10,8 +10,7 @@ use crate::seen::SeenChains;
 use crate::session::{Session, SessionSource};
 use crate::stream::RandomStream;
 
-/// A source of sessions with shared prefixes. The prompt of a turn is the prefix, all that the
-/// user and the model said before, and the user's new part.
+/// The prompt of a turn is the prefix, the session's history, and the user's new part.
 #[derive(Debug, Clone)]
 pub struct SharedPrefixSource {
     config: SharedPrefix,
@@ -22,7 +21,7 @@ pub struct SharedPrefixSource {
 }
 
 impl SharedPrefixSource {
-    /// Checks the configuration, whose counts must be absolute.
+    /// Counts must be absolute.
     pub fn new(config: SharedPrefix, seed: u64) -> Result<Self, WorkloadError> {
         WorkloadConfig::SharedPrefix(config.clone()).validate()?;
         let prefixes = config.prefixes.absolute("workload.shared-prefix.prefixes")?;
@@ -30,7 +29,7 @@ impl SharedPrefixSource {
         Ok(Self { config, seed, picker, next: 0, seen: SeenChains::default() })
     }
 
-    /// The session of an index, with `seen_tokens` as if no other had been asked before.
+    /// `seen_tokens` is as if no other session had been requested before.
     pub fn session_at(&self, index: u64) -> Session {
         let config = &self.config;
         let mut stream = RandomStream::new(self.seed, "shared-prefix session", index);

@@ -1,8 +1,8 @@
 //! The Azure LLM inference trace of 2023: CSV with `TIMESTAMP`, `ContextTokens` and
 //! `GeneratedTokens`.
 //!
-//! It says nothing about prefixes, so every prompt is content of its own and nothing is reused: a
-//! workload for load and lengths, not for caches.
+//! It has no prefix information, so every prompt is content of its own: a workload for load and
+//! lengths, not for caches.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -19,15 +19,13 @@ use crate::error::WorkloadError;
 
 const COLUMNS: [&str; 3] = ["TIMESTAMP", "ContextTokens", "GeneratedTokens"];
 
-/// Timestamps are counted from here; only differences matter.
+/// Arbitrary; only differences matter.
 const EPOCH: DateTime = DateTime::constant(2000, 1, 1, 0, 0, 0, 0);
 
-/// Said when the file cannot be opened.
 const REMEDY: &str = "get an Azure 2023 trace, for example AzureLLMInferenceTrace_conv.csv in \
     data of https://github.com/Azure/AzurePublicDataset, and point to it with \
     `--set workload.trace.path=FILE`";
 
-/// Reads a file record by record.
 #[derive(Debug)]
 pub struct AzureReader {
     path: PathBuf,
@@ -37,7 +35,7 @@ pub struct AzureReader {
 }
 
 impl AzureReader {
-    /// Opens a file and checks its header. The seed names prompts and answers.
+    /// The seed names prompts and answers.
     pub fn open(path: &Path, seed: u64) -> Result<Self, WorkloadError> {
         let text = bytes::open(path, REMEDY)?;
         let csv = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text);
@@ -46,7 +44,7 @@ impl AzureReader {
         Ok(reader)
     }
 
-    /// The header must be exactly the three columns; an empty file has none and no requests.
+    /// An empty file has no header and no requests.
     fn check_header(&mut self) -> Result<(), WorkloadError> {
         let header = match self.csv.headers() {
             Ok(header) => header.clone(),
@@ -67,7 +65,7 @@ impl AzureReader {
         ))
     }
 
-    /// The next request; nothing at the end of the file.
+    /// None at the end of the file.
     pub fn next_record(&mut self) -> Result<Option<TraceRecord>, WorkloadError> {
         match self.csv.read_record(&mut self.record) {
             Ok(true) => {}

@@ -1,7 +1,7 @@
 //! A trace's text: decompressed while it is read, without a byte order mark.
 //!
-//! What a file is follows from its first bytes and not from its name. gzip and zstd are read as
-//! streams, so a trace never has to fit in memory; other containers are named and refused.
+//! The first bytes of a file decide its kind, not its name. gzip and zstd are read as streams, so a
+//! trace never has to fit in memory; other containers are named and refused.
 
 use std::fmt;
 use std::fs::File;
@@ -12,14 +12,13 @@ use flate2::bufread::MultiGzDecoder;
 
 use crate::error::WorkloadError;
 
-/// Read at once. Long enough to show what a file is, see [`head`].
+/// Read at once. Long enough to identify a file, see [`head`].
 const BUFFER_BYTES: usize = 1 << 16;
 
-/// UTF-8's byte order mark.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// First bytes of what is no text, what it is, and what to do. Sources: RFC 1952 (gzip) and 8878
-/// (zstd) for the two that are read; the formats' own documents for the rest.
+/// First bytes, name and remedy. Sources: RFC 1952 (gzip) and 8878 (zstd), which are read; the
+/// formats' own documents for the rest.
 const CONTAINERS: [(&[u8], &str, &str); 8] = [
     (b"PK\x03\x04", "a ZIP archive", "unpack it"),
     (b"\xfd7zXZ\0", "compressed with xz", "decompress it, or compress it with gzip or zstd"),
@@ -31,13 +30,11 @@ const CONTAINERS: [(&[u8], &str, &str); 8] = [
     (b"\xfe\xff", "UTF-16 text", "convert it to UTF-8"),
 ];
 
-/// Where a tar archive has its name, and that name (POSIX.1-1988).
+/// Offset and magic of a tar archive (POSIX.1-1988).
 const TAR: (usize, &[u8]) = (257, b"ustar");
 
-/// A trace's text, line by line.
 pub(super) type Text = BufReader<Unpacked>;
 
-/// A file's bytes behind their compression.
 pub(super) struct Unpacked(Box<dyn Read + Send>);
 
 impl fmt::Debug for Unpacked {
@@ -52,14 +49,14 @@ impl Read for Unpacked {
     }
 }
 
-/// Opens a file. `remedy` says where to get one.
+/// `remedy` says where to get a trace.
 pub(super) fn open(path: &Path, remedy: &'static str) -> Result<Text, WorkloadError> {
     let failed = |cause: io::Error| WorkloadError::Open {
         path: path.to_owned(),
         cause: cause.to_string(),
         remedy,
     };
-    // A folder opens, and fails at the first read.
+    // Opening a folder works; its first read fails.
     let unread = |cause: io::Error| WorkloadError::Read {
         path: path.to_owned(),
         line: 1,
@@ -97,11 +94,11 @@ fn is_zstd(head: &[u8]) -> bool {
     }
 }
 
-/// The beginning of a file's text, to see what it is; nothing where it cannot be read.
+/// To identify the file; empty where it cannot be read.
 pub(super) fn head(path: &Path) -> Vec<u8> {
     let mut head = Vec::new();
     if let Ok(text) = open(path, "") {
-        // What was read before an error is still the file's beginning.
+        // Bytes read before an error are still the file's beginning.
         let _ = text.take(BUFFER_BYTES as u64).read_to_end(&mut head);
     }
     head

@@ -1,7 +1,7 @@
-//! Which program's trace a file is, told by its keys or columns: a refusal names what it found.
+//! Which program wrote a trace, by its keys or columns, so that a refusal can name it.
 //!
-//! Only the beginning of a file is looked at. Marks are keys that a dialect has and its neighbours
-//! have not, in the order in which they decide.
+//! Only the beginning of a file is read. Marks are keys that a dialect has and its neighbours lack,
+//! in the order in which they decide.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,18 +12,17 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use super::bytes;
 use crate::config::TraceFormat;
 
-/// Most keys of a file that are kept: a file of prompts may have one per prompt.
+/// A file of prompts may have one key per prompt.
 pub(super) const MOST_KEYS: usize = 64;
 
-/// A known form of trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Dialect {
-    /// As its users call it, with its article.
+    /// With its article, as users call it.
     name: &'static str,
-    /// Keys or columns that tell it; all must be there.
+    /// Keys or columns that must all be there.
     marks: &'static [&'static str],
     lacks: Option<&'static str>,
-    /// The format that reads it, where there is one.
+    /// None where Weir has no reader.
     pub(super) format: Option<TraceFormat>,
 }
 
@@ -31,8 +30,8 @@ const fn other(name: &'static str, marks: &'static [&'static str]) -> Dialect {
     Dialect { name, marks, lacks: None, format: None }
 }
 
-/// The dialects. Sources: `AIPerf`'s loaders of Mooncake, multi-turn and Baseten traces,
-/// kv-cache-tester's traces, `GuideLLM`'s guide to trace replay, the data sets' own descriptions.
+/// Sources: `AIPerf`'s loaders of Mooncake, multi-turn and Baseten traces, kv-cache-tester's
+/// traces, `GuideLLM`'s guide to trace replay, the data sets' own descriptions.
 const DIALECTS: [Dialect; 22] = [
     other("an AIPerf trace", &["session_id", "delay"]),
     other("an AIPerf trace", &["session_id", "input_length"]),
@@ -72,7 +71,7 @@ impl Dialect {
         })
     }
 
-    /// The dialect of a file, with the keys that another reader has already seen.
+    /// `seen` are keys that another reader found.
     pub(super) fn of_file(path: &Path, seen: &BTreeSet<String>) -> Option<Self> {
         let mut keys = keys(&bytes::head(path));
         keys.extend(seen.iter().cloned());
@@ -123,7 +122,7 @@ fn keys(head: &[u8]) -> BTreeSet<String> {
     keys
 }
 
-/// Gathers the keys of an object, or of the first object of a list.
+/// Of the object, or of the first object of a list.
 struct Keys<'a>(&'a mut BTreeSet<String>);
 
 impl<'de> Visitor<'de> for Keys<'_> {

@@ -1,11 +1,11 @@
 //! The Mooncake trace format (FAST'25 release) and its relatives: JSON lines with hash ids.
 //!
-//! `{"timestamp": t, "input_length": n, "output_length": m, "hash_ids": [...]}`. A hash id names
-//! a block of `b` tokens given all that stands before it, across the whole file. Piece `i` of the
-//! prompt covers the tokens `[b i, min(b (i + 1), n))`, so a request has `ceil(n / b)` ids. Neither
-//! `b` nor the unit of `t` stands in the file: [`super::reading`] says where they come from.
-//! Contents come from the ids alone and not from the seed: equal ids are equal tokens, whoever
-//! reads them. Other fields are passed over, and kept by name: they tell releases apart.
+//! `{"timestamp": t, "input_length": n, "output_length": m, "hash_ids": [...]}`. A hash id names a
+//! block of `b` tokens and everything before it, across the whole file. Piece `i` of the prompt
+//! covers the tokens `[b i, min(b (i + 1), n))`, so a request has `ceil(n / b)` ids. The file
+//! contains neither `b` nor the unit of `t`; [`super::reading`] finds them. Contents depend on the
+//! ids alone, not on the seed: equal ids are equal tokens. Other fields are ignored, but their
+//! names are kept because they distinguish releases.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -27,21 +27,19 @@ const LINE_BYTES_MAX: u64 = 16 << 20;
 /// Largest timestamp: about 30 million years, exact as nanoseconds in 128 bits.
 const TIMESTAMP_NS_MAX: f64 = 1e24;
 
-/// Said when the file cannot be opened.
 const REMEDY: &str = "get a Mooncake trace, for example conversation_trace.jsonl in \
     FAST25-release/traces of https://github.com/kvcache-ai/Mooncake, and point to it with \
     `--set workload.trace.path=FILE`";
 
-/// A time as the file writes it, in the file's unit.
+/// In the file's unit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Stamp {
-    /// Without a decimal point.
     Whole(i64),
     Fraction(f64),
 }
 
 impl Stamp {
-    /// In nanoseconds, for a unit of so many; nothing where it is out of range.
+    /// None where it is out of range.
     pub(super) fn ns(self, unit_ns: i64) -> Option<i128> {
         match self {
             Self::Whole(value) => Some(i128::from(value) * i128::from(unit_ns)),
@@ -53,18 +51,15 @@ impl Stamp {
     }
 }
 
-/// One request as it is written.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) timestamp: Stamp,
-    /// Tokens of its prompt.
     pub(super) input_length: u32,
     output_length: u32,
-    /// Its prompt's blocks.
     pub(super) hash_ids: Vec<u64>,
 }
 
-/// A row, with whatever of it was read when it broke off.
+/// Includes what was read before an error.
 #[derive(Default)]
 struct Fields<'a> {
     timestamp: Option<Stamp>,
@@ -141,7 +136,7 @@ impl<'de> Deserialize<'de> for Stamp {
                 Ok(Stamp::Fraction(value))
             }
 
-            /// Some writers put 64-bit times into quotes.
+            /// Some writers quote 64-bit times.
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Stamp, E> {
                 let fraction = || text.parse().ok().filter(|value: &f64| value.is_finite());
                 let whole = text.parse().map(Stamp::Whole).ok();
@@ -155,7 +150,6 @@ impl<'de> Deserialize<'de> for Stamp {
     }
 }
 
-/// Reads a file row by row.
 #[derive(Debug)]
 pub(super) struct Rows {
     path: PathBuf,
@@ -176,7 +170,7 @@ impl Rows {
         &self.keys
     }
 
-    /// The next row; nothing at the end of the file. Blank lines are passed over.
+    /// None at the end of the file. Blank lines are skipped.
     pub(super) fn next_row(&mut self) -> Result<Option<Row>, WorkloadError> {
         loop {
             self.line += 1;
@@ -208,7 +202,7 @@ impl Rows {
             .deserialize_any(fields)
             .and_then(|row| deserializer.end().map(|()| row))
             .map_err(|cause| self.broken(Some(&cause)))?;
-        // Turns of a session have times and lengths of their own, whatever else stands there.
+        // Turns of a session have their own times and lengths, whatever the other fields.
         if self.keys.contains("session_id") || self.keys.contains("delay") {
             return Err(self.broken(None));
         }
@@ -224,7 +218,7 @@ impl Rows {
         Ok(row)
     }
 
-    /// Why a line is no row: another dialect, where the file's beginning shows one.
+    /// Names another dialect where the file's beginning shows one.
     fn broken(&self, cause: Option<&serde_json::Error>) -> WorkloadError {
         let dialect = Dialect::of_file(&self.path, &self.keys)
             .filter(|dialect| dialect.format != Some(TraceFormat::Mooncake));
@@ -239,7 +233,7 @@ impl Rows {
         }
     }
 
-    /// A request has an id for each block of its prompt, the last one perhaps not full.
+    /// One id per block of the prompt; the last block may be partial.
     pub(super) fn check_blocks(&self, row: &Row, block: u32) -> Result<(), WorkloadError> {
         let blocks = row.input_length.div_ceil(block) as usize;
         if row.hash_ids.len() == blocks {
@@ -258,7 +252,6 @@ impl Rows {
     }
 }
 
-/// Reads a file request by request.
 #[derive(Debug)]
 pub struct MooncakeReader {
     rows: Rows,
@@ -267,13 +260,12 @@ pub struct MooncakeReader {
 }
 
 impl MooncakeReader {
-    /// Opens a file whose block size and time unit are known. The seed names the answers, which no
-    /// other request quotes.
+    /// The seed names the answers, which no other request quotes.
     pub fn open(path: &Path, seed: u64, scale: Scale) -> Result<Self, WorkloadError> {
         Ok(Self { rows: Rows::open(path)?, seed, scale })
     }
 
-    /// The next request; nothing at the end of the file.
+    /// None at the end of the file.
     pub fn next_record(&mut self) -> Result<Option<TraceRecord>, WorkloadError> {
         let Some(row) = self.rows.next_row()? else { return Ok(None) };
         let block = self.scale.block_tokens;
@@ -295,7 +287,6 @@ impl MooncakeReader {
     }
 }
 
-/// A timestamp in an error.
 struct Number(Stamp);
 
 impl fmt::Display for Number {
@@ -307,12 +298,12 @@ impl fmt::Display for Number {
     }
 }
 
-/// The content of a hash id: the same for every seed and file.
+/// The same for every seed and file.
 pub fn block_content(hash_id: u64) -> ContentId {
     ContentId::derive(0, "mooncake block", hash_id)
 }
 
-/// A JSON error with its column, but without its line, which is always 1 here.
+/// Keeps the column. The line is always 1 here.
 fn without_line(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let problem = text.split(" at line ").next().unwrap_or(&text);

@@ -1,10 +1,10 @@
-//! What a trace with hash ids leaves unsaid: the tokens of a block, and the unit of its times.
+//! What a trace with hash ids does not state: the tokens of a block, and the unit of its times.
 //!
-//! Both are given, or follow from evidence; nothing is assumed. A request of `n` tokens with
-//! `k` ids has blocks of `b` tokens with `ceil(n / b) = k`, which leaves a range of sizes per
-//! request; the size must lie in all of them. Where more than one does, only the layout of a
-//! published data set, recognised by exactly its fields, decides. A unit cannot be seen in numbers
-//! at all: it is the published layout's or must be given, unless it does not matter.
+//! Both are given, or follow from evidence; nothing is assumed. A request of `n` tokens with `k`
+//! ids has blocks of `b` tokens with `ceil(n / b) = k`. That gives a range of sizes per request,
+//! and the size must lie in all of them. Where several do, only the layout of a published data set,
+//! recognised by exactly its fields, decides. Numbers do not show a unit: it is the published
+//! layout's or must be given, unless it does not matter.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,14 +17,12 @@ use super::mooncake::{Row, Rows, Stamp};
 use crate::config::{TimeUnit, TraceFile, TraceFormat};
 use crate::error::WorkloadError;
 
-/// How the numbers of a trace are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scale {
     pub block_tokens: u32,
     pub unit: TimeUnit,
 }
 
-/// The layout of a published data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TraceLayout {
@@ -45,7 +43,7 @@ impl TraceLayout {
         }
     }
 
-    /// Fields besides those that every row needs.
+    /// In addition to those that every row needs.
     const fn more_fields(self) -> &'static [&'static str] {
         match self {
             Self::Mooncake => &[],
@@ -53,14 +51,14 @@ impl TraceLayout {
         }
     }
 
-    /// Whether a file has exactly its fields, and its block size fits.
+    /// True where a file has exactly its fields, and its block size fits.
     fn is(self, seen: &Seen) -> bool {
         let more = self.more_fields();
         seen.other_keys.iter().eq(more.iter().copied().collect::<BTreeSet<_>>())
             && seen.fits.contains(self.scale().block_tokens)
     }
 
-    /// Whether its times can be the file's: Mooncake has no fractions of a millisecond.
+    /// Mooncake has no fractions of a millisecond.
     fn has_times_of(self, seen: &Seen) -> bool {
         self != Self::Mooncake || seen.all_whole
     }
@@ -75,42 +73,38 @@ impl fmt::Display for TraceLayout {
     }
 }
 
-/// Why a value was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Basis {
-    /// The user gave it.
     Given,
-    /// No other fits all requests.
+    /// No other value fits all requests.
     OnlyFit,
-    /// The published data set with exactly these fields has it.
+    /// From the published data set with exactly these fields.
     Published(TraceLayout),
-    /// All requests have the same time.
     AllAtOnce,
-    /// The load does not play the trace's times.
+    /// The load does not replay the trace's times.
     Unused,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TraceReading {
-    /// The file, as it was named.
     pub path: String,
-    /// Requests read, those that the context cannot hold included.
+    /// Includes those that the context cannot hold.
     pub requests: u64,
     pub block_tokens: u32,
-    /// Where they are known from.
     pub block_basis: Basis,
     pub time_unit: TimeUnit,
     pub unit_basis: Basis,
-    /// From the first request to the last, at the trace's own speed; nothing where its times are
-    /// not played.
+    /// From the first request to the last, at the trace's own speed. None where its times are not
+    /// replayed.
     pub span: Option<Nanos>,
 }
 
 impl TraceReading {
-    /// Reads a trace to its end or limit; nothing for a format whose files say all. `is_timed` says
-    /// whether the load plays the trace's times. A relative path starts at `folder`.
+    /// Reads a trace to its end or limit. None for a format whose files state everything.
+    /// `is_timed` is false where the load does not replay the times. A relative path starts at
+    /// `folder`.
     pub fn of(
         file: &TraceFile,
         folder: &Path,
@@ -151,13 +145,12 @@ impl TraceReading {
         }))
     }
 
-    /// What a reader needs of it.
     pub const fn scale(&self) -> Scale {
         Scale { block_tokens: self.block_tokens, unit: self.time_unit }
     }
 }
 
-/// Block sizes that are possible.
+/// Range of possible block sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Fits {
     least: u32,
@@ -167,12 +160,12 @@ struct Fits {
 impl Fits {
     const ALL: Self = Self { least: 1, most: u32::MAX };
 
-    /// Those with which `tokens` are `ids` blocks: `ceil(tokens / b) = ids`.
+    /// Sizes with `ceil(tokens / b) = ids`.
     fn of(tokens: u32, ids: u32) -> Self {
         let most = match ids {
             0 => 0,
             1 => u32::MAX,
-            // The next larger size would leave a block less.
+            // The next larger size would need one block less.
             _ => tokens.div_ceil(ids - 1) - 1,
         };
         Self { least: tokens.div_ceil(ids.max(1)), most }
@@ -191,12 +184,11 @@ impl Fits {
     }
 }
 
-/// What the rows show.
 #[derive(Debug)]
 struct Seen {
     requests: u64,
     fits: Fits,
-    /// Keys that no row needs.
+    /// Keys that rows do not need.
     other_keys: BTreeSet<String>,
     /// No time has a decimal point.
     all_whole: bool,
@@ -234,7 +226,6 @@ impl Seen {
         Ok(seen)
     }
 
-    /// Narrows the block sizes by one more request.
     fn fit(&mut self, row: &Row) -> Result<(), String> {
         let (tokens, ids) = (row.input_length, row.hash_ids.len());
         let own = Fits::of(tokens, u32::try_from(ids).unwrap_or(u32::MAX));
@@ -255,8 +246,7 @@ impl Seen {
         self.span(TimeUnit::Ns) == Some(Nanos::ZERO)
     }
 
-    /// From the first time to the last one; nothing where they are out of range or order, which the
-    /// source says better.
+    /// None where the times are out of range or order, for which the source has the better error.
     fn span(&self, unit: TimeUnit) -> Option<Nanos> {
         let (first, last) = self.ends?;
         let span = last.ns(unit.ns())? - first.ns(unit.ns())?;
@@ -298,7 +288,6 @@ impl fmt::Display for Fits {
 mod tests {
     use super::*;
 
-    /// The range is what trying every size finds.
     #[test]
     fn the_sizes_that_fit_are_those_that_fit() {
         for tokens in 1..=70 {

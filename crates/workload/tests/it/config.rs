@@ -47,14 +47,13 @@ fn an_experiment_file_reads_a_trace() {
     assert_eq!((short.limit, short.over_context), (None, OverContext::Reject));
 }
 
-/// The first line of a reader's error.
 fn yaml_error(yaml: &str) -> String {
     let error = serde_saphyr::from_str::<WorkloadConfig>(yaml).unwrap_err();
     let error = error.without_snippet().to_string();
     error.lines().next().unwrap_or_default().to_owned()
 }
 
-/// Wrong values of three keys of a section, and a part of the message that each must give.
+/// Wrong values of three keys, and a part of the message that each must give.
 const WRONG_NOTATION: &[(&str, &str, &str, &str)] = &[
     ("line 2", "prefixes", "many", "a count such as `12`, `{per_user: 2}` or `{times_gpu: 1.5}`"),
     ("line 2", "prefixes", "-3", "a count such as `12`, `{per_user: 2}` or `{times_gpu: 1.5}`"),

@@ -9,7 +9,7 @@ use weir_workload::{Session, WorkloadConfig, open};
 
 use crate::{options, take, workload};
 
-/// A request as Qwen-Bailian's files have it; the times are its seconds.
+/// Qwen-Bailian's fields; `timestamp` in seconds.
 fn bailian(timestamp: &str, input: usize, ids: &[usize]) -> String {
     format!(
         "{{\"chat_id\": 7, \"parent_chat_id\": -1, \"timestamp\": {timestamp}, \"input_length\": \
@@ -17,7 +17,7 @@ fn bailian(timestamp: &str, input: usize, ids: &[usize]) -> String {
     )
 }
 
-/// The same with Mooncake's fields alone.
+/// Mooncake's fields only.
 fn mooncake(timestamp: &str, input: usize, ids: &[usize]) -> String {
     format!(
         "{{\"timestamp\": {timestamp}, \"input_length\": {input}, \"output_length\": 8, \
@@ -38,7 +38,7 @@ fn folder(bytes: &[u8]) -> TempDir {
     folder
 }
 
-/// How a text is read with more keys in the experiment file, or the error's message.
+/// `more` are further keys of the experiment file.
 fn read(text: &str, more: &str) -> Result<TraceReading, String> {
     let folder = folder(text.as_bytes());
     let reading = TraceReading::of(&file(more), folder.path(), true);
@@ -61,8 +61,8 @@ fn sessions(bytes: &[u8], section: &str) -> Result<Vec<Session>, String> {
     Ok(found)
 }
 
-/// 20 requests of 640 tokens, 5 s apart, of which the first 16-token block is shared: 19 x 16 = 304
-/// of 12,800 tokens can be reused.
+/// 20 requests of 640 tokens, 5 s apart, that share the first 16-token block: 19 x 16 = 304 of
+/// 12,800 tokens can be reused.
 fn sixteens(row: impl Fn(&str, usize, &[usize]) -> String) -> String {
     let ids = |request: usize| -> Vec<usize> {
         std::iter::once(0).chain((1..40).map(|block| request * 39 + block)).collect()
@@ -112,7 +112,7 @@ fn a_unit_that_nothing_shows_is_asked_for() {
         let found = read(&more, &format!(", block_tokens: 512, time_unit: {unit}")).unwrap();
         assert_eq!((found.unit_basis, found.span), (Basis::Given, Some(Nanos(span))), "{unit}");
     }
-    // A load that does not play the times, and requests that all come at once, need none.
+    // A load that does not replay the times needs no unit, nor do requests that all come at once.
     let folder = folder(whole.as_bytes());
     let untimed = TraceReading::of(&file(""), folder.path(), false).unwrap().unwrap();
     assert_eq!((untimed.unit_basis, untimed.span), (Basis::Unused, None));
@@ -162,7 +162,7 @@ fn rows_that_contradict_each_other_are_named() {
 
 #[test]
 fn times_in_quotes_and_beyond_53_bits_are_exact() {
-    // Nanoseconds of 2025, as some writers put them: 100 ns apart, which a double cannot tell.
+    // Nanoseconds of 2025, as some writers put them: 100 ns apart, which a double cannot represent.
     let text = mooncake("\"1753780607550317897\"", 512, &[1])
         + &mooncake("1753780607550317997", 512, &[1]);
     let found = read(&text, ", time_unit: ns").unwrap();

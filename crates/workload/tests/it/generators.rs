@@ -8,7 +8,6 @@ use weir_workload::{Salted, Session, SessionSource, WorkloadConfig};
 
 use crate::{AGENTIC, LONG_CONTEXT, SHARED_PREFIX, source, take, workload};
 
-/// One number for all that sessions say.
 fn digest(sessions: &[Session]) -> u64 {
     let mut state = 0;
     let mut fold = |value: u64| state = ContentId::derive(state, "digest", value).0;
@@ -54,7 +53,7 @@ fn sources_can_be_handed_to_another_thread() {
     send(&source(SHARED_PREFIX, 1));
 }
 
-/// Sessions without what depends on earlier ones.
+/// Without what depends on earlier sessions.
 fn alone(mut session: Session) -> Session {
     session.turns.iter_mut().for_each(|turn| turn.seen_tokens = Tokens(0));
     session
@@ -198,14 +197,13 @@ fn a_salt_changes_what_is_asked_and_not_its_structure() {
         let (one, other) = (salted(Some(1)), salted(Some(2)));
         assert_eq!(one, salted(Some(1)));
         assert_eq!((shape(&one), shape(&other)), (shape(&plain), shape(&plain)));
-        // Not one content is shared: no cache of another run serves a block.
+        // No content is shared, so a cache of another run serves no block.
         let contents = |sessions: &[Session]| -> BTreeSet<ContentId> {
             let turns = sessions.iter().flat_map(|session| &session.turns);
             turns.flat_map(|turn| turn.prompt.pieces().iter().map(|piece| piece.content)).collect()
         };
         assert!(contents(&one).is_disjoint(&contents(&other)));
         assert!(contents(&one).is_disjoint(&contents(&plain)));
-        // An answer that a later turn quotes is still that answer.
         let quoted = |sessions: &[Session]| {
             let of = |session: &Session| {
                 let quotes = |turn: &weir_workload::Turn, output: &ContentId| {

@@ -6,15 +6,11 @@
     reason = "clippy exempts test functions, but not the functions that they call"
 )]
 
-/// The experiment file's section: notation, defaults, errors, limits.
 mod config;
-/// What a trace leaves unsaid, what packs it, and whose it is.
 mod dialects;
-/// Sessions of the generators: equal everywhere, and shaped as configured.
 mod generators;
 /// `seen_tokens` against a plain cache of blocks without limits.
 mod seen;
-/// Trace files: made by hand, and the published ones where they are present.
 mod traces;
 
 use std::path::PathBuf;
@@ -24,7 +20,7 @@ use weir_workload::{
     Session, SessionSource, Source, SourceOptions, WorkloadConfig, WorkloadError, open,
 };
 
-/// Options with a context that everything fits.
+/// A context that everything fits.
 pub fn options(seed: u64) -> SourceOptions {
     SourceOptions {
         seed,
@@ -34,12 +30,10 @@ pub fn options(seed: u64) -> SourceOptions {
     }
 }
 
-/// A workload from the text of its section.
 pub fn workload(yaml: &str) -> WorkloadConfig {
     serde_saphyr::from_str(yaml).unwrap_or_else(|error| panic!("{yaml}: {error}"))
 }
 
-/// A source from the text of its section.
 pub fn source(yaml: &str, seed: u64) -> Source {
     open(&workload(yaml), &options(seed)).unwrap_or_else(|error| panic!("{yaml}: {error}"))
 }
@@ -58,7 +52,6 @@ pub const SHARED_PREFIX: &str = "shared-prefix: {prefixes: 12, draw: {zipf: {exp
 pub const LONG_CONTEXT: &str = "long-context: {documents: 20, draw: uniform, document_tokens: \
     {uniform: {min: 200, max: 900}}, documents_per_prompt: 2, system_tokens: 50, questions: 3, \
     question_tokens: 30, output_tokens: {fixed: 64}, think: 500ms}";
-/// Agents with tools and sub-agents.
 pub const AGENTIC: &str = "agentic: {system_tokens: 800, task_tokens: {uniform: {min: 50, \
     max: 90}}, tool_calls: {uniform: {min: 0, max: 5}}, call_tokens: 40, result_tokens: {uniform: {min: 10, \
     max: 300}}, tool_time: 250ms, sub_agents: 2, sub_agent_calls: 2, \

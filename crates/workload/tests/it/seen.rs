@@ -18,7 +18,7 @@ fn tokens(turn: &Turn) -> (Vec<u32>, Vec<u32>) {
     (prompt, all)
 }
 
-/// A cache of blocks without limits, that keeps whole prefixes and compares all tokens.
+/// An unlimited cache of blocks that keeps whole prefixes and compares all tokens.
 fn check(sessions: &[Session], block: usize) {
     let mut cache: BTreeSet<Vec<u32>> = BTreeSet::new();
     for turn in sessions.iter().flat_map(|session| &session.turns) {

@@ -8,7 +8,6 @@ use weir_workload::{Session, SessionSource, Source, SourceOptions, WorkloadError
 
 use crate::{options, take, workload};
 
-/// A folder with one trace file.
 struct Folder(TempDir);
 
 impl Folder {
@@ -314,7 +313,7 @@ fn malformed_azure_lines_are_named() {
     }
 }
 
-/// A published trace: below `$WEIR_TRACES`, or in a `traces` folder in or beside the workspace.
+/// Below `$WEIR_TRACES`, or in a `traces` folder in or beside the workspace.
 fn published(file: &str) -> Option<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let named = std::env::var_os("WEIR_TRACES").map(PathBuf::from);

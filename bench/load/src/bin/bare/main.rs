@@ -1,7 +1,6 @@
-//! The practical limit of a load generator: a bare hyper loop that splits events, stamps what it
-//! reads, and does nothing else. One thread, closed-loop streams.
-//!
-//! What a real generator adds (parsing, bounds, rows, reports) is its cost over this.
+//! The practical limit of a load generator: a bare hyper loop on one thread with closed-loop
+//! streams. It splits events and records times. What a real generator adds (parsing, bounds, rows,
+//! reports) is its cost over this.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints")]
 

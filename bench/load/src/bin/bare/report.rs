@@ -1,5 +1,3 @@
-//! What the bare loop says: rows as CSV, figures as JSON.
-
 use anyhow::{Context, Result};
 use serde_json::json;
 use weir_bench_load::machine::peak_memory;
@@ -27,7 +25,6 @@ pub(crate) fn csv(seen: &Seen) -> Result<Vec<u8>> {
     writer.into_inner().context("the rows")
 }
 
-/// The figures of the run.
 pub(crate) fn json(seen: &Seen, processor_ns: u64) -> Result<String> {
     let mut first: Vec<u64> =
         seen.rows.iter().map(|row| row.first_token_ns - row.start_ns).collect();

@@ -16,7 +16,6 @@ use memchr::memmem;
 use tokio::net::TcpStream;
 use weir_bench_load::clock::monotonic_ns;
 
-/// What all streams do.
 pub(crate) struct Plan {
     pub(crate) address: SocketAddr,
     pub(crate) path: &'static str,
@@ -27,18 +26,17 @@ pub(crate) struct Plan {
     pub(crate) stop_ns: u64,
 }
 
-/// One request as the client saw it, on the monotonic clock.
+/// On the monotonic clock.
 pub(crate) struct Row {
     pub(crate) request: u64,
     pub(crate) start_ns: u64,
     pub(crate) first_token_ns: u64,
-    /// Of the event before the finish event.
+    /// Time of the event before the finish event.
     pub(crate) last_token_ns: u64,
     pub(crate) tokens: u32,
     pub(crate) max_gap_ns: u64,
 }
 
-/// What all streams saw.
 pub(crate) struct Seen {
     pub(crate) issued: u64,
     pub(crate) rows: Vec<Row>,
@@ -51,7 +49,6 @@ impl Seen {
     }
 }
 
-/// Requests one after the other until the plan says stop.
 pub(crate) async fn run(plan: Rc<Plan>, seen: Rc<RefCell<Seen>>) -> Result<()> {
     let mut sender = connect(plan.address).await?;
     let finder = memmem::Finder::new(b"\n\n");
@@ -87,13 +84,13 @@ async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>> {
     socket.set_nodelay(true)?;
     let (sender, connection) = handshake(TokioIo::new(socket)).await.context("no handshake")?;
     tokio::task::spawn_local(async move {
-        // Its end is seen by the sender.
+        // The sender reports its end.
         let _ = connection.await;
     });
     Ok(sender)
 }
 
-/// Splits the body at blank lines and stamps what comes.
+/// Splits the body at blank lines and records times.
 async fn read(
     plan: &Plan,
     seen: &RefCell<Seen>,
@@ -136,7 +133,7 @@ async fn read(
     Ok(row)
 }
 
-/// Events that end in `data`. What follows the last one is kept, whole events are not copied.
+/// Events that end in `data`. Keeps the rest after the last one; whole events are not copied.
 fn count(finder: &memmem::Finder<'_>, rest: &mut Vec<u8>, data: &[u8]) -> u32 {
     if rest.is_empty() {
         let mut events = 0;

@@ -1,4 +1,4 @@
-//! The bars: what Weir has to reach, against the practical limit and the peers of the same run.
+//! Weir's required figures, relative to the practical limit and the peers of the same run.
 
 use serde::Serialize;
 
@@ -7,7 +7,6 @@ use crate::figures::{Figure, Figures};
 use crate::results::Results;
 use crate::tool::{BARE, WEIR_NAME};
 
-/// One bar.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Bar {
     pub(crate) case: String,
@@ -17,7 +16,6 @@ pub(crate) struct Bar {
     pub(crate) met: bool,
 }
 
-/// All bars that the results can be held against.
 pub(crate) fn all(results: &Results) -> Vec<Bar> {
     results.cases().into_iter().flat_map(|case| of_case(results, case)).collect()
 }
@@ -84,7 +82,7 @@ impl Holder {
         self.push(what, value, format!("<= {bar}"), |value| value <= bar);
     }
 
-    /// What is not known is not judged.
+    /// Unknown figures are not judged.
     fn push(&mut self, what: &str, value: Option<f64>, limit: String, meets: impl Fn(f64) -> bool) {
         if let Some(value) = value {
             let (case, what) = (self.case.name(), what.to_owned());

@@ -1,22 +1,18 @@
-//! What is measured: how many streams, how long the answers, how the server paces them.
+//! Cases: number of streams, length of answers, pace of the server.
 
-/// How the server hands out tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// As fast as possible, so many tokens per write.
+    /// Tokens per write.
     Unpaced { burst: u32 },
-    /// The first token after 100 ms, the others so many milliseconds apart.
+    /// The first token after 100 ms, then at this interval.
     Paced { every_ms: u32 },
 }
 
-/// Milliseconds to the first token of a paced answer.
 pub(crate) const FIRST_MS: u32 = 100;
-/// Tokens of each prompt.
 pub(crate) const PROMPT_TOKENS: u32 = 64;
 /// Tokens per write where the server must be far from its limit.
 pub(crate) const LARGE_BURST: u32 = 8;
 
-/// One case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Case {
     pub(crate) pace: Pace,
@@ -24,7 +20,6 @@ pub(crate) struct Case {
     pub(crate) output_tokens: u32,
 }
 
-/// Cases that are printed as one table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Group {
     Unpaced,
@@ -35,7 +30,6 @@ pub(crate) enum Group {
 impl Group {
     pub(crate) const ALL: [Self; 3] = [Self::Unpaced, Self::Bursts, Self::Paced];
 
-    /// What the table is of.
     pub(crate) fn title(self) -> String {
         match self {
             Self::Unpaced => "No server delay, one token per write".to_owned(),
@@ -71,7 +65,7 @@ impl Case {
         format!("{kind}-{streams}x{output_tokens}")
     }
 
-    /// Time between tokens, where the server decides it.
+    /// Milliseconds between tokens of a paced server.
     pub(crate) fn every_ms(self) -> Option<f64> {
         match self.pace {
             Pace::Unpaced { .. } => None,
@@ -80,7 +74,7 @@ impl Case {
     }
 }
 
-/// All cases, or those of a short run.
+/// `quick` selects those of a short run.
 pub(crate) fn all(quick: bool) -> Vec<Case> {
     let case = |pace, streams, output_tokens| Case { pace, streams, output_tokens };
     let mut cases = Vec::new();

@@ -1,4 +1,4 @@
-//! Figures of a run: what the server knows, what the tool says, and the difference.
+//! Figures of a run: the server's, the tool's, and the difference.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,33 +9,27 @@ use crate::own::{Key, Own, Request};
 use crate::processes::Samples;
 use crate::server::Truth;
 
-/// One figure. Absent figures are not known.
+/// Absent figures are not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Figure {
-    /// Tokens per second that the server handed over while the load was on.
     TokensPerS,
-    /// Processor time of the tool's tree per million tokens, from the server's first request to
-    /// its last token.
+    /// CPU time of the tool's processes, from the server's first request to its last token.
     CpuSPerMillionTokens,
-    /// Most resident memory of the tree, MiB.
     MemoryMib,
-    /// Requests in flight while the load was on, mean, as the server saw it.
+    /// Mean under load, as the server counted.
     InFlight,
-    /// Requests that the server answered to their end.
     Requests,
     Connections,
-    /// Seconds from the tool's start to its first request.
     StartUpS,
-    /// Share of its core that the server used.
+    /// Share of its core.
     ServerBusy,
-    /// Cores that others used meanwhile.
     ForeignCores,
     TrueTtftMeanMs,
     TrueTtftP99Ms,
     TrueItlMs,
     TrueGapP99Ms,
-    /// Paced: how late the server was with its tokens, 99th percentile.
+    /// Paced: delay of the server's tokens, 99th percentile.
     ServerLateP99Ms,
     ReportedTtftMeanMs,
     ReportedTtftP99Ms,
@@ -43,7 +37,7 @@ pub(crate) enum Figure {
     ReportedGapP99Ms,
     ReportedTokensPerS,
     ReportedFailed,
-    /// 1 where the tool itself says that it was the limit.
+    /// 1 where the tool reports that it was the limit.
     Refused,
     /// Reported less true, mean over requests.
     TtftErrorMeanMs,
@@ -60,10 +54,8 @@ pub(crate) enum Figure {
     BoundP99Ms,
 }
 
-/// Figures of a run, or medians of several.
 pub(crate) type Figures = BTreeMap<Figure, f64>;
 
-/// Makes the figures of a run.
 pub(crate) fn of(truth: &Truth, own: &Own, samples: &Samples) -> Figures {
     let mut figures = Figures::new();
     let mut put = |figure, value: Option<f64>| {
@@ -139,12 +131,11 @@ fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     values
 }
 
-/// From the request's arrival in the server's kernel to the first token's handing over.
+/// From the request's arrival in the server's kernel to the first token's write.
 fn true_first_token_ns(row: &Served) -> f64 {
     row.first_token_after_arrival_ns() as f64
 }
 
-/// How a tool's stated bounds did.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Bounds {
     coverage: f64,
@@ -160,7 +151,7 @@ impl Bounds {
         for (request, row) in pairs {
             let bound = request.bound_ns?;
             let error = request.first_token_ns - true_first_token_ns(row);
-            // The token reached the client's kernel at some moment of the server's write.
+            // The token reached the client's kernel at some time during the server's write.
             let write = row.first_taken_ns.saturating_sub(row.first_token_ns) as f64;
             covered += u64::from(error.abs() <= bound);
             beside_write += u64::from(error - write <= bound && error >= -bound);
@@ -177,7 +168,6 @@ impl Bounds {
     }
 }
 
-/// The tool's requests with the server's rows of them.
 fn matched<'a>(rows: &'a [Served], requests: &'a [Request]) -> Vec<(&'a Request, &'a Served)> {
     let by_id: HashMap<&str, &Served> =
         rows.iter().map(|row| (row.request_id.as_str(), row)).collect();
@@ -197,7 +187,7 @@ fn matched<'a>(rows: &'a [Served], requests: &'a [Request]) -> Vec<(&'a Request,
     if !by_key.is_empty() {
         return by_key;
     }
-    // Without ids: in order, if both saw the same number of whole answers.
+    // Without ids: in order, if both have the same number of complete answers.
     let mut rows: Vec<&Served> = rows.iter().filter(|row| row.complete).collect();
     if rows.len() != requests.len() {
         return Vec::new();
@@ -208,24 +198,21 @@ fn matched<'a>(rows: &'a [Served], requests: &'a [Request]) -> Vec<(&'a Request,
     requests.into_iter().zip(rows).collect()
 }
 
-/// The decimal number at the end of an id.
 fn last_number(id: &str) -> Option<u64> {
     let digits = id.bytes().rev().take_while(u8::is_ascii_digit).count();
     id[id.len() - digits..].parse().ok()
 }
 
-/// The mean; not a number without values.
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// A quantile by rank; not a number without values.
+/// By rank; NaN without values.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let rank = (sorted.len() as f64 * share).ceil() as usize;
     sorted.get(rank.max(1) - 1).copied().unwrap_or(f64::NAN)
 }
 
-/// The median of each figure over runs.
 pub(crate) fn medians(runs: &[Figures]) -> Figures {
     let mut values: BTreeMap<Figure, Vec<f64>> = BTreeMap::new();
     for (figure, value) in runs.iter().flatten() {

@@ -1,5 +1,5 @@
-//! Load generators side by side: for each case and tool a fresh mock server on one core, the tool
-//! on another, and the difference between what the tool says and what the server knows.
+//! Comparison of load generators: for each case and tool a fresh mock server on one core, the tool
+//! on another, and the difference between their figures.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints")]
 
@@ -33,7 +33,6 @@ use crate::results::Results;
 use crate::tool::{Places, Tool};
 use crate::trial::Setting;
 
-/// Set by Ctrl-C.
 static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Load generators side by side, against a server that knows the truth
@@ -95,7 +94,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     let stop = || STOP.store(true, Ordering::Relaxed);
     ctrlc::set_handler(stop).context("Ctrl-C could not be caught")?;
-    // What loses its parent becomes this process's child, so that it can be counted and ended.
+    // Orphans become this process's children, so that they are counted and ended.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .context("this process could not become a subreaper")?;
     machine::raise_descriptors();
@@ -105,7 +104,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         None => temporary.path().to_owned(),
     };
     fs::create_dir_all(&folder).with_context(|| format!("{} not made", folder.display()))?;
-    // Files of an earlier comparison would be taken for results of this one.
+    // Files of an earlier comparison would pass for results of this one.
     let mut entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
     ensure!(entries.next().is_none(), "--keep {}: not empty; name a new folder", folder.display());
     let places = Places {
@@ -152,7 +151,6 @@ fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// What the columns mean.
 const NOTES: &str = "\
 tokens/s, in flight: as the server saw them, the middle of the run. CPU: of the tool's whole
 process tree, from the server's first request to its last token, so that a slow start does not
@@ -161,7 +159,7 @@ what the server knows, ms, by request where its records allow, else by distribut
 from the request's arrival in the server's kernel to the first token's handing over. bound covers:
 requests whose stated error bound covers the true error. server busy, foreign: cores.";
 
-/// Runs everything: all tools on a case in turn, so that what drifts, drifts for all of them.
+/// All tools take turns on a case, so that drift affects all of them.
 fn measure(
     setting: &Setting,
     cases: &[Case],
@@ -223,7 +221,7 @@ fn heading(setting: &Setting, repeats: u32) -> String {
     )
 }
 
-/// The tools that can run; those that cannot are named.
+/// Tools that cannot run are named.
 fn tools(arguments: &Arguments, places: &Places) -> Result<Vec<Tool>> {
     let named = arguments.tools.iter().map(|name| Tool::named(name));
     let peers = arguments.peer.iter().map(|text| Tool::peer(text));
@@ -252,7 +250,7 @@ fn cases(arguments: &Arguments) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// Where `scripts/peers/clients` installs.
+/// By `scripts/peers/clients`.
 fn default_clients() -> PathBuf {
     let cache = env::var_os("WEIR_CACHE").map(PathBuf::from).or_else(|| {
         let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
@@ -262,7 +260,7 @@ fn default_clients() -> PathBuf {
     cache.unwrap_or_default().join("clients")
 }
 
-/// Makes a small tokenizer with the Python of an installed client.
+/// With the Python of an installed client.
 fn make_tokenizer(places: &Places) -> Result<()> {
     let python = ["guidellm", "aiperf"]
         .map(|client| places.clients.join(client).join("bin/python"))

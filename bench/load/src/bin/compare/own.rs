@@ -1,4 +1,4 @@
-//! What a tool says of its own run, from the files that it writes.
+//! A tool's own results, from the files that it writes.
 
 use std::fs;
 use std::path::Path;
@@ -6,32 +6,26 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// One request as a tool reports it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Request {
     pub(crate) key: Key,
-    /// When it was sent, on a clock of the tool's own; orders the requests.
+    /// On the tool's own clock; orders the requests.
     pub(crate) start_ns: u64,
-    /// Time to first token.
     pub(crate) first_token_ns: f64,
-    /// Stated bound of its error.
     pub(crate) bound_ns: Option<f64>,
 }
 
-/// How the request is found in the server's log.
+/// Matches a request to the server's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Key {
-    /// The `X-Request-Id` that the tool sent.
     Sent(String),
-    /// The number that the server put into the answer's id.
+    /// The server's number in the answer's id.
     Answer(u64),
     /// The number at the end of the `X-Request-Id` that the tool sent.
     SentNumber(u64),
-    /// By its place among all requests in order of sending.
     Order,
 }
 
-/// A run as its tool reports it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Own {
     pub(crate) ttft_mean_ms: Option<f64>,
@@ -40,7 +34,7 @@ pub(crate) struct Own {
     pub(crate) gap_p99_ms: Option<f64>,
     pub(crate) tokens_per_s: Option<f64>,
     pub(crate) failed: Option<f64>,
-    /// Why the tool itself calls its figures bounds, where it does.
+    /// Set where the tool itself calls its figures bounds.
     pub(crate) refused: Option<String>,
     pub(crate) requests: Vec<Request>,
 }
@@ -54,7 +48,6 @@ fn number(value: &Value, pointer: &str) -> Option<f64> {
     value.pointer(pointer).and_then(Value::as_f64)
 }
 
-/// `bare`: figures and rows.
 pub(crate) fn of_bare(figures: &Path, rows: &Path) -> Result<Own> {
     let value = json(figures)?;
     let mut requests = Vec::new();
@@ -173,7 +166,7 @@ pub(crate) fn of_vllm(report: &Path) -> Result<Own> {
     })
 }
 
-/// Weir's `cell.json`. It has the figures of a level that Weir refuses to present, too.
+/// `cell.json` also has the figures of a refused level.
 pub(crate) fn of_weir(record: &Path) -> Result<Own> {
     let value = json(record)?;
     Ok(Own {
@@ -191,7 +184,7 @@ pub(crate) fn of_weir(record: &Path) -> Result<Own> {
     })
 }
 
-/// Any file in `folder` that has the form of vLLM's benchmarks; nothing where there is none.
+/// The first file in `folder` in the form of vLLM's benchmarks.
 pub(crate) fn of_any_vllm(folder: &Path) -> Option<Own> {
     let mut paths: Vec<_> =
         fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();

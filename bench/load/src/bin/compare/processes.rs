@@ -1,7 +1,6 @@
-//! A tool's whole process tree: its processor time and memory, and its end.
+//! CPU time, memory and end of a tool's processes.
 //!
-//! The driver is the subreaper of what it starts, so a process that outlives its parent becomes
-//! the driver's child and is still seen, counted and ended.
+//! The driver is their subreaper: an orphan becomes its child, and is still counted and ended.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,37 +14,34 @@ use rustix::process::{
 };
 use weir_bench_load::{clock, machine};
 
-/// Ticks of `/proc` per second; a constant of Linux's interface.
+/// Of `/proc`, a constant of Linux's interface.
 const TICKS_PER_S: u64 = 100;
-/// How long a tree may take to end itself before it is killed.
+/// For processes to end before they are killed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// One look at a tree.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Sample {
     pub(crate) at_ns: u64,
-    /// Processor time so far, ended descendants included, nanoseconds.
+    /// With ended descendants, nanoseconds.
     pub(crate) processor_ns: u64,
-    /// Resident memory of all processes, pages that they share counted in each, bytes.
+    /// Bytes; shared pages count in each process.
     pub(crate) resident: u64,
-    /// Busy time of all cores of the machine, whoever used them, nanoseconds.
+    /// Busy time of all cores, nanoseconds.
     pub(crate) machine_ns: u64,
-    /// Processor time of the driver itself, nanoseconds.
+    /// CPU time of the driver, nanoseconds.
     pub(crate) driver_ns: u64,
 }
 
-/// A process that was started, and what descends from it.
 pub(crate) struct Tree {
     child: Child,
-    /// The driver's own children that are not of this tree.
     others: BTreeSet<u32>,
     page_bytes: u64,
-    /// Highest processor time seen: a process that ended unseen must not turn it back.
+    /// Highest value so far: a process that ended between samples must not lower it.
     processor_ns: u64,
 }
 
 impl Tree {
-    /// Starts `command` on `core`, in a process group of its own, with its output in `log`.
+    /// On `core`, in its own process group, with output in `log`.
     pub(crate) fn start(
         mut command: Command,
         core: usize,
@@ -63,8 +59,8 @@ impl Tree {
         Ok(Self { child: child?, others, page_bytes, processor_ns: 0 })
     }
 
-    /// Whether the process that was started has ended, and if so whether it said that all was
-    /// well. It is not reaped, so that its figures can still be read.
+    /// Whether the process succeeded; None while it runs. Not reaped, so that its figures can
+    /// still be read.
     pub(crate) fn ended(&self) -> Result<Option<bool>> {
         let pid =
             Pid::from_raw(self.child.id().cast_signed()).context("a process has the number 0")?;
@@ -73,7 +69,6 @@ impl Tree {
         Ok(status.map(|status| status.exit_status() == Some(0)))
     }
 
-    /// Looks at all processes of the tree.
     pub(crate) fn sample(&mut self) -> Sample {
         let mut ticks = 0;
         let mut scheduled_ns = 0;
@@ -86,8 +81,8 @@ impl Tree {
             scheduled_ns += scheduled_ns_of(pid);
             peaks += peak_resident(pid).unwrap_or(0);
         }
-        // Ticks are coarse but hold what has ended; the scheduler's count is fine but of the
-        // living only. Neither is ever too high.
+        // Ticks are coarse but include ended processes; the scheduler's count is fine but only of
+        // living ones. Neither is ever too high.
         let seen = (ticks * (1_000_000_000 / TICKS_PER_S)).max(scheduled_ns);
         self.processor_ns = self.processor_ns.max(seen);
         Sample {
@@ -101,7 +96,7 @@ impl Tree {
 
     fn members(&self) -> Vec<u32> {
         let mut roots = vec![self.child.id()];
-        // What lost its parent is a child of the driver now.
+        // Orphans are children of the driver.
         roots.extend(children(std::process::id()).iter().filter(|pid| !self.others.contains(pid)));
         roots.dedup();
         let mut members = Vec::new();
@@ -115,14 +110,13 @@ impl Tree {
         members
     }
 
-    /// Ends every process of the tree, politely, then not, and reaps them.
     pub(crate) fn end(mut self) {
         let start = Instant::now();
         let mut signal = Signal::TERM;
         loop {
             let _ = self.child.try_wait();
             let members = self.members();
-            // The driver reaps what became its child.
+            // The driver reaps its adopted children.
             for pid in &members {
                 if *pid != self.child.id()
                     && let Some(pid) = Pid::from_raw(pid.cast_signed())
@@ -146,7 +140,6 @@ impl Tree {
     }
 }
 
-/// What `/proc/PID/stat` says.
 struct Stat {
     state: char,
     ticks: u64,
@@ -201,22 +194,21 @@ fn peak_resident(pid: u32) -> Option<u64> {
     Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
 }
 
-/// Busy time of all cores since boot.
+/// Of all cores since boot.
 fn machine_busy_ns() -> u64 {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     let Some(line) = text.lines().next() else { return 0 };
     let ticks: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    // user nice system (idle iowait) irq softirq; the time of guests is in user's.
+    // user nice system (idle iowait) irq softirq; user includes guests.
     let busy: u64 = [0, 1, 2, 5, 6].iter().filter_map(|place| ticks.get(*place)).sum();
     busy * (1_000_000_000 / TICKS_PER_S)
 }
 
-/// The samples of a run, in order, and values between them.
 #[derive(Debug, Default)]
 pub(crate) struct Samples(pub(crate) Vec<Sample>);
 
 impl Samples {
-    /// A growing quantity at a moment, on the straight line between the samples around it.
+    /// Interpolates a growing quantity linearly.
     pub(crate) fn at(&self, at_ns: u64, quantity: impl Fn(&Sample) -> u64) -> Option<f64> {
         let after = self.0.partition_point(|sample| sample.at_ns < at_ns);
         let right = self.0.get(after).or(self.0.last())?;
@@ -230,7 +222,6 @@ impl Samples {
         Some(from + (to - from) * share.min(1.0))
     }
 
-    /// Most memory at once.
     pub(crate) fn peak_resident(&self) -> u64 {
         self.0.iter().map(|sample| sample.resident).max().unwrap_or(0)
     }

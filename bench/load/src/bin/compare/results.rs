@@ -1,5 +1,3 @@
-//! All runs by case and tool, and the tables of them.
-
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
@@ -10,41 +8,38 @@ use crate::figures::{self, Figure, Figures};
 use crate::table;
 use crate::tool::BARE;
 
-/// Foreign load, in cores, above which a run is called disturbed.
+/// Foreign load of a disturbed run.
 const DISTURBED_CORES: f64 = 0.1;
 
-/// Whether others used the machine during a run.
 pub(crate) fn is_disturbed(run: &Figures) -> bool {
     run.get(&Figure::ForeignCores).is_some_and(|cores| *cores > DISTURBED_CORES)
 }
 
-/// Whether the tool itself said of a run that it was the limit.
+/// Whether the tool reported itself as the limit.
 pub(crate) fn is_refused(run: &Figures) -> bool {
     run.contains_key(&Figure::Refused)
 }
 
-/// The runs of one tool on one case.
+/// Of one tool on one case.
 #[derive(Debug)]
 struct Entry {
     case: Case,
     tool: String,
     runs: Vec<Figures>,
-    /// Why runs gave nothing.
     failures: Vec<String>,
 }
 
 impl Entry {
-    /// The runs that the tool did not refuse itself.
+    /// Without runs that the tool refused itself.
     fn accepted(&self) -> Vec<Figures> {
         self.runs.iter().filter(|run| !is_refused(run)).cloned().collect()
     }
 }
 
-/// Everything that was measured.
 #[derive(Debug, Default)]
 pub(crate) struct Results(Vec<Entry>);
 
-/// A column: its head, the figure, and how it is written.
+/// Head, figure, and format.
 type Column = (&'static str, Figure, fn(f64) -> String);
 
 impl Results {
@@ -71,7 +66,7 @@ impl Results {
         self.0.iter().all(|entry| entry.runs.is_empty())
     }
 
-    /// The cases, in the order in which they first ran.
+    /// In the order of their first runs.
     pub(crate) fn cases(&self) -> Vec<Case> {
         let mut cases: Vec<Case> = Vec::new();
         for entry in &self.0 {
@@ -82,14 +77,13 @@ impl Results {
         cases
     }
 
-    /// The medians of a tool on a case, over the runs that it did not refuse itself.
+    /// Over the runs that the tool did not refuse itself.
     pub(crate) fn medians(&self, case: Case, tool: &str) -> Option<Figures> {
         let entry = self.0.iter().find(|entry| entry.case == case && entry.tool == tool)?;
         let accepted = entry.accepted();
         (!accepted.is_empty()).then(|| figures::medians(&accepted))
     }
 
-    /// All tables and bars, as text.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         for group in Group::ALL {
@@ -109,7 +103,7 @@ impl Results {
         text + &self.bars_text() + &self.disturbed_text()
     }
 
-    /// How many runs shared the machine with others: their figures are too bad.
+    /// Runs with foreign load: their figures are too bad.
     fn disturbed_text(&self) -> String {
         let runs: Vec<&Figures> = self.0.iter().flat_map(|entry| &entry.runs).collect();
         let disturbed = runs.iter().filter(|run| is_disturbed(run)).count();
@@ -141,7 +135,7 @@ impl Results {
                     rows.push(row);
                     continue;
                 }
-                // What the server saw stands also where the tool itself was the limit.
+                // The server's figures also stand where the tool was the limit.
                 let shown = if accepted.is_empty() { &entry.runs } else { &accepted };
                 let figures = figures::medians(shown);
                 row.extend(columns.iter().map(|(_, figure, write)| {
@@ -182,7 +176,7 @@ impl Results {
         )
     }
 
-    /// Everything, every run by itself.
+    /// Every run by itself.
     pub(crate) fn json(&self, machine: &Value) -> Value {
         let entries: Vec<Value> = self
             .0
@@ -204,7 +198,6 @@ impl Results {
     }
 }
 
-/// The columns of a group's table.
 fn columns(group: Group) -> Vec<Column> {
     let mut columns: Vec<Column> = vec![
         ("tokens/s", Figure::TokensPerS, table::whole),
@@ -232,7 +225,7 @@ fn columns(group: Group) -> Vec<Column> {
     columns
 }
 
-/// Three digits or so.
+/// About three digits.
 fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => table::whole(value),

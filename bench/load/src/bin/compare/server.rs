@@ -1,5 +1,3 @@
-//! The mock server of one run: started, asked for the truth, ended.
-
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,7 +9,7 @@ use weir_bench_load::truth::{Run, Served};
 
 use crate::case::{Case, FIRST_MS, Pace};
 
-/// A running mock. Ends with this value, and with this process.
+/// Ends with this value, and with this process.
 pub(crate) struct Server {
     child: Child,
     pub(crate) url: String,
@@ -19,14 +17,12 @@ pub(crate) struct Server {
     summary: PathBuf,
 }
 
-/// What the mock knows of a run.
 pub(crate) struct Truth {
     pub(crate) run: Run,
     pub(crate) rows: Vec<Served>,
 }
 
 impl Server {
-    /// Starts the mock beside this binary and waits until it listens.
     pub(crate) fn start(case: Case, core: usize, folder: &Path) -> Result<Self> {
         let binary = crate::tool::sibling("mock")?;
         let (log, summary) = (folder.join("truth.csv"), folder.join("truth.json"));
@@ -56,12 +52,10 @@ impl Server {
         Ok(server)
     }
 
-    /// The mock's process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Ends the mock and reads what it knows.
     pub(crate) fn truth(mut self) -> Result<Truth> {
         if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
             kill_process(pid, Signal::TERM).context("the mock could not be ended")?;

@@ -1,6 +1,6 @@
 //! Plain tables for the terminal.
 
-/// Rows below a header, as text: the first column to the left, the others to the right.
+/// The first column is left-aligned, the others right-aligned.
 pub(crate) fn text(header: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
@@ -21,7 +21,7 @@ fn line<'a>(cells: impl Iterator<Item = &'a str>, widths: &[usize]) -> String {
     format!("{}\n", line.trim_end())
 }
 
-/// A whole number with its thousands apart.
+/// With thousands separated.
 pub(crate) fn whole(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::with_capacity(digits.len() * 4 / 3);
@@ -34,7 +34,7 @@ pub(crate) fn whole(value: f64) -> String {
     text
 }
 
-/// The middle value, or the mean of the two in the middle; not a number without values.
+/// NaN without values.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

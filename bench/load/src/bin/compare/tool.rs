@@ -1,4 +1,4 @@
-//! The tools: how each is called, and where it says what it measured.
+//! The tools: their command lines and results.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -10,15 +10,14 @@ use crate::case::{Case, PROMPT_TOKENS, Pace};
 use crate::own::{self, Own};
 use crate::weir_rows;
 
-/// How Weir is called. It is the last argument of nothing: words are split before they are filled.
+/// Split into words before the placeholders are filled.
 const WEIR: &str = "load {url} --model {model} --users {streams} --prompt-tokens {prompt_tokens} \
                     --output-tokens {output_tokens} --duration {duration_s}s --out {out}/run";
-/// Name of the model, for the mock and all tools.
+/// For the mock and all tools.
 const MODEL: &str = "mock";
-/// Tokens per second of which the number of requests is made for peers that know no duration.
+/// Assumed rate for the number of requests of peers without a duration.
 const ASSUMED_TOKENS_PER_S: f64 = 100_000.0;
 
-/// A load generator.
 #[derive(Debug, Clone)]
 pub(crate) struct Tool {
     pub(crate) name: String,
@@ -35,34 +34,29 @@ enum Kind {
     Peer(String),
 }
 
-/// Name of the practical limit, which all ratios refer to.
+/// The practical limit, which all ratios refer to.
 pub(crate) const BARE: &str = "bare";
-/// Name of Weir.
 pub(crate) const WEIR_NAME: &str = "weir";
 
-/// Where programs and data of the tools are.
+/// Programs and data of the tools.
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
-    /// `weir`.
     pub(crate) weir: PathBuf,
     /// The folder that `scripts/peers/clients` prints.
     pub(crate) clients: PathBuf,
-    /// A tokenizer that Hugging Face's loaders take.
+    /// A tokenizer for Hugging Face's loaders.
     pub(crate) tokenizer: PathBuf,
 }
 
-/// One run of a tool.
 pub(crate) struct Job<'a> {
     pub(crate) places: &'a Places,
     pub(crate) case: Case,
     pub(crate) url: &'a str,
     pub(crate) duration_s: f64,
-    /// The run's own folder.
     pub(crate) out: &'a Path,
 }
 
 impl Tool {
-    /// A tool by its name.
     pub(crate) fn named(name: &str) -> Result<Self> {
         let kind = match name {
             BARE => Kind::Bare,
@@ -74,7 +68,7 @@ impl Tool {
         Ok(Self { name: name.to_owned(), kind })
     }
 
-    /// A peer from `NAME=COMMAND`.
+    /// From `NAME=COMMAND`.
     pub(crate) fn peer(text: &str) -> Result<Self> {
         let (name, command) =
             text.split_once('=').with_context(|| format!("--peer {text}: not NAME=COMMAND"))?;
@@ -82,7 +76,7 @@ impl Tool {
         Ok(Self { name: name.trim().to_owned(), kind: Kind::Peer(command.to_owned()) })
     }
 
-    /// Whether it is known to be so slow that only the first and the paced tables need it.
+    /// Slow tools run only in the first and the paced tables.
     pub(crate) fn is_slow(&self) -> bool {
         matches!(self.kind, Kind::Guidellm | Kind::Aiperf)
     }
@@ -108,7 +102,6 @@ impl Tool {
         places.clients.join(&self.name).join("bin").join(&self.name)
     }
 
-    /// The command line of a run.
     pub(crate) fn command(&self, job: &Job<'_>) -> Result<Command> {
         let mut command = match &self.kind {
             Kind::Bare => bare(job)?,
@@ -129,7 +122,7 @@ impl Tool {
         Ok(command)
     }
 
-    /// What it says of the run.
+    /// Its results of the run.
     pub(crate) fn own(&self, job: &Job<'_>) -> Result<Own> {
         match self.kind {
             Kind::Bare => own::of_bare(&job.out.join("bare.json"), &job.out.join("bare.csv")),

@@ -1,4 +1,4 @@
-//! One run: a fresh server, one tool, everything that both say.
+//! One run: a fresh server, one tool, and the results of both.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -14,24 +14,21 @@ use crate::processes::{Samples, Tree};
 use crate::server::Server;
 use crate::tool::{Job, Places, Tool};
 
-/// Time between looks at the tool's processes.
+/// Of the tool's processes.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Lines of a failed tool's output that are shown.
 const LOG_LINES: usize = 8;
 
-/// What is the same for all runs.
 pub(crate) struct Setting<'a> {
     pub(crate) places: Places,
     pub(crate) server_core: usize,
     pub(crate) client_core: usize,
     pub(crate) duration_s: f64,
-    /// Most time that a tool may take beyond the duration.
+    /// Beyond the duration.
     pub(crate) patience: Duration,
-    /// Set when the user wants an end.
     pub(crate) stop: &'a AtomicBool,
 }
 
-/// Runs a tool on a case; its files stay in `folder`.
+/// The tool's files stay in `folder`.
 pub(crate) fn run(setting: &Setting, case: Case, tool: &Tool, folder: &Path) -> Result<Figures> {
     fs::create_dir_all(folder).with_context(|| format!("{} not made", folder.display()))?;
     let server = Server::start(case, setting.server_core, folder)?;
@@ -51,7 +48,7 @@ pub(crate) fn run(setting: &Setting, case: Case, tool: &Tool, folder: &Path) -> 
     tree.end();
     let (samples, was_well) = watched?;
     let own = tool.own(&job);
-    // A tool that ends with an error, but wrote its results, judged them; that is not ours to do.
+    // A tool may fail by its own criteria after it wrote its results: they count.
     let own = match (own, was_well) {
         (Ok(own), _) => own,
         (Err(error), true) => return Err(error),
@@ -64,13 +61,12 @@ pub(crate) fn run(setting: &Setting, case: Case, tool: &Tool, folder: &Path) -> 
     Ok(figures::of(&truth, &own, &samples))
 }
 
-/// Looks at the tool until it ends.
 fn watch(setting: &Setting, tree: &mut Tree) -> Result<(Samples, bool)> {
     let limit = Duration::from_secs_f64(setting.duration_s) + setting.patience;
     let start = Instant::now();
     let mut samples = Samples::default();
     loop {
-        // First whether it has ended, then the look, which then sees all of it.
+        // The end is checked before the last sample, which then includes everything.
         let ended = tree.ended()?;
         samples.0.push(tree.sample());
         if let Some(was_well) = ended {

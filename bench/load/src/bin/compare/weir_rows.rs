@@ -11,7 +11,6 @@ use parquet::schema::types::Type;
 
 use crate::own::{Key, Request};
 
-/// The columns that are read.
 const COLUMNS: [&str; 6] =
     ["request", "due_ns", "start_ns", "first_token_ns", "outcome", "error_bound_ns"];
 
@@ -25,7 +24,6 @@ pub(crate) fn cell(folder: &Path) -> Result<PathBuf> {
     }
 }
 
-/// All requests below `folder` that got their answer.
 pub(crate) fn requests(folder: &Path) -> Result<Vec<Request>> {
     let mut paths = Vec::new();
     find(folder, &mut paths)?;
@@ -85,7 +83,7 @@ fn request(row: &Row) -> Option<Request> {
         return None;
     }
     let start_ns = start_ns?;
-    // Weir shows the time from when the request was due, and its bound is of that.
+    // Weir's times and bounds count from when the request was due.
     let due_ns = due_ns?;
     Some(Request {
         key: Key::SentNumber(request?),

@@ -1,5 +1,5 @@
-//! One client's connection: bytes in with the kernel's stamp of their arrival, bytes out as far as
-//! the socket takes them.
+//! A client's connection: input with the kernel's arrival times, output as far as the socket takes
+//! it.
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -13,17 +13,16 @@ use weir_bench_load::truth::Served;
 
 use crate::frame::Frames;
 
-/// Bytes taken from a socket at once.
+/// Per read.
 const READ_BYTES: usize = 256 << 10;
 
-/// The server's side of a connection.
 pub(crate) struct Connection {
     socket: OwnedFd,
     pub(crate) number: u64,
     pub(crate) input: Vec<u8>,
-    /// When the kernel got the newest bytes of `input`.
+    /// Arrival of the newest bytes of `input`, by the kernel.
     pub(crate) arrived_ns: u64,
-    /// What the socket did not take yet.
+    /// Output that the socket did not take yet.
     pending: Vec<u8>,
     pub(crate) answer: Option<Answer>,
     /// Close once `pending` is empty.
@@ -31,34 +30,28 @@ pub(crate) struct Connection {
     pub(crate) leave_given: bool,
 }
 
-/// An answer in progress.
 pub(crate) struct Answer {
     pub(crate) body: Body,
     pub(crate) row: Served,
-    /// When the next token is due (paced).
     pub(crate) due_ns: u64,
     pub(crate) keep_alive: bool,
-    /// Everything was handed over; only `pending` is left.
+    /// Only `pending` is left.
     pub(crate) written: bool,
 }
 
-/// What is left to send.
 pub(crate) enum Body {
     Stream(Frames),
     Whole(Vec<u8>),
 }
 
-/// How far a write went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Write {
     Done,
     /// The socket is full; the rest is kept.
     Stalled,
-    /// The client is gone.
     Gone,
 }
 
-/// How far a read went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Read {
     Some,
@@ -84,7 +77,6 @@ impl Connection {
         self.socket.as_fd()
     }
 
-    /// Reads what is there.
     pub(crate) fn read(&mut self, scratch: &mut Vec<u8>) -> Read {
         scratch.resize(READ_BYTES, 0);
         let mut control = nix::cmsg_space!(TimeSpec);
@@ -113,7 +105,7 @@ impl Connection {
         Read::Some
     }
 
-    /// Hands bytes to the socket, behind what it did not take before.
+    /// After earlier pending bytes.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Write {
         if !self.pending.is_empty() {
             self.pending.extend_from_slice(bytes);
@@ -129,7 +121,6 @@ impl Connection {
         }
     }
 
-    /// Hands the answer's next tokens to the socket.
     pub(crate) fn write_tokens(&mut self, tokens: u32, first: bool) -> Write {
         let Some(Answer { body: Body::Stream(frames), .. }) = &self.answer else {
             return Write::Done;
@@ -146,7 +137,6 @@ impl Connection {
         }
     }
 
-    /// Hands over what was kept.
     pub(crate) fn flush(&mut self) -> Write {
         match send_some(self.socket.as_fd(), &self.pending) {
             Ok(sent) => {

@@ -1,19 +1,17 @@
-//! The bytes of an answer. Everything of one answer is made once, when its request arrives, so
-//! that a token costs one write of ready bytes.
+//! The bytes of an answer, all made when its request arrives: a token costs one write of ready
+//! bytes.
 
 use std::io::Write as _;
 
-/// What every token of an answer says. One token of the benchmark's own tokenizer.
+/// The text of every token: one token of the benchmark's own tokenizer.
 const TOKEN: &str = " flow";
 
-/// Which of the two streaming forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     Completions,
     Chat,
 }
 
-/// The ready bytes of one streamed answer.
 #[derive(Debug)]
 pub(crate) struct Frames {
     /// `opening` bytes of the role chunk (chat), then `burst` equal token chunks.
@@ -23,7 +21,7 @@ pub(crate) struct Frames {
     pub(crate) tail: Vec<u8>,
 }
 
-/// Of what an answer is made.
+/// Variable parts of an answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Words<'a> {
     pub(crate) form: Form,
@@ -47,7 +45,7 @@ pub(crate) fn stream_head(keep_alive: bool) -> &'static [u8] {
 }
 
 impl Frames {
-    /// Makes an answer's bytes, with room for `burst` tokens in one write.
+    /// With room for `burst` tokens in one write.
     pub(crate) fn new(words: Words<'_>, burst: u32) -> Self {
         let mut bytes = Vec::with_capacity(256 * (burst as usize + 1));
         if words.form == Form::Chat {
@@ -129,7 +127,7 @@ impl Words<'_> {
         )
     }
 
-    /// The whole answer of a request that does not stream.
+    /// Without streaming.
     pub(crate) fn whole(&self, keep_alive: bool) -> Vec<u8> {
         let text = TOKEN.repeat(self.tokens as usize);
         let (prefix, object, content) = match self.form {
@@ -147,7 +145,6 @@ impl Words<'_> {
     }
 }
 
-/// A whole answer with a length.
 pub(crate) fn plain(status: u16, content_type: &str, body: &[u8], keep_alive: bool) -> Vec<u8> {
     let connection = if keep_alive { "keep-alive" } else { "close" };
     let mut bytes = format!(
@@ -161,7 +158,7 @@ pub(crate) fn plain(status: u16, content_type: &str, body: &[u8], keep_alive: bo
     bytes
 }
 
-/// Appends one event as one HTTP chunk.
+/// One event as one HTTP chunk.
 fn chunk(bytes: &mut Vec<u8>, data: &str) {
     let length = data.len() + "data: \n\n".len();
     // Writing to a vector cannot fail.

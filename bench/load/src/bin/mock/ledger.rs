@@ -1,21 +1,20 @@
-//! What happened, for the log: requests, tokens over time, requests in flight over time.
+//! The mock's log: requests, and tokens and requests in flight over time.
 
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use weir_bench_load::machine::processor_ns;
 use weir_bench_load::truth::{Run, SLICE_NS, Served, Slice};
 
-/// Longest time that the histograms tell apart from longer ones.
+/// Largest value of the histograms.
 const LONGEST_NS: u64 = 3_600_000_000_000;
 
-/// The log of a run.
 pub(crate) struct Ledger {
     rows: Vec<Served>,
     run: Run,
     gaps: Histogram<u64>,
     late: Histogram<u64>,
     in_flight: u64,
-    /// Until when the slices hold the requests in flight.
+    /// End of the time that the slices cover.
     counted_until_ns: u64,
     processor_at_first_ns: u64,
 }
@@ -40,7 +39,6 @@ impl Ledger {
         self.run.connections - 1
     }
 
-    /// A request came: its number.
     pub(crate) fn began(&mut self, now: u64) -> u64 {
         if self.run.requests == 0 {
             self.run.first_request_ns = now;
@@ -54,7 +52,7 @@ impl Ledger {
         self.run.requests - 1
     }
 
-    /// Tokens are about to be handed to a socket.
+    /// Called before a write.
     pub(crate) fn tokens(&mut self, row: &mut Served, count: u32, now: u64) {
         if row.tokens == 0 {
             row.first_token_ns = now;
@@ -73,7 +71,6 @@ impl Ledger {
         self.slice(now).tokens += u64::from(count);
     }
 
-    /// A paced token was handed over so much after its time.
     pub(crate) fn late(&mut self, by_ns: u64) {
         self.late.saturating_record(by_ns.max(1));
     }
@@ -82,7 +79,7 @@ impl Ledger {
         self.run.stalls += 1;
     }
 
-    /// A request ended, or its client went away.
+    /// Also for a client that left.
     pub(crate) fn ended(&mut self, mut row: Served, complete: bool, now: u64) {
         self.count_until(now);
         self.in_flight -= 1;
@@ -95,7 +92,6 @@ impl Ledger {
         self.rows.push(row);
     }
 
-    /// The figures so far.
     pub(crate) fn run(&mut self, now: u64) -> Run {
         if self.run.requests > 0 {
             self.count_until(now);
@@ -107,7 +103,6 @@ impl Ledger {
         self.run.clone()
     }
 
-    /// The rows so far, as CSV.
     pub(crate) fn csv(&self) -> Result<Vec<u8>> {
         let mut writer = csv::Writer::from_writer(Vec::new());
         for row in &self.rows {

@@ -1,7 +1,7 @@
-//! A mock of an OpenAI-compatible server, one thread, that knows when each token was handed over.
+//! A mock of an OpenAI-compatible server, one thread, that records when it sends each token.
 //!
-//! It is the truth that load generators are compared with. Its own event loop, because it must
-//! cost less per token than any client: a token is one write of bytes that were made before.
+//! Load generators are compared with its log. It has its own event loop, because it must cost less
+//! per token than any client: a token is one write of ready bytes.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints")]
 
@@ -76,7 +76,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         machine::pin(core)?;
     }
     machine::raise_descriptors();
-    // Timers fire when they are due, not up to 50 us later. Without it they are merely later.
+    // Timers fire when they are due, not up to 50 us later. A failure only makes them later.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
     let config = Config {
         pace: pace(arguments)?,

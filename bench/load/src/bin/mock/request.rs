@@ -1,14 +1,12 @@
-//! What a client asks for: just enough of HTTP/1.1 and of the body, read as cheaply as possible.
+//! Requests: the needed part of HTTP/1.1 and of the body, read cheaply.
 
 use memchr::memmem;
 
-/// Longest request that is taken.
 const REQUEST_BYTES_MAX: usize = 64 << 20;
 
-/// Bytes of a body per token of a text prompt, roughly.
+/// Of a body with a text prompt, roughly.
 const BYTES_PER_TOKEN: usize = 4;
 
-/// Where a request goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Route {
     Completions,
@@ -21,18 +19,15 @@ pub(crate) enum Route {
     Unknown,
 }
 
-/// A whole request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) route: Route,
     pub(crate) id: String,
     pub(crate) keep_alive: bool,
     pub(crate) ask: Ask,
-    /// Bytes of head and body.
     pub(crate) length: usize,
 }
 
-/// What the body says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Ask {
     pub(crate) tokens: Option<u32>,
@@ -41,18 +36,16 @@ pub(crate) struct Ask {
     pub(crate) prompt_tokens: u32,
 }
 
-/// What the bytes of a connection hold so far.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Parsed {
     Partial,
     Whole(Request),
     /// Status and reason; the connection ends.
     Refused(u16, &'static str),
-    /// The head is there and the client waits for leave to send the body.
+    /// Only the head is there: the client waits for `100 Continue`.
     WantsLeave,
 }
 
-/// Reads a request from the start of `bytes`.
 pub(crate) fn parse(bytes: &[u8]) -> Parsed {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut head = httparse::Request::new(&mut headers);
@@ -111,8 +104,8 @@ fn route(method: &str, path: &str) -> Route {
     }
 }
 
-/// Finds the few members that matter, without parsing the rest. A quoted name cannot occur inside
-/// a JSON string, where its quotes are escaped.
+/// Finds the few needed members without parsing the rest. A quoted name cannot occur inside a JSON
+/// string, where its quotes are escaped.
 fn ask(body: &[u8]) -> Ask {
     let number = |name: &str| {
         let digits = member(body, name)?;
@@ -127,7 +120,7 @@ fn ask(body: &[u8]) -> Ask {
     }
 }
 
-/// The length of a prompt of token ids; of text, what its bytes suggest.
+/// Exact for token ids; estimated from the bytes of text.
 fn prompt_tokens(body: &[u8]) -> u32 {
     let ids = member(body, "\"prompt\"").and_then(|value| value.strip_prefix(b"["));
     match ids.map(<[u8]>::trim_ascii_start) {
@@ -139,7 +132,6 @@ fn prompt_tokens(body: &[u8]) -> u32 {
     }
 }
 
-/// What follows the name and the colon.
 fn member<'a>(body: &'a [u8], quoted_name: &str) -> Option<&'a [u8]> {
     let at = memmem::find(body, quoted_name.as_bytes())?;
     let rest = body.get(at + quoted_name.len()..)?.trim_ascii_start();

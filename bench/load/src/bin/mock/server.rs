@@ -1,8 +1,8 @@
-//! The server's one loop: who gets a token when.
+//! The server's event loop, and the order of tokens.
 //!
-//! Unpaced, every stream gets one token (or `--burst` of them, in one write) per turn, as fast as
-//! the core goes; a stream whose client does not keep up waits until its socket takes more. Paced,
-//! each stream has an absolute schedule from the moment its request was read, so that one late
+//! Unpaced, every stream gets `--burst` tokens in one write per turn; a stalled stream waits until
+//! its socket takes more. Paced, each stream has an absolute schedule from the read of its
+//! request, so a late token delays no later one.
 //! token does not delay the later ones.
 
 use std::cmp::Reverse;
@@ -29,40 +29,40 @@ use crate::request::{Ask, Parsed, Request, Route, parse};
 const LISTENER: u64 = u64::MAX;
 const SIGNALS: u64 = u64::MAX - 1;
 const PARENT: u64 = u64::MAX - 2;
-/// Writes after which the sockets are looked at again: new requests wait no longer than that.
+/// Bounds the wait of new requests.
 const WRITES_PER_POLL: u32 = 16;
 
-/// When tokens come.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Pace {
-    /// As fast as possible; so many tokens per write.
-    Unpaced { burst: u32 },
-    /// The first token so long after the request, and each further one so long after it.
-    Paced { first_ns: u64, every_ns: u64 },
+    Unpaced {
+        burst: u32,
+    },
+    /// From the request to the first token, and between tokens.
+    Paced {
+        first_ns: u64,
+        every_ns: u64,
+    },
 }
 
-/// How the server answers.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) pace: Pace,
     pub(crate) model: String,
-    /// Tokens of an answer whose request names no number.
     pub(crate) default_tokens: u32,
 }
 
-/// The server.
 pub(crate) struct Server {
     config: Config,
     epoll: OwnedFd,
     listener: OwnedFd,
     signals: SignalFd,
     connections: Vec<Option<Connection>>,
-    /// Counts the users of each place, so that a timer of an earlier one is told apart.
+    /// Counts the users of each place, so that timers of earlier ones are ignored.
     generations: Vec<u32>,
     free: Vec<usize>,
-    /// Unpaced: streams whose turn comes, in order.
+    /// Unpaced: streams in the order of their turns.
     turns: VecDeque<(usize, u32)>,
-    /// Paced: when the next token of a stream is due.
+    /// Paced: streams by the time of their next token.
     due: BinaryHeap<Reverse<(u64, usize, u32)>>,
     pub(crate) ledger: Ledger,
     scratch: Vec<u8>,
@@ -102,7 +102,7 @@ impl Server {
         Ok((server, bound))
     }
 
-    /// Stops when standard input closes, so that it does not outlive whoever started it.
+    /// Stops when standard input closes, so that it does not outlive its parent.
     pub(crate) fn stop_with_parent(&self) -> Result<()> {
         let data = epoll::EventData::new_u64(PARENT);
         epoll::add(&self.epoll, std::io::stdin(), data, epoll::EventFlags::HUP)
@@ -135,7 +135,7 @@ impl Server {
         Ok(())
     }
 
-    /// Gives turns or due tokens, a few at a time.
+    /// A few turns or due tokens per call.
     fn write_due(&mut self) {
         match self.config.pace {
             Pace::Unpaced { burst } => {
@@ -163,8 +163,7 @@ impl Server {
         }
     }
 
-    /// How long to wait for sockets: not at all while streams have their turn, else until the
-    /// next token is due; without one, until something happens.
+    /// Zero with streams in turn, else until the next due token; None without one.
     fn timeout(&self) -> Option<Timespec> {
         let wait_ns = if self.turns.is_empty() {
             let Reverse((due, ..)) = self.due.peek()?;
@@ -178,7 +177,7 @@ impl Server {
         })
     }
 
-    /// Writes the next tokens of a stream. True when more can follow at once.
+    /// True when more can follow at once.
     fn write_tokens(&mut self, slot: usize, generation: u32, burst: u32, now: u64) -> bool {
         if self.generations.get(slot) != Some(&generation) {
             return false;
@@ -262,7 +261,6 @@ impl Server {
         }
     }
 
-    /// The socket of a stalled stream takes bytes again.
     fn resume(&mut self, slot: usize) {
         let generation = self.generations[slot];
         let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_mut) else {
@@ -284,7 +282,6 @@ impl Server {
         }
     }
 
-    /// Gives a stream its next turn or time.
     fn plan(&mut self, slot: usize, generation: u32, due_ns: u64) {
         match self.config.pace {
             Pace::Unpaced { .. } => self.turns.push_back((slot, generation)),
@@ -292,7 +289,6 @@ impl Server {
         }
     }
 
-    /// Starts the request at the front of the connection's bytes, when it is whole.
     fn take_request(&mut self, slot: usize) {
         let Some(connection) = self.connections[slot].as_mut() else { return };
         if connection.answer.is_some() || connection.closing {
@@ -366,7 +362,6 @@ impl Server {
         }
     }
 
-    /// An answer that is no completion.
     fn page(&mut self, route: Route, keep_alive: bool) -> Vec<u8> {
         let json = "application/json";
         match route {
@@ -407,7 +402,6 @@ impl Server {
         .into_bytes()
     }
 
-    /// Sends an answer that is no stream.
     fn send(&mut self, slot: usize, bytes: &[u8], then_close: bool) {
         let Some(connection) = self.connections[slot].as_mut() else { return };
         connection.closing |= then_close;
@@ -419,7 +413,7 @@ impl Server {
         }
     }
 
-    /// The answer is with the socket: logs it, and takes the connection's next request.
+    /// Logs the written answer, and takes the connection's next request.
     fn finish(&mut self, slot: usize, now: u64) {
         let Some(connection) = self.connections[slot].as_mut() else { return };
         let Some(answer) = connection.answer.take() else { return };
@@ -437,7 +431,7 @@ impl Server {
         let Some(connection) = self.connections.get_mut(slot).and_then(Option::take) else {
             return;
         };
-        // Closing the descriptor takes it off the poll set, too.
+        // Closing the descriptor also removes it from the poll set.
         if let Some(answer) = connection.answer {
             self.ledger.ended(answer.row, false, now);
         }
@@ -445,7 +439,7 @@ impl Server {
         self.free.push(slot);
     }
 
-    /// Whether to be told when the socket takes bytes again.
+    /// `writable`: report when the socket takes bytes again.
     fn watch(&self, slot: usize, writable: bool) {
         let Some(connection) = &self.connections[slot] else { return };
         let mut flags = epoll::EventFlags::IN;
@@ -459,7 +453,6 @@ impl Server {
     }
 }
 
-/// Writes what follows the last token.
 fn write_end(connection: &mut Connection) -> Write {
     let Some(answer) = connection.answer.as_mut() else { return Write::Done };
     answer.written = true;
@@ -475,7 +468,7 @@ fn listen(address: SocketAddr) -> Result<OwnedFd> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
-    // Accepted sockets inherit it. Without it, arrivals are stamped when they are read.
+    // Accepted sockets inherit it. Without it, arrivals get the time of the read.
     let _ = setsockopt(&socket.as_fd(), ReceiveTimestampns, &true);
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, 65_535)?;

@@ -1,5 +1,4 @@
-//! LMCache inside vLLM. It takes its settings from the environment; every rank reads them, and takes
-//! the sizes for itself alone.
+//! LMCache inside vLLM, set by environment variables; each rank takes the sizes for itself.
 
 use serde_json::{Value, json};
 use weir_engine::OffloadConfig;
@@ -14,7 +13,7 @@ use crate::remote::StorePlace;
 #[derive(Debug)]
 pub(super) struct LmcacheInProcess<'a> {
     offload: &'a OffloadConfig,
-    /// Ranks of a replica, and how many of them store.
+    /// Of a replica; the second is how many of them store.
     world: u32,
     ranks: u32,
 }

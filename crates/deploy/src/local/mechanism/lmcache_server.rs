@@ -1,4 +1,4 @@
-//! LMCache's server beside vLLM, and the connector in the engine that speaks to it.
+//! LMCache's server beside vLLM, and its connector in the engine.
 
 use serde_json::{Value, json};
 use weir_engine::OffloadConfig;
@@ -14,20 +14,19 @@ use super::{Connector, ServerCommand};
 use crate::error::DeployError;
 use crate::remote::{StorePlace, server_layout};
 
-/// The first `LMCache` whose server is the default.
+/// First minor version of `LMCache` (0.x) with the server as default.
 const FIRST_SERVER: u32 = 4;
 
-/// Whether a release has the server.
 pub(super) const fn is_in(version: Version) -> bool {
     version.major > 0 || version.minor >= FIRST_SERVER
 }
 
-/// One serves all ranks of all replicas.
+/// For all ranks of all replicas.
 #[derive(Debug)]
 pub(super) struct LmcacheServer<'a> {
     offload: &'a OffloadConfig,
     replicas: u32,
-    /// Ranks of a replica that store.
+    /// Of a replica, those that store.
     ranks: u32,
 }
 
@@ -37,7 +36,6 @@ impl<'a> LmcacheServer<'a> {
         Self { offload, replicas: deployment.replicas, ranks }
     }
 
-    /// The second level, as `--l2-adapter` wants it.
     fn second_level(&self, places: &Places) -> Option<Value> {
         if let Some(StorePlace { host, port, user, password }) = &places.store {
             let mut adapter = json!({"type": "resp", "host": host, "port": port, "num_workers": 2});
@@ -50,7 +48,7 @@ impl<'a> LmcacheServer<'a> {
             return Some(adapter);
         }
         let has_disk = self.offload.tiers.iter().any(|tier| tier.kind == TierKind::Disk);
-        // `fs` knows no size: a `max_capacity_gb` is ignored.
+        // `fs` has no size limit: it ignores `max_capacity_gb`.
         has_disk.then(|| json!({"type": "fs", "base_path": places.disk.display().to_string()}))
     }
 }
@@ -81,7 +79,7 @@ impl Connector for LmcacheServer<'_> {
         add("--http-host", "127.0.0.1".to_owned());
         add("--http-port", places.lmcache.1.to_string());
         add("--l1-size-gb", size.to_string());
-        // Whole numbers alone; what is not used yet is not there yet.
+        // Whole numbers only; the rest is allocated on use.
         add("--l1-init-size-gb", "1".to_owned());
         add("--eviction-policy", "LRU".to_owned());
         add("--chunk-size", self.offload.chunk_tokens.to_string());
@@ -104,14 +102,13 @@ impl Connector for LmcacheServer<'_> {
     }
 }
 
-/// Empties the first level.
 pub(in crate::local) fn clear(url: &Url) -> Result<(), DeployError> {
     let body = br#"{"tier": "l1", "force": false}"#.to_vec();
     fetch(&Fetch::post(url, "/cache/clear", "application/json", body))?.success()?;
     Ok(())
 }
 
-/// Objects that the first level holds, over all of its backends.
+/// Over all backends.
 pub(in crate::local) fn objects(url: &Url) -> Result<u64, DeployError> {
     let answer = fetch(&Fetch::get(url, "/status"))?.success()?;
     let unknown = || DeployError::Answer {

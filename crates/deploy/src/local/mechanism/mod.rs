@@ -1,14 +1,14 @@
-//! Offload mechanisms as processes: what vLLM is told, what runs beside it, how keys are named. One
-//! file per mechanism.
+//! Offload mechanisms as processes, one file per mechanism: vLLM's configuration, the server
+//! beside it, key names.
 //!
-//! Names changed between releases, and a name that a release does not know is often ignored, not
-//! refused: the arm then runs as its own baseline. So each name stands here with the releases that
-//! read it, and what is known of none is refused before anything starts.
+//! Releases often ignore unknown names instead of refusing them: the arm then runs as its own
+//! baseline. So each name has its releases here, and unknown releases are refused before the
+//! start.
 //!
-//! Read in vLLM's sources and pull requests: `OffloadingConnector` came with 0.11 and was sized by
-//! `num_cpu_blocks`; `cpu_bytes_to_use` took its place in January 2026 (#24498), hence from 0.14
-//! on. Secondary tiers (`TieringOffloadingSpec`) followed the last separate file system connector
-//! of llm-d, which was for 0.22. `LMCache`'s server mode is the default since 0.4.
+//! From vLLM's sources and pull requests: `OffloadingConnector` came with 0.11, sized by
+//! `num_cpu_blocks`; `cpu_bytes_to_use` replaced that in January 2026 (#24498), from 0.14 on.
+//! Secondary tiers (`TieringOffloadingSpec`) followed llm-d's last separate file system connector,
+//! for 0.22. `LMCache`'s server mode is the default since 0.4.
 
 mod lmcache_in_process;
 pub(super) mod lmcache_server;
@@ -32,46 +32,42 @@ use lmcache_in_process::LmcacheInProcess;
 use lmcache_server::LmcacheServer;
 use native::Native;
 
-/// The newest vLLM whose keys were read.
+/// The newest vLLM whose names were read (minor version).
 const NEWEST_VLLM: u32 = 32;
 const FIRST_OFFLOADING: u32 = 11;
 
-/// The first pair of which a request's salt was seen in the keys of what LMCache's server stored.
+/// The first pair with a request's salt in the keys of LMCache's server, as observed.
 const FIRST_SALTED: (u32, Version) = (32, Version { major: 0, minor: 5, patch: 6 });
 
-/// An arm's mechanism, as far as processes are concerned.
+/// An arm's mechanism in terms of processes.
 pub(super) trait Connector: fmt::Debug {
-    /// The value of `--kv-transfer-config`.
     fn transfer_config(&self, places: &Places) -> Value;
 
-    /// Flags without a value that vLLM gets besides.
     fn flags(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// Variables of vLLM's environment, unless the user gives them.
+    /// Defaults in vLLM's environment, which the user may replace.
     fn variables(&self, _places: &Places) -> Vec<(String, String)> {
         Vec::new()
     }
 
-    /// Writes modules into a folder that the engine looks for modules in.
+    /// Into a folder on the engine's module path.
     fn write_modules(&self, _folder: &Path) -> Result<(), DeployError> {
         Ok(())
     }
 
-    /// What runs beside the replicas, if anything.
     fn server(&self, _stack: &Stack, _places: &Places) -> Option<ServerCommand> {
         None
     }
 
-    /// The keys of an engine with these weights in a remote store; nothing of a mechanism that
-    /// uses none.
+    /// Keys in a remote store for an engine with these weights. None for a mechanism without a
+    /// store.
     fn layout(&self, _weights: &str, _salt: Option<String>) -> Option<KeyLayout> {
         None
     }
 }
 
-/// A process of the mechanism's own, for all replicas.
 #[derive(Debug)]
 pub(super) struct ServerCommand {
     pub(super) name: &'static str,
@@ -81,7 +77,7 @@ pub(super) struct ServerCommand {
     pub(super) secrets: Vec<String>,
 }
 
-/// The connector of an arm on this stack; nothing for the GPU's cache alone.
+/// None for the GPU's cache alone.
 pub(super) fn connector<'a>(
     arm: &'a Arm,
     deployment: &Deployment,
@@ -97,7 +93,7 @@ pub(super) fn connector<'a>(
     Ok(Some(connector))
 }
 
-/// `LMCache` where the arm wants it, or where the installed release has it.
+/// By the arm's mode, else by the installed release.
 fn lmcache<'a>(
     arm: &Arm,
     offload: &'a OffloadConfig,
@@ -126,8 +122,8 @@ fn lmcache<'a>(
     }
 }
 
-/// Whether requests carry a salt, so that what is stored of them bears it in its key. All arms do,
-/// where one has a store that others may use: they are to differ in nothing else.
+/// Whether requests carry a salt, which the keys of stored blocks then have. Where one arm has a
+/// shared store, all arms carry it, to differ in nothing else.
 pub(super) fn is_salted(deployment: &Deployment, stack: &Stack) -> bool {
     let (vllm, lmcache) = FIRST_SALTED;
     let reads = stack.vllm.minor >= vllm && stack.lmcache.is_some_and(|found| found >= lmcache);
@@ -141,7 +137,7 @@ fn refused(arm: &Arm, problem: String, remedy: &str) -> DeployError {
     DeployError::Unsupported { arm: arm.name.clone(), problem, remedy: remedy.to_owned() }
 }
 
-/// Refuses a vLLM whose names nobody has read.
+/// Refuses a vLLM newer than those whose names were read.
 fn known(arm: &Arm, vllm: Version) -> Result<(), DeployError> {
     if vllm.major == 0 && (FIRST_OFFLOADING..=NEWEST_VLLM).contains(&vllm.minor) {
         return Ok(());

@@ -13,12 +13,12 @@ use super::super::stack::{Platform, Stack};
 use super::{Connector, refused};
 use crate::error::DeployError;
 
-/// The first vLLM whose connector is sized in bytes.
+/// First minor version (0.x) with a connector sized in bytes.
 const FIRST_BYTES: u32 = 14;
 /// The first with tiers behind host memory.
 const FIRST_TIERING: u32 = 23;
 
-/// The module with the specs that let the connector run without a GPU.
+/// Specs that let the connector run without a GPU.
 const CPU_MODULE: &str = "weir_cpu_offload";
 const CPU_MODULE_TEXT: &str = include_str!("../python/weir_cpu_offload.py");
 pub(super) const CPU_SPEC: &str = "WeirCpuOffloadingSpec";
@@ -58,7 +58,7 @@ impl Native {
             );
         }
         if stack.platform == Platform::Cpu {
-            // vLLM's workers copy with CUDA streams; the spec of ours replaces the copy alone.
+            // vLLM's workers copy with CUDA streams; Weir's spec replaces only the copy.
             let spec = if tiered { CPU_TIERING_SPEC } else { CPU_SPEC };
             extra.insert("spec_name".to_owned(), json!(spec));
             extra.insert("spec_module_path".to_owned(), json!(CPU_MODULE));
@@ -90,7 +90,6 @@ impl Connector for Native {
     }
 }
 
-/// Lengths of chunks and bytes of host memory.
 fn sizes(
     arm: &Arm,
     offload: &OffloadConfig,
@@ -103,15 +102,14 @@ fn sizes(
     if growths.iter().all(|of| of.kind.growth() == Some(1)) {
         extra.insert("block_size".to_owned(), json!(offload.chunk_tokens));
     } else {
-        // Groups of layers may have blocks of different lengths, for which a number of tokens is
-        // refused.
+        // Groups of layers may differ in block length; a number of tokens is then refused.
         let blocks = offload.chunk_tokens / deployment.engine_of(arm).block_size.max(1);
         extra.insert("blocks_per_chunk".to_owned(), json!(blocks));
     }
     if minor >= FIRST_BYTES {
         extra.insert("cpu_bytes_to_use".to_owned(), json!(host));
     } else {
-        // Each rank has so many blocks of its own part of the bytes.
+        // Each rank has this many blocks of its part of the bytes.
         let copies =
             if deployment.model.kv_is_replicated() { deployment.tensor_parallel } else { 1 };
         let chunk = offload.chunk_bytes.kept * u64::from(copies);
@@ -120,7 +118,6 @@ fn sizes(
     extra
 }
 
-/// What is evicted, and what is stored.
 fn rules(
     arm: &Arm,
     offload: &OffloadConfig,

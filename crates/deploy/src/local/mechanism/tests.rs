@@ -1,4 +1,4 @@
-//! What vLLM and LMCache are told, by release.
+//! Configurations of vLLM and LMCache, by release.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,6 @@ fn resolved(text: &str) -> Plan {
     Plan::resolve(&Experiment::parse(text, "keys.yaml", Path::new(""), &[]).unwrap()).unwrap()
 }
 
-/// A plan for the CPU.
 fn plan(arms: &str) -> Plan {
     resolved(&format!(
         "name: keys\nmodels: [weir/tiny-qwen3]\nhardware: 1x-cpu\nengine: {{kv_tokens: 4096, \
@@ -21,7 +20,6 @@ fn plan(arms: &str) -> Plan {
     ))
 }
 
-/// A plan for several GPUs and replicas.
 fn plan_of(model: &str, ranks: u32, arm: &str, replicas: u32) -> Plan {
     resolved(&format!(
         "name: command\nmodels: [{model}]\nhardware: {ranks}x-h200\nreplicas: {replicas}\nengine: \
@@ -149,7 +147,7 @@ fn lmcache_in_the_engine_is_told_its_share_of_each_rank() {
     let llama = ("meta-llama/Llama-3.1-8B", 2);
     let host = "LMCACHE_MAX_LOCAL_CPU_SIZE";
     assert_eq!(in_process_size(llama, "{preset: lmcache-local, bytes: 18GiB}", host), "9");
-    // What nobody sizes is LMCache's own default, 5.0 on each rank.
+    // Without a size, LMCache's default is 5.0 on each rank.
     assert_eq!(in_process_size(llama, "lmcache-local", host), "5");
     assert_eq!(in_process_size(llama, "lmcache-redis", host), "5");
     let disk = "{preset: lmcache-disk, bytes: 3GiB, disk: {bytes: 100GiB}}";

@@ -1,5 +1,3 @@
-//! What intervals prove, and what contradicts itself.
-
 use super::*;
 
 fn layer(s_per_gb: f64, client: f64, server: f64) -> Layer {
@@ -132,7 +130,7 @@ fn unknown(bounds: &Bounds) -> Vec<&str> {
 
 #[test]
 fn runs_that_contradict_each_other_give_no_figure_and_are_told() {
-    // It waited for 0.88 s of what the device alone does in 0.07.
+    // It waited 0.88 s for work that the device alone does in 0.07 s.
     let disk = bounds(&Layers::Disk {
         copy: layer(0.05, 0.05, 0.0),
         device: Some(layer(0.07, 0.01, 0.0)),
@@ -146,7 +144,7 @@ fn runs_that_contradict_each_other_give_no_figure_and_are_told() {
     });
     let (low, high) = of_device.unwrap();
     assert!((low - 0.878).abs() < 1e-9 && (high - 0.0714).abs() < 1e-9, "{disk:?}");
-    // A server without a keyspace that takes twice as long as the store.
+    // A null server that takes twice as long as the store.
     let store = bounds(&Layers::Store {
         copy: layer(0.1, 0.1, 0.0),
         raw: Some(layer(0.3, 0.15, 0.15)),
@@ -160,7 +158,7 @@ fn runs_that_contradict_each_other_give_no_figure_and_are_told() {
         panic!("{store:?}")
     };
     assert!(store.sentence.starts_with("The runs do not say"), "{store:?}");
-    // A copy that is slower than the tier says nothing of it.
+    // A copy slower than the tier says nothing about it.
     let memory = bounds(&Layers::Memory { copy: layer(0.3, 0.3, 0.0), tier: layer(0.1, 0.1, 0.0) });
     assert_eq!(unknown(&memory), ["client copy", "tier's own work"]);
     assert_eq!(memory.clashes.len(), 1);

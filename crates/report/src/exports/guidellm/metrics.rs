@@ -1,9 +1,9 @@
 //! The `metrics` of a benchmark, by the definitions of `guidellm/benchmark/schemas/metrics.py` of
 //! 0.8.1.
 //!
-//! Different on purpose: requests without a first token are left out of its latencies (`GuideLLM`
-//! writes them as 0), and token rates come from the times of the stream events (`GuideLLM` spreads
-//! the tokens of a request evenly between its first and its last).
+//! Two differences are deliberate. Latencies leave out requests without a first token (`GuideLLM`
+//! writes 0). Token rates use the times of stream events (`GuideLLM` spreads a request's tokens
+//! evenly).
 
 use serde::Serialize;
 use serde_json::Value;
@@ -55,7 +55,7 @@ pub(super) struct Metrics {
     request_goodput: Option<StatusSummary>,
 }
 
-/// Texts are not kept, so only their tokens are known.
+/// Texts are not kept: only their tokens are known.
 #[derive(Serialize)]
 struct Text {
     tokens: Tokens,
@@ -63,7 +63,7 @@ struct Text {
     characters: Value,
 }
 
-/// Nothing where no request says anything, as `GuideLLM` writes it.
+/// None where no request has a value, as `GuideLLM` writes it.
 #[derive(Default, Serialize)]
 struct Tokens {
     input: Option<StatusSummary>,
@@ -88,7 +88,7 @@ struct Turn {
     inter_token_latency_ms: StatusSummary,
 }
 
-/// Media that no request has: every quantity is null.
+/// Media without requests: every quantity is null.
 fn absent(quantities: &[&str]) -> Value {
     const PARTS: [&str; 9] = [
         "input",
@@ -105,7 +105,6 @@ fn absent(quantities: &[&str]) -> Value {
     quantities.iter().map(|&quantity| (quantity.to_owned(), parts.clone())).collect()
 }
 
-/// `GuideLLM`'s word for an outcome.
 pub(super) fn status(outcome: Outcome) -> Status {
     match outcome {
         Outcome::Done => Status::Successful,
@@ -114,7 +113,6 @@ pub(super) fn status(outcome: Outcome) -> Status {
     }
 }
 
-/// The requests by status.
 pub(super) type Groups<'s> = [Vec<&'s Seen>; 3];
 
 pub(super) fn groups<'s>(seen: impl IntoIterator<Item = &'s Seen>) -> Groups<'s> {
@@ -130,7 +128,6 @@ pub(super) fn totals(groups: &Groups<'_>) -> Totals {
     Totals { successful, incomplete, errored, total: successful + incomplete + errored }
 }
 
-/// A value per request that has one.
 fn values(groups: &Groups<'_>, value: impl Fn(&Seen) -> Option<f64>) -> StatusSummary {
     let lists =
         groups.each_ref().map(|group| group.iter().filter_map(|request| value(request)).collect());
@@ -153,7 +150,7 @@ fn rates(lists: [Vec<Weighted>; 3], window: Option<(f64, f64)>) -> StatusSummary
     ByStatus::of(lists, |events| rate(events, window))
 }
 
-/// From sending to the last token per token, first token included, milliseconds.
+/// From sending to the last token, per token, first token included.
 pub(super) fn time_per_output_token_ms(seen: &Seen) -> Option<f64> {
     let span = seen.last.unwrap_or(seen.end).saturating_sub(seen.start);
     (seen.output > 0).then(|| span as f64 / 1e6 / f64::from(seen.output))
@@ -172,7 +169,6 @@ fn per_event(seen: &Seen) -> Vec<Weighted> {
     }
 }
 
-/// The metrics of the requests of a cell.
 pub(super) fn metrics(input: &ExportInput<'_>, seen: &[Seen]) -> Result<Metrics, RecordError> {
     let groups = groups(seen);
     let window = (input.unix_s(input.window.start.0), input.unix_s(input.window.end.0));
@@ -196,7 +192,7 @@ pub(super) fn metrics(input: &ExportInput<'_>, seen: &[Seen]) -> Result<Metrics,
         request_latency: values(&groups, |seen| Some(seen.latency() as f64 / 1e9)),
         request_dispatch_delay: scheduled(dispatch_delay),
         request_scheduled_latency: scheduled(|seen| seen.end.saturating_sub(seen.due) as f64 / 1e9),
-        // The due time of a turn lies after the end of the one before it: none waits past it.
+        // A turn is due after the end of the one before it: none waits past it.
         turn_predecessor_delay: scheduled(|_| 0.0),
         turn_scheduling_delay: scheduled(dispatch_delay),
         root_dispatch_delay: is_open.then(|| roots(seen)).filter(|delays| delays.count > 0),
@@ -251,7 +247,6 @@ fn itl_ms(seen: &Seen) -> Option<Weighted> {
     Some((seen.mean_gap()? / 1e6, f64::from(seen.output - 1)))
 }
 
-/// The delays of first turns.
 fn roots(seen: &[Seen]) -> Summary {
     Summary::of(seen.iter().filter(|seen| seen.turn == 0).map(dispatch_delay).collect())
 }
@@ -271,7 +266,7 @@ fn under_way(
     ByStatus::of(lists, |intervals| concurrency(intervals, window))
 }
 
-/// Output tokens by status, at the times of the stream events that brought them.
+/// At the times of the stream events that brought them.
 fn output_events(
     input: &ExportInput<'_>,
     window: (f64, f64),
@@ -289,7 +284,7 @@ fn output_events(
     Ok(grids.map(|grid| grid.events()))
 }
 
-/// Input, output and both: per request, per second (all at the request's end) and under way.
+/// Per request, per second (all at the request's end) and in flight.
 fn tokens(input: &ExportInput<'_>, groups: &Groups<'_>) -> Tokens {
     let prompt = |seen: &Seen| f64::from(seen.prompt);
     let output = |seen: &Seen| f64::from(seen.output);
@@ -297,7 +292,7 @@ fn tokens(input: &ExportInput<'_>, groups: &Groups<'_>) -> Tokens {
         let at_end = |seen: &&Seen| (input.unix_s(seen.end), weight(seen));
         rates(groups.each_ref().map(|group| group.iter().map(at_end).collect()), None)
     };
-    // `GuideLLM`'s "total" joins the lists of prompts and of outputs, and does not add them up.
+    // `GuideLLM`'s "total" joins the lists of prompts and of outputs without adding them up.
     let pooled = groups.each_ref().map(|group| {
         let prompts = group.iter().map(|seen| prompt(seen));
         prompts.chain(group.iter().map(|seen| output(seen))).collect::<Vec<_>>()
@@ -315,7 +310,7 @@ fn tokens(input: &ExportInput<'_>, groups: &Groups<'_>) -> Tokens {
     }
 }
 
-/// Latencies by turn; nothing where all requests are first turns.
+/// None where all requests are first turns.
 fn turns(seen: &[Seen]) -> Option<Vec<Turn>> {
     let last = seen.iter().map(|seen| seen.turn).max().filter(|&last| last > 0)?;
     let mut by_turn: Vec<Vec<&Seen>> = vec![Vec::new(); last as usize + 1];
@@ -344,8 +339,8 @@ struct Goodput {
 }
 
 impl Goodput {
-    /// By `GuideLLM`'s rule: failed requests miss, requests without a measure that an objective
-    /// needs are left out.
+    /// By `GuideLLM`'s rule: failed requests miss; requests without a value that an objective needs
+    /// are left out.
     fn of(input: &ExportInput<'_>, groups: &Groups<'_>) -> Option<Self> {
         let (slo, [successful, _, errored]) = (input.slo, groups);
         let mut determined = errored.len() as u64;

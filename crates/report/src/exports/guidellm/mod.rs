@@ -1,9 +1,9 @@
 //! `GuideLLM` 0.8.1's JSON report (schema version 2) with one benchmark.
 //!
-//! Read from the sources of `guidellm` 0.8.1 (`benchmark/schemas/`, `schemas/base/`) and checked in
-//! a test by loading the file with that package. Prompts and outputs are not in it (`sample_size`
-//! 0, as `GuideLLM` writes it then), statistics of words and characters are null. It speaks of the
-//! requests that `GuideLLM` would: those that ended inside the window, whenever they were due.
+//! By the sources of `guidellm` 0.8.1 (`benchmark/schemas/`, `schemas/base/`); a test loads the
+//! file with that package. Prompts and outputs are left out (`sample_size` 0), statistics of words
+//! and characters are null. The requests are `GuideLLM`'s: those that ended inside the window,
+//! whenever they were due.
 
 mod metrics;
 mod record;

@@ -117,7 +117,7 @@ struct Usage {
     total_tokens: u32,
 }
 
-/// The settings of all requests: none came from a trace that `GuideLLM` scheduled.
+/// No request came from a trace that `GuideLLM` scheduled.
 pub(super) fn settings() -> Value {
     json!({"relative_timestamp": null, "requeue_delay": null, "trace_duration": null})
 }

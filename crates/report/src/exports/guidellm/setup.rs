@@ -1,4 +1,4 @@
-//! What a report says of how it came about: the configuration, the scheduler, warnings.
+//! The configuration, the scheduler and the warnings of a report.
 
 use serde_json::{Value, json};
 use weir_model::Outcome;
@@ -8,16 +8,16 @@ use super::super::{ExportInput, OfferedLoad, TOOL};
 use super::metrics::{Totals, groups, totals};
 use super::summary::Summary;
 
-/// The version whose report is written.
+/// The version whose format is written.
 pub(super) const GUIDELLM: &str = "0.8.1";
 
-/// Of which requests the report speaks.
+/// The requests that the report is of.
 const SCOPE: &str = "Requests that ended inside the measured window, and those in flight when the \
                      load ended, as GuideLLM's own reports. Latencies count from the first byte \
                      handed to the kernel, not from the due time; the wait before it is given \
                      apart.";
 
-/// How Weir's metrics are to be read beside `GuideLLM`'s own.
+/// Weir's metrics against `GuideLLM`'s own.
 const DEFINITIONS: &str = "time_per_output_token_ms is (last token - start) / output tokens, first \
                            token included (GuideLLM's definition; not the TPOT of other tools, \
                            which inter_token_latency_ms is). Requests without a first token are \
@@ -33,11 +33,11 @@ pub(super) fn metadata() -> Value {
     })
 }
 
-/// A rate cannot be 0 there.
+/// `GuideLLM` refuses a rate of 0.
 const LEAST_RATE: f64 = 1e-9;
 
 /// `GuideLLM` has no gamma arrivals: they are given as Poisson of the same rate, and a trace as its
-/// replay; the labels have the truth.
+/// replay; labels hold the true load.
 fn strategy(input: &ExportInput<'_>) -> Value {
     let workers = input.workers.max(1);
     match input.load {
@@ -115,11 +115,11 @@ fn slo(input: &ExportInput<'_>) -> Value {
     })
 }
 
-/// The lengths of what was asked and answered, in the words of `GuideLLM`'s synthetic data.
+/// Prompt and output lengths, with the keys of `GuideLLM`'s synthetic data.
 ///
 /// llm-d-benchmark's converter (`native_to_br0_2.py`, `import_guidellm`) reads `prompt_tokens` and
-/// `output_tokens` of the first data source, each with `_stdev`, `_min` and `_max`, and refuses a
-/// file without the first two. `GuideLLM` takes whole numbers above 0 there, and nothing for none.
+/// `output_tokens` of the first data source, each with `_stdev`, `_min` and `_max`, and requires
+/// the first two. `GuideLLM` takes whole numbers above 0 there, and null for none.
 fn data(seen: &[Seen]) -> Value {
     let done: Vec<&Seen> = seen.iter().filter(|seen| seen.outcome == Outcome::Done).collect();
     if done.is_empty() {
@@ -145,7 +145,7 @@ fn data(seen: &[Seen]) -> Value {
     data
 }
 
-/// The report's `config`: what `GuideLLM` would have been asked, as far as it has words for it.
+/// The report's `config`: the settings of an equal `GuideLLM` run, as far as it has keys for them.
 pub(super) fn scenario(input: &ExportInput<'_>, seen: &[Seen]) -> Value {
     json!({
         "metadata": {"labels": {
@@ -202,7 +202,6 @@ pub(super) fn benchmark(input: &ExportInput<'_>) -> Value {
     })
 }
 
-/// The times between which the cell had requests.
 fn span(seen: &[Seen]) -> (u64, u64) {
     let first = seen.iter().map(|seen| seen.start).min().unwrap_or(0);
     (first, seen.iter().map(|seen| seen.end).max().unwrap_or(first))
@@ -242,7 +241,7 @@ pub(super) fn scheduler_state(input: &ExportInput<'_>, seen: &[Seen]) -> Value {
     })
 }
 
-/// What `GuideLLM` writes for an average of nothing.
+/// `GuideLLM`'s average of nothing.
 const NOT_MEASURED: f64 = -1.0;
 
 pub(super) fn scheduler_metrics(input: &ExportInput<'_>, seen: &[Seen]) -> Value {
@@ -277,14 +276,14 @@ pub(super) fn scheduler_metrics(input: &ExportInput<'_>, seen: &[Seen]) -> Value
     })
 }
 
-/// Where the generator was late, in `GuideLLM`'s own form of a warning.
+/// In `GuideLLM`'s form, where the generator was late.
 pub(super) fn warnings(input: &ExportInput<'_>) -> Vec<Value> {
     let Some(certificate) = &input.figures.certificate else {
         return Vec::new();
     };
     let bound = certificate.first_token_bound.p99.as_secs_f64();
     let p50 = input.figures.ttft_ms.p50 / 1e3;
-    // A tenth is where a reader would see it in a chart.
+    // A tenth of the median would be visible in a chart.
     if p50 <= 0.0 || bound <= 0.1 * p50 {
         return Vec::new();
     }

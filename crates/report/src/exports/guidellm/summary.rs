@@ -1,13 +1,13 @@
-//! `GuideLLM`'s summaries of distributions, by its definitions
-//! (`guidellm/schemas/base/statistics.py` of 0.8.1): values with weights, quantiles as the smallest
-//! value whose cumulated share reaches the probability, deviation with n. Of nothing all figures
-//! are 0 with a `count` of 0, as its reader takes no null there. Confidence intervals are
-//! left out (`confidence: null`): they take requests for independent, which under load they are
-//! not.
+//! `GuideLLM`'s summaries of distributions (`guidellm/schemas/base/statistics.py` of 0.8.1).
+//!
+//! Values have weights; a quantile is the smallest value whose cumulated share reaches the
+//! probability; deviation with n. Without values all figures are 0 with a `count` of 0, as its
+//! reader takes no null. Confidence intervals are left out (`confidence: null`): they assume
+//! independent requests.
 
 use serde::Serialize;
 
-/// The status of a request in `GuideLLM`'s words, as the index of a list per status.
+/// In `GuideLLM`'s words, as the index into a list per status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
     Successful,
@@ -19,7 +19,6 @@ impl Status {
     pub(super) const ALL: [Self; 3] = [Self::Successful, Self::Incomplete, Self::Errored];
 }
 
-/// Something for each status and for all of them together.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct ByStatus<T> {
     pub(super) successful: T,
@@ -29,7 +28,7 @@ pub(super) struct ByStatus<T> {
 }
 
 impl<T> ByStatus<T> {
-    /// Made from lists per status; `total` from all of them joined.
+    /// `total` is made from all lists joined.
     pub(super) fn of<V: Clone>(lists: [Vec<V>; 3], make: impl Fn(Vec<V>) -> T) -> Self {
         let total = make(lists.concat());
         let [successful, incomplete, errored] = lists;
@@ -44,7 +43,7 @@ impl<T> ByStatus<T> {
 
 pub(super) type StatusSummary = ByStatus<Summary>;
 
-/// A value and how much it weighs.
+/// A value and its weight.
 pub(super) type Weighted = (f64, f64);
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -81,16 +80,15 @@ pub(super) struct Percentiles {
 
 const PROBABILITIES: [f64; 11] = [0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999];
 
-/// Sums of weights below this are none.
+/// Smaller sums of weights count as none.
 const EPSILON: f64 = 1e-6;
 
 impl Summary {
-    /// Of values that weigh alike.
     pub(super) fn of(values: Vec<f64>) -> Self {
         Self::weighted(values.into_iter().map(|value| (value, 1.0)).collect(), None)
     }
 
-    /// Of weighted values; `count` where it is not the sum of the weights.
+    /// `count`: where it is not the sum of the weights.
     pub(super) fn weighted(mut values: Vec<Weighted>, count: Option<u64>) -> Self {
         let weights: f64 = values.iter().map(|value| value.1).sum();
         let count = count.unwrap_or(weights.round() as u64);

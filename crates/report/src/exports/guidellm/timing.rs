@@ -1,14 +1,13 @@
-//! `GuideLLM`'s rates and concurrencies: distributions over time, each value weighing as long as it
-//! held.
+//! `GuideLLM`'s rates and concurrencies: distributions over time, each value weighted by how long
+//! it held.
 
 use super::summary::{Summary, Weighted};
 
-/// Events closer than this are taken for one.
+/// Closer events count as one.
 const THRESHOLD_S: f64 = 1e-4;
 /// The least length of the last interval.
 const EPSILON_S: f64 = 1e-6;
-/// Most cells of a grid of token times: 16 MiB. Windows longer than this many thresholds (seven
-/// minutes) get wider cells.
+/// 16 MiB of token times. Windows longer than this many thresholds (seven minutes) get wider cells.
 const MOST_CELLS: usize = 1 << 22;
 
 /// The rate of weighted events (Unix seconds, weight) in a window.
@@ -18,7 +17,7 @@ pub(super) fn rate(mut events: Vec<Weighted>, window: Option<(f64, f64)>) -> Sum
         events.extend([(start, 0.0), (end, 0.0)]);
     }
     events.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-    // A group starts at its first time and takes what lies within the threshold of that.
+    // A group takes all times within the threshold of its first.
     events.dedup_by(|next, kept| {
         let joins = next.0 <= kept.0 + THRESHOLD_S;
         kept.1 += if joins { next.1 } else { 0.0 };
@@ -47,7 +46,7 @@ pub(super) fn rate(mut events: Vec<Weighted>, window: Option<(f64, f64)>) -> Sum
 /// An interval (Unix seconds) and its weight.
 pub(super) type Interval = (f64, f64, f64);
 
-/// How much weight was under way, over time.
+/// The weight in flight, over time.
 pub(super) fn concurrency(mut intervals: Vec<Interval>, window: Option<(f64, f64)>) -> Summary {
     let (from, to) = window.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
     intervals.retain(|interval| interval.1 >= from && interval.0 <= to);
@@ -72,8 +71,7 @@ pub(super) fn concurrency(mut intervals: Vec<Interval>, window: Option<(f64, f64
     Summary::weighted(levels, Some(count))
 }
 
-/// Counts of tokens on a grid over the window: the times of a hundred million tokens in bounded
-/// memory.
+/// Counts of tokens on a grid over the window, to bound the memory of very many token times.
 #[derive(Debug, Clone)]
 pub(super) struct Grid {
     start: f64,
@@ -88,7 +86,6 @@ impl Grid {
         Self { start, cell: length / cells as f64, tokens: vec![0; cells] }
     }
 
-    /// Adds tokens at a time of the window.
     pub(super) fn add(&mut self, at: f64, tokens: u32) {
         let place = ((at - self.start) / self.cell) as usize;
         let last = self.tokens.len() - 1;
@@ -96,7 +93,6 @@ impl Grid {
         *cell = cell.saturating_add(tokens);
     }
 
-    /// The cells with tokens as events.
     pub(super) fn events(&self) -> Vec<Weighted> {
         let at = |place: usize| self.start + (place as f64 + 0.5) * self.cell;
         let cells = self.tokens.iter().enumerate().filter(|(_, tokens)| **tokens > 0);

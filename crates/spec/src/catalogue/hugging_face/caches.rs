@@ -6,20 +6,19 @@ use weir_model::{KvKind, KvLayers};
 use super::file::{Keys, whole};
 use super::kinds::LayerKind;
 
-/// Bytes of an element of a convolution's state: the model's own type.
+/// Bytes; the model's own type.
 const CONVOLUTION_ELEMENT: u64 = 2;
 /// Bytes of one entry of DeepSeek-V4's caches: 448 fp8 and 64 bf16 elements and 8 bytes of scales.
 const V4_ENTRY: u64 = 584;
 /// Bytes of an indexer key's scale, one per 128 fp8 elements.
 const INDEX_SCALE: u64 = 4;
 
-/// Widths of attention, by where a layer looks.
 pub(super) struct AttentionWidths {
     pub(super) kv_heads: u32,
     pub(super) head_dim: u32,
-    /// Width of a value, where it differs from a key's.
+    /// Where it differs from the width of a key.
     pub(super) value_dim: u32,
-    /// The same in layers with a window.
+    /// KV heads, head width and value width in layers with a window.
     pub(super) window: (u32, u32, u32),
     pub(super) latent: Option<LatentAttention>,
 }
@@ -50,7 +49,7 @@ impl AttentionWidths {
     }
 }
 
-/// The caches of all layers, layers of one kind and size together, in the order they come.
+/// Layers of one kind and size are together, in the order of the model.
 pub(super) fn of_layers(
     keys: &Keys<'_>,
     layers: &[LayerKind],
@@ -151,14 +150,15 @@ fn full_layer(
     Ok(caches)
 }
 
-/// Keys of an indexer in fp8, with a 32-bit scale per 128 elements.
+/// fp8, with a 32-bit scale per 128 elements.
 const fn index_keys(width: u64, ratio: u32) -> KvLayers {
     let bytes = width + width / 128 * INDEX_SCALE;
     KvLayers { count: 1, kind: KvKind::SparseIndex { ratio }, heads: 1, elements: 0, bytes }
 }
 
-/// A layer of DeepSeek-V4: a window of latents always; with a ratio also compressed latents and
-/// the compressor's own window of 32-bit scores and values, and at ratio 4 an index with another.
+/// A layer of DeepSeek-V4 always has a window of latents. With a ratio it also has compressed
+/// latents and the compressor's window of 32-bit scores and values; at ratio 4 an index has another
+/// window.
 fn compressed(keys: &Keys<'_>, ratio: u32) -> Result<Vec<KvLayers>, String> {
     let tokens = keys.need("sliding_window")?;
     let (head, index) =
@@ -213,7 +213,7 @@ fn linear_state(keys: &Keys<'_>) -> Result<u64, String> {
     Ok(convolution + heads * value * key * state_element(keys, 2)?)
 }
 
-/// State of a Mamba layer: the second kind where it has heads, else the first.
+/// The second kind where it has heads, else the first.
 fn mamba_state(keys: &Keys<'_>) -> Result<u64, String> {
     let first = |names: &[&str]| -> Result<u64, String> {
         let number = keys.first(names)?;
@@ -239,7 +239,6 @@ fn mamba_state(keys: &Keys<'_>) -> Result<u64, String> {
     Ok(convolution + heads * width * state * element)
 }
 
-/// Bytes of an element of the recurrent state.
 fn state_element(keys: &Keys<'_>, default: u64) -> Result<u64, String> {
     for key in ["mamba_ssm_cache_dtype", "mamba_ssm_dtype"] {
         match keys.value(key).map(|value| (value, value.as_str())) {

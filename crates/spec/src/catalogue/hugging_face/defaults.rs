@@ -1,7 +1,7 @@
 //! Defaults of model families whose published files leave out keys, from the configuration classes
-//! of transformers 5.24. A family that is not here must write its keys.
+//! of transformers 5.24. Files of other families must have the keys.
 
-/// Families, by `model_type`, and their numbers.
+/// By `model_type`.
 type FamilyDefaults = (&'static [&'static str], &'static [(&'static str, u32)]);
 
 const GEMMA3: &[(&str, u32)] = &[
@@ -16,7 +16,6 @@ const GEMMA3: &[(&str, u32)] = &[
     ("sliding_window", 4096),
     ("sliding_window_pattern", 6),
 ];
-/// Qwen's gated delta nets.
 const DELTA_NET: &[(&str, u32)] = &[
     ("full_attention_interval", 4),
     ("linear_conv_kernel_dim", 4),
@@ -131,7 +130,6 @@ const FAMILIES: &[FamilyDefaults] = &[
     ),
 ];
 
-/// Flags that a family's files leave out.
 const FLAGS: &[(&[&str], &str, bool)] = &[
     (
         &[
@@ -159,13 +157,11 @@ const FLAGS: &[(&[&str], &str, bool)] = &[
     ),
 ];
 
-/// The family's number at a key that its files may leave out.
 pub(super) fn number(family: &str, key: &str) -> Option<u32> {
     let (_, numbers) = FAMILIES.iter().find(|(names, _)| names.contains(&family))?;
     numbers.iter().find(|(name, _)| *name == key).map(|(_, number)| *number)
 }
 
-/// The family's flag at a key that its files may leave out.
 pub(super) fn flag(family: &str, key: &str) -> Option<bool> {
     let mut flags = FLAGS.iter().filter(|(names, name, _)| names.contains(&family) && *name == key);
     flags.next().map(|(.., flag)| *flag)

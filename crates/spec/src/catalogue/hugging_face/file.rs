@@ -1,4 +1,4 @@
-//! A `config.json` as exporters write it: Python's JSON, marks of byte order, the language model's
+//! A `config.json` as exporters write it: Python's JSON, byte order marks, the language model's
 //! part under any key, defaults left out.
 
 use std::cell::RefCell;
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::defaults;
 
-/// Keys under which multimodal models keep the language model, in the order they are tried.
+/// Of multimodal models, in the order they are tried.
 const TEXT_KEYS: [&str; 8] = [
     "text_config",
     "llm_config",
@@ -34,7 +34,7 @@ const OTHER_MODELS: [&str; 12] = [
     "generation",
 ];
 
-/// The text of a file, whatever its mark of byte order says.
+/// Decodes by the byte order mark.
 pub(super) fn text(bytes: &[u8]) -> Result<String, String> {
     let wide = |pair: fn([u8; 2]) -> u16| {
         let units: Vec<u16> =
@@ -52,13 +52,12 @@ pub(super) fn text(bytes: &[u8]) -> Result<String, String> {
     }
 }
 
-/// Reads JSON with the three words that Python adds to it. They become null: no count, width or
-/// length can be one of them.
+/// Python's three extra words become null: no count, width or length can be one of them.
 pub(super) fn json(text: &str) -> Result<Value, String> {
     serde_json::from_str(&without_python_words(text)).map_err(|error| format!("not JSON: {error}"))
 }
 
-/// The text with `NaN`, `Infinity` and `-Infinity` outside of strings as `null`. Lines stay.
+/// Replaces `NaN`, `Infinity` and `-Infinity` outside of strings by `null`. Lines stay.
 fn without_python_words(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -71,7 +70,6 @@ fn without_python_words(text: &str) -> String {
                 rest = &rest[word.len()..];
                 continue;
             }
-            // An escape and what it escapes.
             (true, _) if next == '\\' => {
                 next.len_utf8() + rest[1..].chars().next().map_or(0, char::len_utf8)
             }
@@ -84,7 +82,7 @@ fn without_python_words(text: &str) -> String {
     out
 }
 
-/// The language model's part of a file: the file itself, or what lies under a key of its own.
+/// The file itself, or the part under a key of its own.
 pub(super) fn language_model(document: &Value) -> Result<&Map<String, Value>, String> {
     let map = document.as_object().ok_or("it holds no map of keys")?;
     for key in TEXT_KEYS {
@@ -117,16 +115,15 @@ fn has_nested(part: &Value) -> bool {
     TEXT_KEYS.iter().any(|key| part.get(key).is_some_and(Value::is_object))
 }
 
-/// Keys of the language model's part, with the defaults of its family.
 pub(super) struct Keys<'a> {
     map: &'a Map<String, Value>,
     pub(super) document: &'a Value,
-    /// `model_type` of the part, or of the file where the part has none.
+    /// Of the part, or of the file where the part has none.
     pub(super) family: &'a str,
     missing: RefCell<Vec<String>>,
 }
 
-/// The largest figure of a kind that is still believable: products of them stay in 64 bits.
+/// Largest plausible figure of a kind: products of them stay in 64 bits.
 fn most(key: &str) -> u32 {
     match key {
         "num_hidden_layers"
@@ -152,12 +149,11 @@ impl<'a> Keys<'a> {
         Ok(Self { map, document, family, missing: RefCell::new(Vec::new()) })
     }
 
-    /// What the part says at a key, null for nothing.
+    /// None for null.
     pub(super) fn value(&self, key: &str) -> Option<&'a Value> {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
-    /// All keys that hold something.
     pub(super) fn written(&self) -> impl Iterator<Item = (&'a str, &'a Value)> {
         self.map
             .iter()
@@ -165,7 +161,7 @@ impl<'a> Keys<'a> {
             .map(|(key, value)| (key.as_str(), value))
     }
 
-    /// A positive whole number; the family's default where the key is left out.
+    /// Positive. The family's default where the key is left out.
     pub(super) fn number(&self, key: &str) -> Result<Option<u32>, String> {
         match self.map.get(key) {
             None => Ok(defaults::number(self.family, key)),
@@ -174,7 +170,6 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// The first of several keys that holds a number.
     pub(super) fn first(&self, keys: &[&str]) -> Result<Option<u32>, String> {
         for key in keys {
             if let Some(number) = self.number(key)? {
@@ -184,7 +179,7 @@ impl<'a> Keys<'a> {
         Ok(None)
     }
 
-    /// A number that cannot be done without. A missing one is noted and 1 stands for it until
+    /// A required number. A missing one is noted, and 1 stands for it until
     /// [`finish`](Self::finish).
     pub(super) fn need(&self, key: &str) -> Result<u32, String> {
         let number = self.number(key)?;
@@ -194,7 +189,7 @@ impl<'a> Keys<'a> {
         Ok(number.unwrap_or(1))
     }
 
-    /// A number that may be 0, which is written for "none".
+    /// May be 0, which stands for "none".
     pub(super) fn count(&self, key: &str) -> Result<u32, String> {
         match self.value(key) {
             Some(value) if value.as_u64() == Some(0) => Ok(0),
@@ -214,7 +209,7 @@ impl<'a> Keys<'a> {
         self.value(key).and_then(Value::as_array).map(Vec::as_slice).filter(|list| !list.is_empty())
     }
 
-    /// Input and output embeddings are one matrix.
+    /// True where input and output embeddings are one matrix.
     pub(super) fn tied(&self) -> bool {
         let key = "tie_word_embeddings";
         let outer = || self.document.get(key).and_then(Value::as_bool);
@@ -232,7 +227,6 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Names all that is missing at once.
     pub(super) fn finish(&self) -> Result<(), String> {
         let missing = self.missing.borrow();
         if missing.is_empty() {
@@ -247,7 +241,7 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// A positive whole number that is believable at this key.
+/// A positive whole number that is plausible at this key.
 pub(super) fn whole(key: &str, value: &Value) -> Result<u32, String> {
     let most = most(key);
     let whole = value.as_u64().or_else(|| {

@@ -1,34 +1,29 @@
-//! Which kind each layer of a model is. What a file says in words that are not known here is
-//! refused by name: a layer counted as full attention that is not one makes every figure wrong.
+//! The kind of each layer of a model. Unknown words of a file are refused by name: a layer counted
+//! as full attention by mistake makes every figure wrong.
 
 use serde_json::Value;
 
 use super::file::Keys;
 
-/// The kind of one layer, by what its cache needs.
+/// By what its cache needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LayerKind {
     /// Attention to all tokens: keys and values, or latents.
     Full,
-    /// Attention to the last tokens.
     Window,
-    /// Attention within a chunk.
     Chunk,
     /// Attention to one vector per so many tokens, and to a window; 0 is the window alone.
     Compressed(u32),
     /// Linear attention: a matrix per head and a short convolution.
     Linear,
-    /// A state space layer.
     Mamba,
-    /// A short convolution alone.
     Convolution,
-    /// Attention and a state space in parallel.
     AttentionAndMamba,
     /// Experts or an MLP alone.
     NoCache,
 }
 
-/// Keys that say something of layers' kinds or caches in a known way.
+/// Keys about kinds or caches of layers with a known meaning.
 const KNOWN: &[&str] = &[
     "attention_chunk_size",
     "attn_layer_indices",
@@ -114,7 +109,7 @@ const KNOWN: &[&str] = &[
     "use_block_sparse_moe",
 ];
 
-/// Parts of keys that speak of layers whose caches are unlike full attention's.
+/// Parts of keys about layers whose caches are unlike full attention's.
 const TELLING: &[&str] = &[
     "sliding",
     "window",
@@ -188,11 +183,11 @@ pub(super) fn of_layers(keys: &Keys<'_>) -> Result<Vec<LayerKind>, String> {
             layers.len()
         ));
     }
-    // Lists of some files go on with the layers of multi-token prediction.
+    // Some lists continue with the layers of multi-token prediction.
     Ok(layers.into_iter().take(count).collect())
 }
 
-/// Nemotron's pattern has one letter per layer, and some of its files no other count.
+/// Nemotron's pattern has one letter per layer, and some of its files have no other count.
 fn layer_count(keys: &Keys<'_>) -> Result<Option<u32>, String> {
     if keys.number("num_hidden_layers")?.is_some() {
         return Ok(None);
@@ -202,7 +197,6 @@ fn layer_count(keys: &Keys<'_>) -> Result<Option<u32>, String> {
     Ok(pattern.or(list).and_then(|count| u32::try_from(count).ok()))
 }
 
-/// Refuses what speaks of kinds of layers in words that are not known.
 fn refuse_unknown(keys: &Keys<'_>) -> Result<(), String> {
     if keys.flag("is_encoder_decoder") == Some(true) {
         return Err(
@@ -228,7 +222,6 @@ fn refuse_unknown(keys: &Keys<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Lists and patterns that name each layer.
 fn by_list(keys: &Keys<'_>, count: usize) -> Result<Option<Vec<LayerKind>>, String> {
     if let Some(ratios) = keys.list("compress_ratios") {
         return ratios.iter().map(compressed).collect::<Result<_, _>>().map(Some);
@@ -258,7 +251,6 @@ fn by_list(keys: &Keys<'_>, count: usize) -> Result<Option<Vec<LayerKind>>, Stri
     Ok(None)
 }
 
-/// The names that transformers and vLLM give to kinds of layers.
 fn named(key: &str, kind: &Value) -> Result<LayerKind, String> {
     match kind.as_str() {
         Some("full_attention" | "attention" | "global_attention" | "indexed_attention") => {
@@ -290,7 +282,7 @@ fn compressed(ratio: &Value) -> Result<LayerKind, String> {
     }
 }
 
-/// A list with 1 for one kind and 0 for another.
+/// 1 for one kind and 0 for the other.
 fn flags(
     key: &str,
     list: &[Value],
@@ -332,7 +324,6 @@ fn by_rope(keys: &Keys<'_>, count: usize) -> Result<Vec<LayerKind>, String> {
     Ok(every(count, interval, LayerKind::Full, LayerKind::Chunk))
 }
 
-/// Every so many-th layer is one kind, the others another.
 fn every(count: usize, interval: usize, nth: LayerKind, others: LayerKind) -> Vec<LayerKind> {
     (1..=count).map(|number| if number.is_multiple_of(interval) { nth } else { others }).collect()
 }

@@ -19,13 +19,12 @@ use self::kinds::LayerKind;
 use self::parameters::{FeedForward, PartWeights};
 use crate::error::SpecError;
 
-/// A model as its file describes it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelRead {
     pub shape: ModelShape,
-    /// Why the weights are not known, where they are not.
+    /// Why the weights are not known. None where they are.
     pub unknown_weights: Option<String>,
-    /// The weights by part, where they could be counted.
+    /// None where they could not be counted.
     counted: Option<Vec<PartWeights>>,
 }
 
@@ -34,8 +33,8 @@ impl ModelRead {
         Self { shape, unknown_weights: None, counted: None }
     }
 
-    /// Takes the bytes of all weights from elsewhere. Where the file does not tell how they are
-    /// stored, their bytes do: passes take their times from it.
+    /// Takes the bytes of all weights from elsewhere. Where the file does not say how weights are
+    /// stored, the bytes per weight follow, which pass times depend on.
     pub fn give_weights(&mut self, bytes: Bytes) {
         self.shape.weight_bytes = Some(bytes);
         if let (Some(_), Some(weights)) = (&self.unknown_weights, &self.counted) {
@@ -43,13 +42,13 @@ impl ModelRead {
         }
     }
 
-    /// True where passes are timed with 2 bytes per weight because nothing tells better.
+    /// True where passes are timed with 2 bytes per weight for want of a source.
     pub fn assumes_plain_weights(&self) -> bool {
         self.unknown_weights.is_some() && self.counted.is_none()
     }
 }
 
-/// Reads a `config.json`; the name is the file's `_name_or_path`, or its folder's name.
+/// The name is the file's `_name_or_path`, or its folder's name.
 pub fn read(path: &Path) -> Result<ModelRead, SpecError> {
     let bytes = std::fs::read(path).map_err(|source| SpecError::Read {
         what: "model configuration",
@@ -57,14 +56,13 @@ pub fn read(path: &Path) -> Result<ModelRead, SpecError> {
         source,
     })?;
     let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
-    // Where it is absent, the model is not quantised by ModelOpt.
     let beside = std::fs::read(path.with_file_name("hf_quant_config.json")).ok();
     let file = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
     parse(&bytes, beside.as_deref(), (folder.unwrap_or("model"), file))
         .map_err(|problem| SpecError::ModelConfig { path: path.to_owned(), problem })
 }
 
-/// The model that a `config.json` describes, with the `hf_quant_config.json` beside it.
+/// `beside` is the content of `hf_quant_config.json`.
 fn parse(
     bytes: &[u8],
     beside: Option<&[u8]>,
@@ -88,7 +86,7 @@ fn parse(
     let caches = caches::of_layers(&keys, &layers, &attention, context)?;
     let feed_forward = FeedForward::read(&keys, &layers)?;
     let vocabulary = keys.need("vocab_size")?;
-    // Counted before anything is refused, so that all missing keys are named at once.
+    // Counted before the refusals, so that all missing keys are named at once.
     let weights = parameters::all(&keys, &layers, &attention, &feed_forward, heads);
     keys.finish()?;
     let config = quantization_config(&document, &keys);
@@ -117,7 +115,7 @@ fn parse(
     Ok(ModelRead { shape, unknown_weights: bytes.err(), counted })
 }
 
-/// Keeps the list of caches only where the plain figures do not say the same.
+/// Keeps the list of caches only where the plain figures differ.
 fn with_caches(shape: ModelShape, caches: Vec<KvLayers>, layers: &[LayerKind]) -> ModelShape {
     if caches == shape.kv_layers() {
         return shape;
@@ -133,7 +131,7 @@ fn name<'a>(document: &'a Value, folder: &'a str) -> &'a str {
     written.filter(|name| !name.is_empty()).unwrap_or(folder)
 }
 
-/// Null means none; multimodal files have it at either place.
+/// Null means none. Multimodal files have it in either place.
 fn quantization_config<'a>(document: &'a Value, keys: &Keys<'a>) -> Option<&'a Value> {
     ["quantization_config", "compression_config"].into_iter().find_map(|key| {
         let outer = document.get(key).filter(|config| !config.is_null());
@@ -141,8 +139,8 @@ fn quantization_config<'a>(document: &'a Value, keys: &Keys<'a>) -> Option<&'a V
     })
 }
 
-/// The longest sequence as vLLM 0.32 reads it: kinds of scaled positions whose files do not count
-/// the scale in multiply it.
+/// As vLLM 0.32 reads it: some kinds of scaled positions multiply it, because their files do not
+/// include the scale.
 fn context(keys: &Keys<'_>) -> Result<u32, String> {
     const COUNTED: [&str; 7] =
         ["default", "su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling"];
@@ -160,7 +158,7 @@ fn context(keys: &Keys<'_>) -> Result<u32, String> {
     })
 }
 
-/// Width of a head; of latent attention that of a key before its rotary part.
+/// With latent attention, the width of a key before its rotary part.
 fn head_dim(keys: &Keys<'_>, hidden: u32, heads: u32) -> Result<u32, String> {
     if keys.value("kv_lora_rank").is_some() {
         return keys.need("qk_nope_head_dim");

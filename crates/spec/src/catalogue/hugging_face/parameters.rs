@@ -1,8 +1,8 @@
-//! Parameters of a model by the part of it that they are in, from its `config.json`.
+//! Parameters of a model by part, from its `config.json`.
 //!
-//! What vLLM loads counts: not the layers of multi-token prediction, which it loads for speculative
-//! decoding only; a vision tower does. Norms, biases and position tables are left out; together
-//! they are below a thousandth.
+//! These are the weights that vLLM loads: a vision tower counts, layers of multi-token prediction
+//! do not (they are loaded for speculative decoding only). Norms, biases and position tables are
+//! left out; together they are below a thousandth.
 
 use serde_json::Value;
 
@@ -10,7 +10,6 @@ use super::caches::AttentionWidths;
 use super::file::{Keys, whole};
 use super::kinds::LayerKind;
 
-/// A part of a model whose weights are stored alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ModelPart {
     Embedding,
@@ -24,37 +23,34 @@ pub(super) enum ModelPart {
     Vision,
 }
 
-/// Parameters of one part of one layer; of the whole model where there is no layer.
+/// Of the whole model where `layer` is None.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct PartWeights {
     pub(super) part: ModelPart,
     pub(super) layer: Option<usize>,
-    /// A count, in floating point since a file may describe a shape beyond 64 bits.
+    /// In floating point, since a file may describe a shape beyond 64 bits.
     pub(super) count: f64,
 }
 
-/// The feed-forward part of a model.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct FeedForward {
     /// Inner width of dense layers; 0 where there are none.
     pub(super) dense: u32,
-    /// Experts per sparse layer, 0 where none is sparse; without shared ones.
+    /// Per sparse layer, without shared ones; 0 where none is sparse.
     pub(super) experts: u32,
-    /// Of them, those a token is sent to.
+    /// Experts that a token is sent to.
     pub(super) active: u32,
-    /// Inner width of an expert.
     pub(super) inner: u32,
-    /// Inner width of all shared experts of a layer.
     pub(super) shared: u32,
-    /// Width that routed experts read and write, where it is not the model's.
+    /// Width that routed experts read and write, where it differs from the model's.
     pub(super) outer: Option<u32>,
-    /// Products per MLP: gate, up and down, or up and down alone.
+    /// Products per MLP: gate, up and down, or only up and down.
     products: u32,
-    /// A dense MLP stands beside the experts of each sparse layer.
+    /// Whether a dense MLP is beside the experts of each sparse layer.
     beside: bool,
 }
 
-/// Keys whose weights are not known: a model that has one must say its `weight_bytes`.
+/// Keys whose weights are unknown: such a model needs `weight_bytes`.
 const UNKNOWN: [&str; 7] = [
     "moe_latent_size",
     "laurel_rank",
@@ -98,7 +94,6 @@ impl FeedForward {
         Ok(of)
     }
 
-    /// Parameters of one MLP of this inner width over this outer one.
     fn mlp(&self, inner: u32, outer: f64) -> f64 {
         f64::from(self.products) * f64::from(inner) * outer
     }
@@ -124,7 +119,7 @@ fn first_count(keys: &Keys<'_>, names: &[&str]) -> Result<u32, String> {
     Ok(0)
 }
 
-/// The first of several keys; the first is the one that is missing where none is there.
+/// The first key is the one reported where none is there.
 fn first_needed(keys: &Keys<'_>, names: &[&str]) -> Result<u32, String> {
     match keys.first(names)? {
         Some(number) => Ok(number),
@@ -155,7 +150,6 @@ fn shared_width(keys: &Keys<'_>, inner: u32) -> Result<u32, String> {
     Ok(experts * inner)
 }
 
-/// Whether a layer's MLP has experts.
 fn is_sparse(keys: &Keys<'_>, layers: &[LayerKind], index: usize) -> Result<bool, String> {
     let number = index + 1;
     if let Some(pattern) = keys.word("hybrid_override_pattern") {
@@ -193,7 +187,6 @@ fn is_sparse(keys: &Keys<'_>, layers: &[LayerKind], index: usize) -> Result<bool
     Ok(every(of("interleave_moe_layer_step")?) && every(of("decoder_sparse_step")?))
 }
 
-/// All weights, or why they cannot be counted.
 pub(super) fn all(
     keys: &Keys<'_>,
     layers: &[LayerKind],
@@ -226,7 +219,6 @@ pub(super) fn all(
     Ok(list)
 }
 
-/// The MLP or the experts of a layer.
 fn mlp(
     keys: &Keys<'_>,
     layers: &[LayerKind],
@@ -260,7 +252,6 @@ fn mlp(
     Ok(parts)
 }
 
-/// Attention, or what stands in its place.
 fn mixer(
     keys: &Keys<'_>,
     layer: LayerKind,
@@ -331,8 +322,7 @@ fn attention_weights(
         + index)
 }
 
-/// Attention of DeepSeek-V4: queries and outputs through low ranks, one vector of keys, and the
-/// compressors.
+/// Queries and outputs through low ranks, one vector of keys, and the compressors (DeepSeek-V4).
 fn compressed_weights(keys: &Keys<'_>, ratio: u32, hidden: f64, heads: u32) -> Result<f64, String> {
     let of = |key: &str| keys.need(key).map(f64::from);
     let (query_rank, output_rank) = (of("q_lora_rank")?, of("o_lora_rank")?);
@@ -391,7 +381,6 @@ fn mamba_weights(keys: &Keys<'_>, hidden: f64) -> Result<f64, String> {
     Ok(hidden * (inner + mixed + heads) + mixed * taps + inner * hidden)
 }
 
-/// Embeddings that Gemma's small models have for each layer.
 fn per_layer_embeddings(
     keys: &Keys<'_>,
     layers: usize,
@@ -406,7 +395,7 @@ fn per_layer_embeddings(
     Ok(Some(rows * all + hidden * all + 2.0 * hidden * all))
 }
 
-/// A vision tower whose sizes the file gives: its layers, its patches, and the way to the text.
+/// A vision tower with given sizes: layers, patches, and the projection to the text.
 fn vision(keys: &Keys<'_>, text: f64) -> Result<Option<f64>, String> {
     let Some(config) = keys.document.get("vision_config").filter(|config| config.is_object())
     else {

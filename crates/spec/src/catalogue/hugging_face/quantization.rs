@@ -1,5 +1,5 @@
-//! How a file says its weights and its cache are stored: `quantization_config`, or
-//! `hf_quant_config.json` beside it.
+//! How weights and cache are stored: `quantization_config`, or `hf_quant_config.json` beside the
+//! file.
 
 use serde_json::Value;
 
@@ -7,18 +7,18 @@ use super::file::Keys;
 use super::parameters::{ModelPart, PartWeights};
 use crate::catalogue::models::{AWQ_READ, AWQ_STORED};
 
-/// Bytes per weight of 16 bits.
+/// 16 bits.
 const PLAIN: f64 = 2.0;
-/// Fewest bytes per weight that are believed: 2 bits.
+/// The fewest plausible bytes per weight: 2 bits.
 const LEAST: f64 = 0.25;
 /// 4 bits and an 8-bit scale per 32 weights.
 const MXFP4: f64 = 0.5 + 1.0 / 32.0;
 /// 4 bits and an 8-bit scale per 16 weights.
 const NVFP4: f64 = 0.5 + 1.0 / 16.0;
-/// Bits that 8-bit GPTQ and AWQ store: the scales of groups of 128 come on top.
+/// 8-bit GPTQ and AWQ, including the scales of groups of 128.
 const EIGHT_BITS: f64 = 1.03;
 
-/// Names that experts have below a layer.
+/// Below a layer.
 const EXPERT_MODULES: [&str; 6] = [
     "mlp.experts.0.gate_proj",
     "experts.0.gate_proj",
@@ -40,16 +40,14 @@ const EXPERTS_ELSEWHERE: [(&str, &str); 9] = [
     ("llama4", EXPERT_MODULES[4]),
     ("nemotron_h", EXPERT_MODULES[5]),
 ];
-/// Families whose experts are below `mlp`.
 const EXPERTS_IN_MLP: [&str; 8] =
     ["qwen", "deepseek", "glm", "gpt_oss", "kimi_k", "ernie", "hunyuan", "olmoe"];
-/// Words in a model's name, or in its file, that say its weights are quantised.
+/// Words in a model's name, or in its file, that show quantised weights.
 const QUANTISED: [&str; 20] = [
     "nvfp4", "mxfp4", "mxfp8", "fp4", "fp8", "float8", "int4", "int8", "awq", "gptq", "gguf",
     "exl2", "bnb", "nf4", "4bit", "8bit", "w4a", "w8a", "aqlm", "hqq",
 ];
 
-/// The word of a name by which its weights are quantised.
 fn quantised_word(name: &str) -> Option<&str> {
     let words = name.split(|c: char| !c.is_ascii_alphanumeric());
     let is_known = |word: &&str| {
@@ -59,8 +57,8 @@ fn quantised_word(name: &str) -> Option<&str> {
     words.into_iter().find(is_known)
 }
 
-/// Why it is not known how the weights are stored, where nothing says it but the model's name or
-/// keys that are read by nobody.
+/// Why the storage of the weights is unknown, where only the model's name or keys that Weir does
+/// not read show a quantisation.
 fn unsaid(keys: &Keys<'_>, names: &[&str]) -> Option<String> {
     let missing =
         "neither `quantization_config` nor a hf_quant_config.json beside the file says how";
@@ -85,19 +83,16 @@ fn expert_module(family: &str) -> Option<&'static str> {
     elsewhere.map(|(_, module)| *module).or_else(|| in_mlp().then_some(EXPERT_MODULES[0]))
 }
 
-/// How the weights of the layers' matrices are stored.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Quantization {
-    /// Bytes per weight as stored.
     stored: f64,
-    /// As the matrix products effectively read them.
+    /// Effective bytes per weight in matrix products.
     read: f64,
-    /// Parts or modules that stay in 16 bits.
     kept: Vec<ModuleName>,
     experts_only: bool,
-    /// Bytes per weight of the experts, where they are stored in another way.
+    /// Bytes per weight of the experts, where they differ.
     experts: Option<f64>,
-    /// Where the family keeps its experts, below a layer; nothing where that is not known.
+    /// Below a layer. None where it is unknown.
     expert_module: Option<&'static str>,
 }
 
@@ -107,7 +102,7 @@ enum ModuleName {
     Glob(String),
 }
 
-/// Bytes per weight of the layers' matrices, where all weights have so many bytes together.
+/// Bytes per weight of the layers' matrices, where all weights together have `all` bytes.
 pub(super) fn per_weight(weights: &[PartWeights], all: f64) -> f64 {
     let is_plain = |of: &&PartWeights| {
         matches!(
@@ -198,8 +193,7 @@ impl Quantization {
 }
 
 impl ModuleName {
-    /// From the ways that exporters write it. Only what stands from the layers on is compared,
-    /// since what stands before depends on the program.
+    /// Compares only from the layers on, since the part before depends on the exporter.
     fn read(text: &str) -> Vec<Self> {
         let tail = |text: &str| match text.find("layers.") {
             Some(at) => text[at..].to_owned(),
@@ -245,8 +239,8 @@ fn fits(glob: &str, text: &str) -> bool {
     (0..=rest.len()).any(|at| rest.get(at..).is_some_and(|rest| fits(after, rest)))
 }
 
-/// How a model's weights are stored, or why that is not known. `beside` is the file
-/// `hf_quant_config.json`; `names` are those of the model and of its folder.
+/// How a model's weights are stored, or why that is unknown. `beside` is `hf_quant_config.json`;
+/// `names` are those of the model and of its folder.
 pub(super) fn of_weights(
     config: Option<&Value>,
     beside: Option<&Value>,
@@ -314,7 +308,7 @@ fn bitsandbytes(config: &Value) -> Result<Quantization, String> {
     }
 }
 
-/// The bits of `config_groups`; groups with different ones are not known.
+/// Groups with different bits are refused.
 fn compressed_tensors(config: &Value) -> Result<Quantization, String> {
     let groups = config.get("config_groups").and_then(Value::as_object);
     let mut stored = None;
@@ -377,8 +371,7 @@ fn kept(config: &Value, keys: &[&str]) -> Vec<ModuleName> {
     names.flat_map(ModuleName::read).collect()
 }
 
-/// Bytes per element of the KV cache where the file says that it is scaled to 8 bits, as vLLM
-/// reads it.
+/// Where the file says that the KV cache is scaled to 8 bits, as vLLM reads it.
 pub(super) fn cache_element(config: Option<&Value>, beside: Option<&Value>) -> Option<u32> {
     let inner = |of: &'_ Value| of.get("quantization").unwrap_or(of).clone();
     let of = inner(config.or(beside)?);

@@ -18,7 +18,7 @@ fn qwen3_8b() -> Value {
     })
 }
 
-/// The same with other keys; null removes one.
+/// Null removes a key.
 fn changed(changes: &Value) -> Value {
     let mut config = qwen3_8b();
     for (key, value) in changes.as_object().unwrap() {
@@ -191,7 +191,7 @@ fn kimis_delta_layers_stand_beside_latents() {
     // 3 x 32 x 128 x 3 x 2 + 32 x 128 x 128 x 4.
     let expected = vec![state(27, 73_728 + 2_097_152), layers(9, KvKind::Latent, 1, 576, 0)];
     assert_eq!(caches(&with(latent(), &config)), expected);
-    // States add nothing per token, so that the latents beside them count once over the ranks.
+    // States add nothing per token, so the latents beside them count once over the ranks.
     let shape = parse(&changed(&with(latent(), &config))).unwrap().shape;
     assert!(shape.kv_is_replicated());
     assert_eq!(shape.kv_bytes_per_token_over(8), shape.kv_bytes_per_token());

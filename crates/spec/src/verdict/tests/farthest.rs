@@ -1,10 +1,10 @@
-//! What the tier that an arm is about did, by its own signals.
+//! The tier that an arm is about, by its own signals.
 
 use weir_model::Product;
 
 use super::*;
 
-/// An offload with a store behind host memory, and one with a disk there.
+/// With a store behind host memory, and with a disk there.
 pub(super) fn farther() -> [(Arm, SignalKind, SignalKind); 2] {
     let (mut stored, mut disk) = (offloading(), offloading());
     if let (Some(store), Some(tiered)) = (&mut stored.offload, &mut disk.offload) {
@@ -41,7 +41,7 @@ fn an_arm_is_worth_what_its_farthest_tier_did() {
             assert!(decision.claims.contains(&Claim { claim, held }), "{:?}", decision.claims);
         }
         assert!(!nearer.counts());
-        // Nobody says what it served: that is not the same as nothing.
+        // A missing count is not zero.
         let unseen = decide(&arm, &facts(1), &busy(&[served]));
         assert_eq!(unseen.verdict, Verdict::Unverified);
     }
@@ -58,7 +58,7 @@ fn a_store_that_gave_nothing_away_is_not_the_one_that_served() {
         verdict(arm, 1, &seen)
     };
     let failed = Verdict::Failed(FailureReason::StoreContradicts);
-    // 5,000 tokens were eligible. Keys of others do not make it the arm's store, nor their absence.
+    // 5,000 tokens were eligible. Keys of others neither make it the arm's store nor disprove it.
     for held in [0.0, 3.0] {
         assert_eq!(of(&arm, hits, 50.0, 49.0, held), failed);
         assert_eq!(of(&arm, hits, 1_800.0, 1.0, held), failed);
@@ -74,7 +74,6 @@ fn a_store_that_gains_no_keys_is_not_shown_to_be_the_arms() {
     let [(arm, hits, keys), _] = farther();
     let of = |chunks: f64, added: f64, counted: Option<f64>| {
         let mut seen = busy(&[(SignalKind::ExternalHitTokens, 4_000.0), (hits, 3_000.0)]);
-        // Others read and write as much as the mechanism.
         for who in ["mechanism", "store INFO"] {
             let bytes = chunks * f64::from(1 << 20);
             seen.add_of(TierKind::Remote, SignalKind::StoredBytes, bytes, who);
@@ -91,7 +90,7 @@ fn a_store_that_gains_no_keys_is_not_shown_to_be_the_arms() {
     assert_eq!(of(24.0, 0.0, Some(24.0)), Verdict::Effective, "its own keys were counted there");
 }
 
-/// The reason of an arm whose nearer tiers served 4,000 of 5,000 tokens.
+/// Nearer tiers served 4,000 of 5,000 tokens.
 fn behind(tier: TierKind, refused: Option<Signal>, evicted: Option<Bytes>) -> Reason {
     let served = TokenShare { part: 4_000.0, whole: 5_000.0 };
     Reason::from(OffloadReason::NearerServed { tier, served, refused, evicted })
@@ -146,30 +145,28 @@ fn a_store_without_a_key_and_a_disk_without_a_file_make_an_arm_void() {
             let (tier, nearer_served) = (empty.clone(), true);
             Reason::Inaction(Inaction::FarthestEmpty { tier, nearer_served, refused })
         };
-        // Questions about a store go over its sockets too: 49 of 5,000 tokens are none of its hits.
+        // Lookups go over a store's sockets too: 49 of 5,000 tokens are no hits.
         let nearer = [(SignalKind::ExternalHitTokens, 4_000.0), (hits, 49.0), (held, 0.0)];
         let mut seen = busy(&nearer);
         let tier = arm.offload.as_ref().unwrap().farthest().unwrap();
-        // What host memory evicts says nothing of what is behind it.
+        // Evictions of host memory do not concern the tier behind it.
         seen.add_of(TierKind::Host, SignalKind::EvictedBytes, 3e7, "test");
         let decision = decide(&arm, &facts(1), &seen);
         assert_eq!(decision.verdict, void);
         assert_eq!(decision.reason, reason(None));
         assert_eq!(decision.remedy, Some(Remedy::Check(CheckSetup::Place(tier))));
-        // Why it is empty, where it says so.
         let mut refused = seen.clone();
         let source = SignalSource::of("redis INFO").metric("errorstat_READONLY 12");
         refused.add_of(tier, SignalKind::StoreFailures, 12.0, source.clone());
         let decision = decide(&arm, &facts(1), &refused);
         assert_eq!(decision.reason, reason(Some(refusal(tier, 12.0, source))));
-        // Or why nothing came there.
         let mut before = seen.clone();
         before.add_of(TierKind::Host, SignalKind::StoreFailures, 9.0, "simulator");
         let decision = decide(&arm, &facts(1), &before);
         let by_host = refusal(TierKind::Host, 9.0, "simulator");
         assert_eq!(decision.reason, reason(Some(by_host)));
         assert_eq!(decision.remedy, Some(Remedy::LargerNearestOrFaster));
-        // It holds something, or all of what it held may have been evicted by itself.
+        // It holds something, or evicted everything itself.
         let behind = Verdict::OverheadOnly(OverheadReason::NearerTier);
         let filled = busy(&[&nearer[..2], &[(held, 3.0)]].concat());
         assert_eq!(verdict(&arm, 1, &filled), behind);
@@ -178,7 +175,7 @@ fn a_store_without_a_key_and_a_disk_without_a_file_make_an_arm_void() {
     }
 }
 
-/// Who found no key where bytes came from did not look well; one against one is open.
+/// Several sources of hits refute a count of no keys; one against one is undecided.
 #[test]
 fn a_count_of_nothing_beside_hits_is_a_contradiction_and_not_void() {
     for (arm, hits, held) in farther() {
@@ -191,19 +188,17 @@ fn a_count_of_nothing_beside_hits_is_a_contradiction_and_not_void() {
         let served = Signal { value: 4_000.0, source, tier: None };
         let both = Inaction::EmptyAndServed { tier, served: served.clone() };
         assert_eq!(decision.reason, Reason::Inaction(both));
-        // The same part says it again, by another of its counters.
+        // The same source reports it by another counter.
         seen.add(hits, 4_000.0, SignalSource::of("the mechanism").metric("the same"));
         assert_eq!(verdict(&arm, 1, &seen), Verdict::Unverified);
-        // Another part says something else.
         seen.add(hits, 100.0, SignalSource::of("the engine"));
         assert_eq!(verdict(&arm, 1, &seen), Verdict::Unverified);
-        // Another part says the same.
         seen.add(hits, 3_980.0, SignalSource::of("the store's INFO"));
         let decision = decide(&arm, &facts(1), &seen);
         assert_eq!(decision.verdict, Verdict::Effective);
         let claim = Claim { claim: Claimed::HeldCounted { served }, held: Some(false) };
         assert!(decision.claims.contains(&claim), "{:?}", decision.claims);
-        // A count of nothing that was not made is none.
+        // A missing count is not a count of zero.
         let mut uncounted = busy(&[(SignalKind::ExternalHitTokens, 4_000.0)]);
         uncounted.add(hits, 4_000.0, SignalSource::of("the mechanism"));
         let decision = decide(&arm, &facts(1), &uncounted);

@@ -1,9 +1,8 @@
-//! The limits of each condition, from both sides, and the reasons that go with them.
+//! The limits of each condition, from both sides, and their reasons.
 
 use super::farthest::farther;
 use super::*;
 
-/// The claim about the share that was served.
 fn share_claim(decision: &Decision) -> Option<bool> {
     let is_it = |claim: &&Claim| matches!(claim.claim, Claimed::ServedEnough { .. });
     decision.claims.iter().find(is_it).expect("each offload has it").held

@@ -1,13 +1,11 @@
-//! The keys, in the order in which `RocksDB` has them, and what their bytes count as.
-
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::{Duration, Instant};
 
-/// Bytes of a memtable before it is flushed (`rocksdb.write_buffer_size`, 64 MiB by default); a
-/// server with a small limit has small ones, as it would have to.
+/// Bytes of a memtable before a flush (`rocksdb.write_buffer_size`, 64 MiB by default). With a
+/// small limit, memtables are small as well.
 const MEMTABLE_BYTES: u64 = 64 << 20;
-/// What `RocksDB` keeps beside key and value, about.
+/// Approximate bytes that `RocksDB` stores beside key and value.
 const OVERHEAD: u64 = 64;
 
 #[derive(Debug, Clone)]
@@ -20,7 +18,7 @@ pub(super) enum Value {
 struct Entry {
     value: Value,
     ends: Option<Instant>,
-    /// Flushes before it was written: where one came after it, it is in a file.
+    /// Flushes before its write: after a later flush it is in a file.
     flushes_before: u64,
 }
 
@@ -43,17 +41,16 @@ pub(super) struct Keyspace {
     entries: BTreeMap<Vec<u8>, Entry>,
     limit: Option<u64>,
     memtable_bytes: u64,
-    /// Written and not flushed (`all_mem_tables`).
+    /// Written and not flushed (`all_mem_tables`), bytes.
     unflushed: u64,
-    /// In files (`used_db_size`).
+    /// In files (`used_db_size`), bytes.
     flushed: u64,
-    /// Keys that `DBSIZE SCAN` found last.
+    /// Keys found by the last `DBSIZE SCAN`.
     scanned: u64,
     has_scanned: bool,
     counters: Counters,
 }
 
-/// What its `RocksDB` counts.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Counters {
     pub(super) flushes: u64,
@@ -62,7 +59,7 @@ pub(super) struct Counters {
     pub(super) compaction_written_bytes: u64,
     pub(super) memtable_hits: u64,
     pub(super) memtable_misses: u64,
-    /// There is no block cache: each read of a file is one that it did not have.
+    /// There is no block cache: each file read is a miss.
     pub(super) block_cache_misses: u64,
     pub(super) read_bytes: u64,
     pub(super) written_bytes: u64,
@@ -70,7 +67,7 @@ pub(super) struct Counters {
     pub(super) writes: u64,
     pub(super) get_time: Duration,
     pub(super) write_time: Duration,
-    /// Copies of values out of what stands for files.
+    /// Copies of values from the simulated files.
     pub(super) file_reads: u64,
     pub(super) file_read_time: Duration,
 }
@@ -102,7 +99,7 @@ impl Keyspace {
         self.limit
     }
 
-    /// The limit is looked at after flushes only.
+    /// The limit is checked after flushes only.
     pub(super) fn is_full(&self) -> bool {
         self.limit.is_some_and(|limit| self.flushed >= limit)
     }
@@ -116,7 +113,7 @@ impl Keyspace {
         self.has_scanned = true;
     }
 
-    /// Reads a key as `Get` of `RocksDB` does, whole, also for an answer that needs no value.
+    /// Reads a whole value as `Get` of `RocksDB` does, even if the answer needs none.
     pub(super) fn read(&mut self, key: &[u8]) -> Option<Value> {
         let began = Instant::now();
         let counters = &mut self.counters;
@@ -151,7 +148,7 @@ impl Keyspace {
         self.counters.writes += 1;
         self.counters.written_bytes += bytes;
         self.entries.insert(key.to_owned(), entry);
-        // Flushes and compactions hold nobody up.
+        // Flushes and compactions block nothing.
         self.counters.write_time += began.elapsed();
         if self.unflushed >= self.memtable_bytes {
             self.flush();
@@ -163,7 +160,6 @@ impl Keyspace {
         self.entries.remove(key).is_some_and(|entry| !entry.is_over())
     }
 
-    /// Flushes, and compacts at once.
     fn flush(&mut self) {
         self.entries.retain(|_, entry| !entry.is_over());
         self.counters.flushes += 1;
@@ -175,8 +171,8 @@ impl Keyspace {
         self.counters.compaction_written_bytes += self.flushed;
     }
 
-    /// A page: seeks to the cursor's key and goes one on, whether or not it found that very key.
-    /// The last key looked at comes with it where the page is full.
+    /// A page: seeks to the cursor's key and steps one further, even if that key was not found. A
+    /// full page returns its last key.
     pub(super) fn scan(
         &self,
         cursor: &[u8],
@@ -205,7 +201,7 @@ impl Keyspace {
     }
 }
 
-/// Splits a glob where its literal beginning ends, which loses its backslashes.
+/// Splits a glob after its literal prefix, whose backslashes are removed.
 pub(super) fn split_glob(pattern: &[u8]) -> (Vec<u8>, &[u8]) {
     let mut prefix = Vec::new();
     let mut rest = pattern;
@@ -218,7 +214,7 @@ pub(super) fn split_glob(pattern: &[u8]) -> (Vec<u8>, &[u8]) {
     (prefix, rest)
 }
 
-/// Whether a glob of `*`, `?` and literal bytes fits; classes fit nothing.
+/// Whether a glob of `*`, `?` and literal bytes matches; classes match nothing.
 fn fits(glob: &[u8], text: &[u8]) -> bool {
     match (glob, text) {
         ([b'*'], _) | ([], []) => true,

@@ -1,5 +1,3 @@
-//! One connection: commands in, answers out.
-
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -16,7 +14,6 @@ pub(super) const KNOWN: &[&str] = &[
     "HELLO", "INFO", "LPUSH", "PING", "SCAN", "SELECT", "SET", "SETRANGE", "STATS", "STRLEN",
     "UNLINK",
 ];
-/// Those that write and mind the limit.
 const WRITES: &[&str] = &["APPEND", "LPUSH", "SET", "SETRANGE"];
 const ARGUMENTS_MAX: u64 = 1 << 20;
 const ARGUMENT_MAX: u64 = 512 << 20;
@@ -25,7 +22,7 @@ const ARITY: &str = "wrong number of arguments";
 const WRONG_TYPE: &str =
     "Invalid argument: WRONGTYPE Operation against a key holding the wrong kind of value";
 
-/// An answer, or the words of a refusal behind `ERR`.
+/// An answer, or the text of a refusal after `ERR`.
 type Answered = Result<Reply, String>;
 
 enum Reply {
@@ -33,7 +30,7 @@ enum Reply {
     Integer(u64),
     Text(Vec<u8>),
     Null,
-    /// In RESP3 another type than text.
+    /// A separate type in RESP3.
     Verbatim(String),
     Map(Vec<Reply>),
     Array(Vec<Reply>),
@@ -63,7 +60,7 @@ impl<'a> Session<'a> {
         while let Some(command) = self.command()? {
             self.shared.wait();
             self.answer(&command);
-            // Answers go out together where more commands wait, and before they grow.
+            // Answers are sent together if more commands wait, up to a size.
             if self.input.buffer().is_empty() || self.output.len() > 64 << 10 {
                 self.shared.output_bytes.fetch_add(self.output.len() as u64, Ordering::Relaxed);
                 self.stream.write_all(&self.output)?;
@@ -73,7 +70,6 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// The next command; nothing at the end.
     fn command(&mut self) -> io::Result<Option<Vec<Vec<u8>>>> {
         if self.input.fill_buf()?.is_empty() {
             return Ok(None);
@@ -128,7 +124,7 @@ impl<'a> Session<'a> {
             "AUTH" => self.auth(&arguments),
             "HELLO" => self.hello(&arguments),
             "PING" => Ok(Reply::Status("PONG")),
-            // There is one database; the number is not even read.
+            // There is one database; the number is not even parsed.
             "SELECT" | "CLIENT" => Ok(Reply::Status("OK")),
             "CLUSTER" => Err("Cluster mode is not enabled".to_owned()),
             "CONFIG" => self.config(&arguments),
@@ -283,7 +279,6 @@ impl<'a> Session<'a> {
             Some(_) => "# Last DBSIZE SCAN time: Mon Nov 30 12:00:00 2026",
         };
         let mut said = String::new();
-        // Writing into a string does not fail.
         let _ = write!(
             said,
             "# Server\r\nversion:{version}\r\nkvrocks_version:{version}\r\nredis_version:4.0.0\r\n\
@@ -313,7 +308,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// What `INFO` gives for each column family: nothing ever holds writes up here.
+/// `INFO` lines of each column family: writes never stall here.
 fn families(release: Release) -> String {
     let mut said = String::new();
     for family in ["default", "metadata"] {
@@ -327,8 +322,8 @@ fn families(release: Release) -> String {
     said
 }
 
-/// The answer to `STATS`: tickers as numbers, and of histograms p50, p95, p99, the largest, count
-/// and sum, of which only the last two are kept here.
+/// The answer to `STATS`: tickers as numbers, and histograms as p50, p95, p99, largest, count and
+/// sum, of which only the last two are real here.
 fn stats(counters: &Counters) -> String {
     let micros = |time: Duration| time.as_micros();
     let (gets, writes, reads) = (counters.gets, counters.writes, counters.file_reads);
@@ -358,7 +353,7 @@ fn stats(counters: &Counters) -> String {
     )
 }
 
-/// Seconds that this process has run, which is the server's (proc(5): field 22 of `stat`).
+/// Seconds since the start of this process (proc(5): field 22 of `stat`), used as the server's.
 fn uptime() -> u64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let (_, rest) = stat.rsplit_once(')').unwrap_or_default();
@@ -371,7 +366,6 @@ fn number(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// The text under a key; nothing where there is none.
 fn string(keyspace: &mut Keyspace, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
     match keyspace.read(key) {
         None => Ok(None),

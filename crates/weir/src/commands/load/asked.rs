@@ -1,5 +1,3 @@
-//! From the arguments of `weir load` to what is planned.
-
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,12 +17,11 @@ use super::search::{Search, rates};
 use crate::cli::LoadArgs;
 use crate::exit::Mistake;
 
-/// Duration where nothing else ends a level.
+/// Where nothing else ends a level.
 const DURATION: Nanos = Nanos::from_secs(30);
-/// Limit of a level that ends by its number of requests or by its trace.
+/// Where the number of requests or the trace ends a level.
 const NO_LIMIT: Nanos = Nanos::from_secs(366 * 86_400);
 
-/// Longest request, of whatever kind.
 pub(super) fn request_timeout(args: &LoadArgs) -> Duration {
     Duration::from_nanos(args.client.request_timeout.0.0)
 }
@@ -49,22 +46,20 @@ pub(super) fn target(args: &LoadArgs) -> anyhow::Result<EndpointTarget> {
     })
 }
 
-/// What is served at the URLs.
 pub(super) struct Discovered {
-    /// The name of the model in requests.
     pub(super) model: String,
     /// The least over all URLs.
     pub(super) limits: EndpointLimits,
 }
 
-/// Asks every URL what it serves; all must serve the model.
+/// All URLs must serve the model.
 pub(super) fn discover(target: &EndpointTarget, timeout: Duration) -> anyhow::Result<Discovered> {
     let access = Access::of(target, timeout)?;
     let mut found: Option<Discovered> = None;
     for url in &target.url.0 {
         let endpoint = EngineEndpoint::new(url, access.clone())?;
         let wanted = target.model.as_deref().or(found.as_ref().map(|served| served.model.as_str()));
-        // Ctrl-C still ends the program itself here.
+        // Ctrl-C still ends the program here.
         let served = endpoint.choose(wanted, &|| false)?;
         let mut limits =
             EndpointLimits { max_model_len: served.max_model_len, ..endpoint.cache_limits() };
@@ -76,7 +71,6 @@ pub(super) fn discover(target: &EndpointTarget, timeout: Duration) -> anyhow::Re
     found.ok_or_else(|| Mistake("no URL: write where the server is".to_owned()).into())
 }
 
-/// What was asked for, as an experiment.
 pub(super) fn spec(
     args: &LoadArgs,
     target: EndpointTarget,
@@ -110,7 +104,7 @@ pub(super) fn spec(
 fn workload(args: &LoadArgs) -> anyhow::Result<WorkloadConfig> {
     let asked = &args.asked;
     if let Some(text) = &asked.workload {
-        // A map of YAML, or else a file that holds one.
+        // YAML text, else the path of a file with it.
         let is_file = !text.contains(':') || Path::new(text).is_file();
         let (text, name) = if is_file {
             let read = std::fs::read_to_string(text);

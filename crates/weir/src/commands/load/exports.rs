@@ -33,7 +33,7 @@ impl Wanted {
         Ok(Self(flags.iter().map(one).collect::<Result<_, _>>()?))
     }
 
-    /// Writes every file for every cell that has ended.
+    /// For every cell that has ended.
     pub(super) fn write(
         &self,
         run: &RunFolder,
@@ -54,7 +54,7 @@ impl Wanted {
                 let file = if several { named(file, plan, cell) } else { file.clone() };
                 match one(*export, &file, &reader, plan, cell) {
                     Ok(()) => printer.note(&format!("{}: {}", export.name(), file.display())),
-                    // A refused level has no figures, which is said already.
+                    // A refused level has no figures, which was reported.
                     Err(error) if is_refusal(&error) => printer.note(&error.to_string()),
                     Err(error) => return Err(error),
                 }
@@ -68,7 +68,7 @@ fn is_refusal(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(ExportError::Refused { .. }))
 }
 
-/// A file's name with the level, and the repeat where there are several.
+/// Adds the level, and the repeat where there are several.
 fn named(file: &Path, plan: &Plan, cell: &Cell) -> PathBuf {
     let level = &plan.deployments[cell.deployment].levels[cell.level].name;
     let repeat = if plan.repeats > 1 { format!("-{}", cell.repeat) } else { String::new() };
@@ -113,7 +113,7 @@ fn one(
         out.flush().with_context(|| format!("cannot write {}; check the disk", file.display()))
     });
     if written.is_err() {
-        // Half a file, or none, would be taken for results. A pipe or a device stays what it is.
+        // A partial file would pass for results. A pipe or a device stays.
         drop(out);
         if file.is_file() {
             let _ = fs::remove_file(file);

@@ -1,4 +1,4 @@
-//! `weir load`: ask a server, and measure how it answers.
+//! `weir load`: load on a server, and its measured answers.
 
 mod asked;
 mod exports;
@@ -24,7 +24,7 @@ use crate::results::conclude;
 use crate::run_progress::RunProgress;
 
 pub(crate) fn run(args: &LoadArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
-    // Everything that can be wrong with the arguments is found before anything is sent.
+    // All errors in the arguments come before the first request.
     let search = Search::of(args)?;
     let wanted = Wanted::parse(&args.formats)?;
     let target = asked::target(args)?;
@@ -71,7 +71,7 @@ pub(crate) fn run(args: &LoadArgs, printer: &mut Printer) -> anyhow::Result<Exit
     Ok(exit)
 }
 
-/// Runs the levels that a bisection needs; the place of the last one that met the objectives.
+/// Runs the levels of a bisection; the index of the last one that met the objectives.
 fn searched(
     run: &RunFolder,
     plan: &Plan,

@@ -1,14 +1,13 @@
 //! The highest rate that meets the objectives: a bisection over a fixed grid of rates.
 //!
-//! The grid is fixed so that a search is a run like others: it can be planned, resumed and looked
-//! at, and asks the same whenever it is repeated.
+//! With a fixed grid, a search is a run like others: it can be planned, resumed and repeated.
 
 use weir_record::CellFigures;
 
 use crate::cli::LoadArgs;
 use crate::exit::Mistake;
 
-/// Neighbouring rates differ by this factor at most: the precision of the search.
+/// Largest factor between neighbouring rates: the precision of the search.
 const STEP: f64 = 1.05;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,7 +19,6 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// The search that the arguments ask for.
     pub(super) fn of(args: &LoadArgs) -> Result<Option<Self>, Mistake> {
         let Some(range) = &args.arrival.find_rate else { return Ok(None) };
         let objectives = &args.objectives;
@@ -51,7 +49,7 @@ impl Search {
         }
     }
 
-    /// Whether a level met the objectives: not at a rate that the generator itself did not reach.
+    /// False at a rate that the generator itself did not reach.
     pub(super) fn is_met(&self, figures: &CellFigures) -> bool {
         let refused = figures.certificate.as_ref().is_some_and(|seen| seen.refused.is_some());
         !refused
@@ -59,13 +57,12 @@ impl Search {
             && figures.goodput_share.is_some_and(|share| share >= self.share)
     }
 
-    /// The share that is asked for.
     pub(super) const fn share(&self) -> f64 {
         self.share
     }
 }
 
-/// The rates of the grid, ascending: evenly spaced in their logarithm, rounded to three digits.
+/// Ascending, evenly spaced in their logarithm, rounded to three digits.
 pub(super) fn rates(search: &Search) -> Vec<f64> {
     let steps = (libm::log(search.high / search.low) / libm::log(STEP)).ceil().max(1.0);
     let factor = libm::pow(search.high / search.low, 1.0 / steps);
@@ -82,9 +79,8 @@ fn three_digits(value: f64) -> f64 {
     if digits >= 0 { (value * scale).round() / scale } else { (value / scale).round() * scale }
 }
 
-/// Finds the last place of an ascending grid where `is_met` holds, with the fewest tries. The first
-/// place is tried first: where even it fails there is nothing to find. Nothing: none does, or a try
-/// was interrupted.
+/// The last index of an ascending grid where `is_met` holds, with the fewest tries. Starts with
+/// the first. None where that fails or a try was interrupted.
 pub(super) fn bisect<E>(
     places: usize,
     mut is_met: impl FnMut(usize) -> Result<Option<bool>, E>,

@@ -1,4 +1,4 @@
-//! What `weir load` prints: one line per level.
+//! Output of `weir load`: one line per level.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -16,7 +16,6 @@ use weir_spec::plan::{LevelLoad, Plan};
 
 use super::working_set::WorkingSets;
 
-/// What would be sent.
 pub(super) fn planned(plan: &Plan, sets: Option<&WorkingSets>) -> String {
     let deployment = &plan.deployments[0];
     let mut out = String::new();
@@ -89,7 +88,7 @@ pub(super) fn of(
     out
 }
 
-/// The levels' figures, and what is to be said of those without.
+/// Figures of levels, and notes on levels without.
 struct Levels {
     table: Table,
     refused: Vec<String>,
@@ -134,7 +133,7 @@ fn levels(results: &Results<'_>) -> Levels {
     Levels { table, refused, failed }
 }
 
-/// A line of the table; what was not seen is `-`, and what is no exact value a bound.
+/// A missing value is `-`, an inexact one a bound.
 fn row(level: &str, result: &CellResult) -> Vec<weir_report::tables::TableCell> {
     let shown =
         |key: &str, digits: usize| figure_text(result, key, |value| format!("{value:.digits$}"));
@@ -174,18 +173,16 @@ fn goodput(results: &Results<'_>) -> Table {
     table
 }
 
-/// What a cell says besides its figures.
 #[derive(PartialEq)]
 enum Said<'r> {
     Why(Why<'r>),
     Note(&'r Note),
 }
 
-/// What the cells say besides their figures: each thing once, with the levels it is about where
-/// those are not all.
+/// Each note once, with its levels where those are not all.
 fn notes(results: &Results<'_>) -> Vec<String> {
     let plan = results.plan;
-    // What else was seen of a level matters little where its requests were not answered.
+    // Notes matter little where requests failed.
     let has_result = |result: &&CellResult| {
         without_result(&result.record.status, &result.record.figures).is_none()
     };
@@ -213,7 +210,6 @@ fn notes(results: &Results<'_>) -> Vec<String> {
         if levels == all {
             return sentence;
         }
-        // In the order of the levels' table.
         let names = plan.deployments[0].levels.iter().map(|level| level.name.as_str());
         let at: Vec<&str> = names.filter(|name| levels.contains(name)).collect();
         format!("{}: {sentence}", at.join(", "))

@@ -1,4 +1,4 @@
-//! `--working-set`: one load over different amounts of what is asked again.
+//! `--working-set`: one load over different amounts of repeated prompts.
 
 use weir_model::SignalKind;
 use weir_record::CellStatus;
@@ -10,24 +10,22 @@ use weir_spec::{Plan, Spec};
 use weir_workload::WorkloadConfig;
 use weir_workload::config::{Count, SharedPrefix};
 
-/// Working sets in the order that they were asked for.
+/// In the order of the flag.
 pub(super) struct WorkingSets {
     sets: Vec<WorkingSet>,
-    /// Tokens that the GPU cache of one engine holds; nothing where no set depends on it.
+    /// Tokens of one engine's GPU cache; None where no set depends on it.
     held: Option<u64>,
     prefix_tokens: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct WorkingSet {
-    /// Multiple of the GPU cache.
     times: f64,
-    /// Prefixes that it comes to; none are shared where it is 0.
+    /// 0: none are shared.
     prefixes: u64,
 }
 
 impl WorkingSets {
-    /// Those of a load, as they were planned; nothing where none were asked for.
     pub(super) fn of(spec: &Spec, plan: &Plan) -> Option<Self> {
         let (sets, WorkloadConfig::SharedPrefix(of)) =
             (spec.working_sets.as_ref()?, &spec.workload)
@@ -51,7 +49,6 @@ impl WorkingSets {
         Some(Self { sets, held, prefix_tokens: of.prefix_tokens })
     }
 
-    /// How many prefixes they are.
     pub(super) fn sentence(&self) -> String {
         let one = |set: &WorkingSet| match set.prefixes {
             0 => format!("working set {}: no prefix is shared", set.times),
@@ -70,7 +67,7 @@ impl WorkingSets {
         format!("{held}With {}.", sets.join("; "))
     }
 
-    /// Each against the first at the same load; nothing with a single one.
+    /// Each against the first at the same load; None for a single one.
     pub(super) fn table(&self, results: &Results<'_>) -> Option<Table> {
         if self.sets.len() < 2 {
             return None;
@@ -116,9 +113,9 @@ impl WorkingSets {
     }
 }
 
-/// Means over the repeats of a level whose figures stand; nothing where none of them saw any.
+/// Over the repeats of a level whose figures count; None where no repeat has a value.
 struct Means {
-    /// Percent of the prompt tokens that an earlier prompt had: how far the set was gone round.
+    /// Percent of the prompt tokens that an earlier prompt had: how much of the set was repeated.
     asked_before: Option<f64>,
     tokens_per_s: Option<f64>,
     ttft_ms: Option<f64>,
@@ -134,11 +131,11 @@ impl Means {
             .filter(|result| result.refusal().is_none())
             .collect();
         let mean_of = |key: &str| {
-            // What is shown as a bound is compared with nothing.
+            // Bounds are not compared.
             let of = metric(key)?;
             mean(&cells.iter().filter_map(|result| of.exact(result)).collect::<Vec<_>>())
         };
-        // Both as the one counts them who knows what was asked before.
+        // Both from the load generator's count.
         let asked = |result: &&CellResult| {
             result.evidence.as_ref()?.signals.of_prompts(SignalKind::SeenTokens)
         };

@@ -1,5 +1,3 @@
-//! From the arguments of `weir probe` to what is measured.
-
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -26,16 +24,16 @@ use crate::cli::{AgainstArgs, ProbeArgs};
 use crate::exit::Mistake;
 use crate::planned::minimal;
 
-/// Tokens of a block: LMCache's chunk.
+/// LMCache's chunk.
 const CHUNK_TOKENS: u32 = 256;
-/// Size of blocks where no model is named.
+/// Without a model.
 const BLOCK: Bytes = Bytes(2 << 20);
-/// Measured time of a point in one repeat.
+/// Of a point in one repeat.
 const DURATION: Duration = Duration::from_secs(1);
-/// The same with a trace, whose hit rate needs its length.
+/// With a trace, whose hit rate needs its length.
 const TRACE_DURATION: Duration = Duration::from_secs(10);
 
-/// Everything that was asked for, checked.
+/// The checked arguments.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) target: ProbeTarget,
@@ -47,7 +45,7 @@ pub(super) struct Asked {
     pub(super) recompute: Option<Recompute>,
 }
 
-/// The lists of the flags, with `--sweep` read into them.
+/// Lists of the flags, with those of `--sweep`.
 #[derive(Default)]
 struct Lists {
     threads: Vec<u32>,
@@ -57,7 +55,7 @@ struct Lists {
     mix: Vec<String>,
 }
 
-/// The probe, or with `against` the side that it is held against.
+/// The probe, or with `against` the other side of the comparison.
 pub(super) fn asked(args: &ProbeArgs, against: Option<&str>) -> anyhow::Result<Asked> {
     let target = ProbeTarget::parse(against.unwrap_or(&args.target))?;
     let mut lists = lists(args)?;
@@ -70,7 +68,7 @@ pub(super) fn asked(args: &ProbeArgs, against: Option<&str>) -> anyhow::Result<A
     let chunk = reading.as_ref().map_or(CHUNK_TOKENS, |reading| reading.block_tokens);
     let mut blocks = blocks(&lists, model.as_ref(), chunk)?;
     if args.against.against.is_none() {
-        // Those of two sides are pairs, in which one may stand against several.
+        // Lists of two sides are pairs, in which one value may repeat.
         blocks = each_once(blocks);
     }
     let working_set = args.keys.working_set.as_deref().map(working_set).transpose()?;
@@ -119,7 +117,7 @@ const fn has_page_cache(target: &ProbeTarget) -> bool {
     matches!(target, ProbeTarget::Disk(_))
 }
 
-/// The word for a target that is known to keep its blocks in memory.
+/// Name of a target that keeps its blocks in memory.
 fn memory(target: &ProbeTarget) -> Option<&'static str> {
     match target {
         ProbeTarget::Memory => Some("memory"),
@@ -128,7 +126,7 @@ fn memory(target: &ProbeTarget) -> Option<&'static str> {
     }
 }
 
-/// What has no file has no page cache; of two sides, one has to have it.
+/// Only files have a page cache; of two sides, one must have it.
 fn check_caches(args: &ProbeArgs) -> anyhow::Result<()> {
     let words = [Some(&args.target), args.against.against.as_ref()];
     let targets = words.into_iter().flatten().map(|word| ProbeTarget::parse(word));
@@ -149,8 +147,8 @@ fn check_caches(args: &ProbeArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Stores need more room than their values take: their allocators round values of a few MiB up by
-/// as much as a quarter.
+/// Stores need more room than their values: allocators round values of a few MiB up by as much as
+/// a quarter.
 fn default_capacity(target: &ProbeTarget, config: &ProbeConfig) -> Bytes {
     let bytes = SubjectOptions::default_capacity(config);
     match target {
@@ -159,7 +157,7 @@ fn default_capacity(target: &ProbeTarget, config: &ProbeConfig) -> Bytes {
     }
 }
 
-/// Repeats of a point, or of a point of either side.
+/// Of a point, or of a point of either side.
 fn repeats(args: &ProbeArgs) -> u32 {
     let default = if args.against.against.is_some() { REPEATS } else { 3 };
     args.points.repeats.unwrap_or(default)
@@ -189,7 +187,7 @@ fn limits(args: &ProbeArgs, default: Duration) -> PointLimits {
     }
 }
 
-/// A point that is asked for twice is measured once.
+/// A repeated point is measured once.
 fn each_once<T: PartialEq>(list: Vec<T>) -> Vec<T> {
     let mut kept = Vec::with_capacity(list.len());
     for value in list {
@@ -200,7 +198,7 @@ fn each_once<T: PartialEq>(list: Vec<T>) -> Vec<T> {
     kept
 }
 
-/// Room for one block of each size at least: a tier without it takes nothing.
+/// At least one block of each size: a tier without that room takes nothing.
 fn capacity(text: &str, blocks: &[BlockSize]) -> anyhow::Result<Bytes> {
     let capacity: Bytes = number("--capacity", text)?;
     let largest = blocks.iter().map(|block| block.bytes).max().unwrap_or_default();
@@ -214,7 +212,7 @@ fn capacity(text: &str, blocks: &[BlockSize]) -> anyhow::Result<Bytes> {
     Ok(capacity)
 }
 
-/// The flags' lists with those of `--sweep`; a key that is given twice is a slip.
+/// With those of `--sweep`; a key given twice is an error.
 fn lists(args: &ProbeArgs) -> anyhow::Result<Lists> {
     let mut lists = Lists {
         threads: args.points.threads.clone(),
@@ -285,7 +283,7 @@ fn blocks(
         }
         let size = |text: &String| {
             let bytes: Bytes = number("--block", text)?;
-            // A size that is no whole number of tokens stands for none.
+            // A size that is no whole number of tokens has none.
             let tokens = per_token.filter(|per| bytes.0.is_multiple_of(*per));
             Ok(BlockSize { bytes, tokens: tokens.map(|per| (bytes.0 / per) as u32) })
         };
@@ -370,7 +368,7 @@ fn working_set(text: &str) -> anyhow::Result<WorkingSet> {
     Ok(WorkingSet::Bytes(text.parse().map_err(|_| refused())?))
 }
 
-/// How the trace is read. Its times are not played.
+/// Without its times.
 fn reading(args: &ProbeArgs) -> anyhow::Result<Option<TraceReading>> {
     let keys = &args.keys;
     let Some(path) = &keys.trace else { return Ok(None) };
@@ -401,7 +399,7 @@ fn traces(
     Ok(traces)
 }
 
-/// What computing a prefix takes, by the timing model of the simulator.
+/// Time to compute a prefix, by the simulator's timing model.
 fn recompute(args: &ProbeArgs) -> anyhow::Result<Option<Recompute>> {
     let (Some(model), Some(hardware)) = (&args.blocks.model, &args.blocks.hardware) else {
         return Ok(None);

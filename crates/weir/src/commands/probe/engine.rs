@@ -1,4 +1,4 @@
-//! What a store's `RocksDB` did, row by row.
+//! Work of a store's `RocksDB`, row by row.
 
 use weir_probe::Report;
 use weir_probe::engine_work::EngineWork;
@@ -7,10 +7,10 @@ use weir_report::tables::{Table, text};
 
 use super::summary::figure;
 
-/// A column, and its value where it is known.
+/// With its value where known.
 type Column = (&'static str, fn(&EngineWork) -> Option<f64>);
 
-/// Percentages are of reads, and bytes are per byte moved, or asked for by a lookup.
+/// Percentages of reads, and bytes per byte moved or looked up.
 const COLUMNS: [Column; 9] = [
     (">memtable %", |work| work.memtable_percent),
     (">block cache %", |work| work.block_cache_percent),
@@ -23,8 +23,8 @@ const COLUMNS: [Column; 9] = [
     (">stalled s", |work| work.stall_s),
 ];
 
-/// A row per point and lookup of a store that says what it did; columns in which nothing happened
-/// are left out. `whose` stands before the title. Empty where no store says anything.
+/// A row per point and lookup of a store that reports its work, without columns of zeros. `whose`
+/// begins the title. Empty where no store reports.
 pub(super) fn table(report: &Report, whose: &str) -> String {
     let points = report.measured.points.iter();
     let points = points.filter_map(|result| Some((label(&result.point), result.engine.as_ref()?)));

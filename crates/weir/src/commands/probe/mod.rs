@@ -1,4 +1,4 @@
-//! `weir probe`: what a tier reaches with KV-shaped transfers, and where its time goes.
+//! `weir probe`: a tier's figures with KV-shaped transfers, and the parts of its time.
 
 mod against;
 mod asked;
@@ -29,14 +29,14 @@ pub(crate) fn run(args: &ProbeArgs, printer: &mut Printer) -> anyhow::Result<Exi
     let asked = asked::asked(args, None)?;
     outputs::check(args, &asked.config)?;
     let differential = !args.points.no_differential;
-    // Before anything is measured, so that no measurement ends in a file that cannot be written.
+    // Before the measurement, which must not end in an unwritable file.
     let outputs = Outputs::tried(&args.outputs)?;
     if args.dry_run {
         weir_probe::subject::check(&asked.target, &asked.options, &asked.config)?;
         printer.result(&summary::planned(&asked, differential))?;
         return Ok(Exit::Done);
     }
-    // Before a server is started, so that it is stopped and its folder removed.
+    // Before a server starts, so that it is stopped and its folder removed.
     let interrupt = Interrupt::listen(Waiting::Point, printer.is_quiet())?;
     let mut subject = weir_probe::subject(&asked.target, &asked.options)?;
     let started = weir_lab::host::now();
@@ -63,7 +63,6 @@ pub(crate) fn run(args: &ProbeArgs, printer: &mut Printer) -> anyhow::Result<Exi
     Ok(exit(&report.measured, printer))
 }
 
-/// Announces the time with the first step, and counts the others.
 fn tell(
     step: ProbeStep<'_>,
     (config, began): (&ProbeConfig, Instant),
@@ -73,7 +72,7 @@ fn tell(
     if step.done > 0 {
         progress.one_done(step.next, printer);
     } else {
-        // The tier was opened: from here on it takes its time.
+        // The tier is open: its time counts from here.
         printer.note(&summary::announced(config, step.expected, began.elapsed()));
         progress.begins(step.expected);
         progress.now(step.next);
@@ -102,7 +101,6 @@ fn report(
     }
 }
 
-/// A probe whose blocks failed is no clean result, and neither is one that was stopped.
 fn exit(measured: &ProbeMeasurements, printer: &mut Printer) -> Exit {
     if let Some(why) = &measured.failed {
         printer.note(&format!("ended early: {why}"));

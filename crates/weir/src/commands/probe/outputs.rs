@@ -1,4 +1,4 @@
-//! The files of `weir probe`: tried before anything is measured, written whole at the end.
+//! Files of `weir probe`: checked before the measurement, written whole at the end.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -15,11 +15,11 @@ use crate::cli::{OutputArgs, ProbeArgs};
 use crate::exit::Mistake;
 use crate::printer::Printer;
 
-/// What the names of all charts begin with.
+/// Prefix of all charts.
 const CHARTS: &str = "probe_";
 
-/// Refuses files that would take each other's place or that of an input, and a profile that the
-/// points cannot give.
+/// Refuses files that would replace each other or an input, and a profile that the points cannot
+/// give.
 pub(super) fn check(args: &ProbeArgs, config: &ProbeConfig) -> anyhow::Result<()> {
     let OutputArgs { json, csv, profile, .. } = &args.outputs;
     let outputs = [("json", json), ("csv", csv), ("profile", profile)];
@@ -54,7 +54,7 @@ pub(super) fn check(args: &ProbeArgs, config: &ProbeConfig) -> anyhow::Result<()
     Ok(())
 }
 
-/// Refuses a folder of plots that is another flag's file, and a file in it that may be a chart's.
+/// Refuses a plot folder that is another flag's file, and a file in it with a chart's name.
 fn check_plots(folder: &Path, files: &[(&str, PathBuf)]) -> anyhow::Result<()> {
     let folder = fs::canonicalize(folder).ok().or_else(|| place(folder));
     let Some(folder) = folder else { return Ok(()) };
@@ -74,19 +74,19 @@ fn check_plots(folder: &Path, files: &[(&str, PathBuf)]) -> anyhow::Result<()> {
     Err(Mistake(why).into())
 }
 
-/// Where a file is or will be, whatever it is called; nothing of devices and pipes, which many may
-/// share, and of what cannot be.
+/// The real path of a file; None for devices and pipes, which may be shared, and for impossible
+/// paths.
 fn place(path: &Path) -> Option<PathBuf> {
     if let Ok(found) = fs::canonicalize(path) {
         return found.is_file().then_some(found);
     }
     let folder = folder_of(path);
-    // A folder that is yet to be made.
+    // The folder may not exist yet.
     let folder = fs::canonicalize(folder).or_else(|_| std::path::absolute(folder)).ok()?;
     Some(folder.join(path.file_name()?))
 }
 
-/// Files that are wanted, each of which can be written.
+/// Checked output files.
 pub(super) struct Outputs {
     json: Option<PathBuf>,
     csv: Option<PathBuf>,
@@ -95,8 +95,8 @@ pub(super) struct Outputs {
 }
 
 impl Outputs {
-    /// Refuses what cannot be written. Nothing is made or emptied: a probe that is refused or
-    /// killed must not cost the files of the one before.
+    /// Refuses unwritable files. Nothing is made or emptied: a refused or killed probe must not
+    /// cost earlier files.
     pub(super) fn tried(args: &OutputArgs) -> anyhow::Result<Self> {
         let OutputArgs { json, csv, profile, plots } = args;
         let in_plots = |path: &&PathBuf| is_in(plots.as_ref(), path);
@@ -104,7 +104,7 @@ impl Outputs {
             try_file(path).with_context(|| unwritable(path))?;
         }
         if let Some(folder) = plots {
-            // It is made at the end, with the folders above it.
+            // Made at the end, with the folders above it.
             let there = folder.ancestors().find(|one| one.exists());
             let there = there.filter(|one| !one.as_os_str().is_empty());
             try_folder(there.unwrap_or(Path::new("."))).with_context(|| unwritable(folder))?;
@@ -113,7 +113,7 @@ impl Outputs {
         Ok(Self { json, csv, profile, plots })
     }
 
-    /// Says that no file is written for want of points.
+    /// Reports that without points no file is written.
     pub(super) fn leave(&self, printer: &mut Printer) {
         let Self { json, csv, profile, plots } = self;
         let wanted = [("results", json), ("table", csv), ("profile", profile), ("plots", plots)];
@@ -125,7 +125,6 @@ impl Outputs {
         }
     }
 
-    /// Writes a JSON document, where that is wanted.
     pub(super) fn json(
         &self,
         document: serde_json::Result<Vec<u8>>,
@@ -139,7 +138,6 @@ impl Outputs {
         Ok(())
     }
 
-    /// Writes a table as CSV, where that is wanted.
     pub(super) fn csv(
         &self,
         bytes: impl FnOnce() -> csv::Result<Vec<u8>>,
@@ -151,7 +149,6 @@ impl Outputs {
         Ok(())
     }
 
-    /// Writes charts by name, where they are wanted.
     pub(super) fn plots(
         &self,
         charts: impl FnOnce() -> Result<Vec<(String, Vec<u8>)>, ReportError>,
@@ -172,7 +169,7 @@ impl Outputs {
         Ok(())
     }
 
-    /// Writes a file, in the folder of the plots where that is its place.
+    /// Makes the folder of the plots where the file belongs there.
     fn put(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         if let Some(folder) = self.plots.as_ref().filter(|_| is_in(self.plots.as_ref(), path)) {
             fs::create_dir_all(folder)?;
@@ -180,7 +177,7 @@ impl Outputs {
         write_whole(path, bytes)
     }
 
-    /// Writes all of them. `fitted` is why there is no link, where there is none.
+    /// `fitted` has the reason where there is no link.
     pub(super) fn write(
         &self,
         report: &Report,
@@ -214,17 +211,17 @@ fn unwritable(path: &Path) -> String {
     format!("cannot write {}; check the folder", path.display())
 }
 
-/// Whether a file would be in a folder that the plots are yet to have.
+/// The folder of the plots may not exist yet.
 fn is_in(plots: Option<&PathBuf>, path: &Path) -> bool {
     plots.is_some_and(|folder| folder_of(path) == folder && !folder.exists())
 }
 
-/// Whether a file could be written, which stays as it is; where there is none, none is made.
+/// Changes and makes nothing.
 fn try_file(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => Err(ErrorKind::IsADirectory.into()),
         Ok(found) if found.is_file() => File::options().write(true).open(path).map(drop),
-        // Not opened: that of a pipe waits for its reader.
+        // Not opened: a pipe would wait for its reader.
         Ok(_) => Ok(access(path, Access::WRITE_OK)?),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             if path.file_name().is_none() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
@@ -236,7 +233,7 @@ fn try_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether files could be made in a folder: with one that has no name, and goes by itself.
+/// Tries a nameless file, which vanishes by itself.
 fn try_folder(folder: &Path) -> io::Result<()> {
     tempfile::tempfile_in(folder).map(drop)
 }
@@ -246,7 +243,7 @@ fn folder_of(path: &Path) -> &Path {
     folder.unwrap_or(Path::new("."))
 }
 
-/// Puts a file in the place of the one before at once, so that there is always a whole one.
+/// Replaces a file at once, so that there is always a whole one.
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // A link stays, and leads to the new file.
     let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -254,7 +251,7 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let is_stream = before.as_ref().is_some_and(|before| !before.is_file())
         || ["/dev", "/proc"].iter().any(|folder| path.starts_with(folder));
     if is_stream {
-        // What a shell gave as `/dev/stdout` may hold our own lines.
+        // A shell's `/dev/stdout` may already hold lines of Weir.
         return File::options().append(true).open(path)?.write_all(bytes);
     }
     let mut beside = tempfile::Builder::new();
@@ -267,7 +264,7 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
             }
             beside.persist(&place).map(drop).map_err(|failed| failed.error)
         }
-        // The file may be written in a folder that takes no others.
+        // The file may be writable in a folder that takes no others.
         (Err(_), Some(_)) => fs::write(&place, bytes),
         (Err(error), None) => Err(error),
     }
@@ -285,7 +282,7 @@ mod tests {
         let args = |json, plots| OutputArgs { json, csv: at("new.csv"), profile: None, plots };
         Outputs::tried(&args(at("old.json"), at("a/b"))).unwrap();
         assert_eq!(fs::read_to_string(folder.path().join("old.json")).unwrap(), "old");
-        // Where the plots will be there is a place for another file.
+        // The future folder of the plots may take another file.
         let outputs = Outputs::tried(&args(at("plots/p.json"), at("plots"))).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         outputs.put(&folder.path().join("plots/p.json"), b"{}").unwrap();

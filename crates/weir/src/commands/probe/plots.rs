@@ -1,5 +1,3 @@
-//! Charts of a probe, drawn by the report's own code.
-
 use std::collections::BTreeSet;
 
 use weir_probe::config::{BlockSize, ProbePoint as ProbeMeasurements};
@@ -10,13 +8,12 @@ use weir_report::charts::{Chart, LineChart, Point, Series, Stroke, png_bytes, sv
 
 const FIRST_COLOUR: usize = 2;
 
-/// What is swept, and how a point is placed by it.
 struct Axis {
     id: &'static str,
     title: &'static str,
     value: fn(&ProbeMeasurements) -> u64,
     name: fn(&ProbeMeasurements) -> String,
-    /// A line per combination of the other axes.
+    /// One line per combination of the other axes.
     line: fn(&ProbeMeasurements) -> String,
 }
 
@@ -48,7 +45,6 @@ const AXES: [Axis; 3] = [
     },
 ];
 
-/// A figure that is drawn over each axis.
 struct Figure {
     id: &'static str,
     title: &'static str,
@@ -98,7 +94,7 @@ pub(super) fn files(report: &Report) -> Result<Vec<(String, Vec<u8>)>, ReportErr
     Ok(files)
 }
 
-/// Each figure over each axis that has more than one value; over threads where none has.
+/// Each figure over each axis with several values; over threads where none has.
 fn charts(report: &Report) -> Vec<Chart> {
     let points = &report.measured.points;
     let values = |axis: &Axis| -> BTreeSet<u64> {

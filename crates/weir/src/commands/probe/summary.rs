@@ -20,18 +20,17 @@ use weir_spec::catalogue::profile_file::ProfileKind;
 use super::asked::Asked;
 use super::engine;
 
-/// Smaller figures are written with an exponent.
 const SMALLEST_PLAIN: f64 = 1e-6;
-/// Where a tier in a folder looks for keys.
+/// In the place of a tier's lookup.
 pub(super) const INDEX: &str = "index in memory";
 
-/// The call, as a profile quotes it: without the passwords of addresses.
+/// As a profile quotes it: without passwords of addresses.
 pub(super) fn command() -> String {
     let words = std::env::args().skip(1).map(|word| without_secrets(&word));
     format!("weir {}", words.collect::<Vec<_>>().join(" "))
 }
 
-/// An address without user and password; other words as they are.
+/// Removes user and password of an address.
 pub(super) fn without_secrets(word: &str) -> String {
     let Some((scheme, rest)) = word.split_once("://") else { return word.to_owned() };
     match rest.rsplit_once('@') {
@@ -40,7 +39,7 @@ pub(super) fn without_secrets(word: &str) -> String {
     }
 }
 
-/// The points, the time and the bytes of a probe that was not made.
+/// Points, time and bytes of a planned probe.
 pub(super) fn planned(asked: &Asked, differential: bool) -> String {
     let config = &asked.config;
     let heads = ["work", ">block", ">tokens", ">threads", ">depth", ">batch"];
@@ -75,7 +74,7 @@ pub(super) fn planned(asked: &Asked, differential: bool) -> String {
     out
 }
 
-/// The bytes that a probe stores and takes.
+/// Bytes that a probe stores and needs.
 pub(super) fn bytes(asked: &Asked, indent: &str) -> String {
     let (config, mut out) = (&asked.config, String::new());
     for block in &config.blocks {
@@ -110,7 +109,7 @@ pub(super) fn bytes(asked: &Asked, indent: &str) -> String {
     out
 }
 
-/// The capacity of a tier that is ours to make.
+/// Of a tier that Weir makes.
 fn capacity(asked: &Asked) -> Option<Bytes> {
     match asked.target {
         ProbeTarget::Memory | ProbeTarget::Disk(_) | ProbeTarget::Started(_) => {
@@ -120,8 +119,7 @@ fn capacity(asked: &Asked) -> Option<Bytes> {
     }
 }
 
-/// The points and how long they will take, by a few operations of the tier, which took a while to
-/// be opened and tried.
+/// Points and expected time, from a few operations of the tier and the time of its opening.
 pub(super) fn announced(
     config: &ProbeConfig,
     expected: Option<Duration>,
@@ -143,8 +141,7 @@ pub(super) fn announced(
     }
 }
 
-/// The same before so many tiers were opened: how fast they are filled and asked is not known then.
-/// `compared`: differential runs.
+/// The same before tiers are opened, without their rates. `compared`: differential runs.
 pub(super) fn unmeasured(config: &ProbeConfig, tiers: u32, compared: usize) -> String {
     let PointLimits { duration, warmup, .. } = config.limits;
     let runs = config.points().len() as f64 * f64::from(config.repeats);
@@ -164,7 +161,7 @@ pub(super) fn points_and_repeats(config: &ProbeConfig) -> String {
 }
 
 /// So many of something.
-/// Works as `--mix` names them.
+/// As in `--mix`.
 pub(super) fn works(works: &[Work]) -> String {
     works.iter().map(|work| work.name()).collect::<Vec<_>>().join(",")
 }
@@ -177,7 +174,7 @@ fn seconds(duration: Duration) -> String {
     format!("{} s", figure(duration.as_secs_f64()))
 }
 
-/// What was probed, and with which settings.
+/// Target and settings of a probe.
 pub(super) fn facts(report: &Report) -> String {
     let tier = &report.tier;
     let version = tier.version.as_ref().map_or(String::new(), |version| format!(" {version}"));
@@ -307,11 +304,11 @@ fn points(report: &Report) -> Table {
     table
 }
 
-/// Questions for keys, each as a batch of so many blocks.
+/// Lookups of keys, in batches of blocks.
 fn lookups(report: &Report, has_server: bool) -> Vec<Vec<TableCell>> {
     let row = |time: &LookupTime| {
         let millis = |seconds: f64| figure(1e3 * seconds);
-        // Most tiers read no value to say that they have it.
+        // Most tiers read no value for a lookup.
         let read = time.device_bytes_per_byte.filter(|share| *share >= 0.005);
         let from = match read {
             Some(share) => format!("device {:.0} %", 100.0 * share),
@@ -371,7 +368,7 @@ fn breakdown(found: &TimeBreakdown) -> String {
     out
 }
 
-/// Tokens per second, and whether loading them beats computing them.
+/// Tokens per second, and whether loading is faster than computing.
 fn model(report: &Report) -> Vec<String> {
     let Some(model) = &report.model else { return Vec::new() };
     let best = |work: Work| {
@@ -433,7 +430,7 @@ pub(super) fn figure(value: f64) -> String {
         () if size >= 0.9995 || size == 0.0 => format!("{value:.2}"),
         () if size >= 0.09995 => format!("{value:.3}"),
         () if size >= SMALLEST_PLAIN => {
-            // As many zeros as stand before the first digit, and three digits.
+            // The zeros before the first digit, and three digits.
             let digits = 2 + (-size.log10()).ceil() as usize;
             format!("{value:.digits$}")
         }

@@ -1,4 +1,4 @@
-//! What should be known before figures of a probe are used.
+//! Warnings on a probe's figures.
 
 use weir_model::{Bytes, COLD_SHARE, LoadedFrom};
 use weir_probe::figures::PointResult;
@@ -9,13 +9,13 @@ use weir_spec::catalogue::profile_file::ProfileKind;
 
 use super::summary::figure;
 
-/// Share of the time outside the tier's calls that is told.
+/// Share of the time outside the tier's calls without a warning.
 const LARGE_OUTSIDE: f64 = 0.2;
-/// Processors that others may keep busy untold.
+/// Foreign CPUs without a warning.
 const QUIET_CPUS: f64 = 0.5;
-/// Repeats that lie further apart than this, in percent, are told.
+/// Percent between repeats without a warning.
 const WIDE_SPREAD: f64 = 20.0;
-/// A link that describes the batch times worse, in percent, is told.
+/// Percent of error of a link's batch times without a warning.
 const POOR_FIT: f64 = 25.0;
 
 pub(super) fn of(report: &Report, config: &ProbeConfig) -> Vec<String> {
@@ -88,7 +88,7 @@ pub(super) fn of(report: &Report, config: &ProbeConfig) -> Vec<String> {
     warnings
 }
 
-/// Whether somebody else used the store while it was measured.
+/// Other clients of the store during the measurement.
 fn other_clients(points: &[PointResult]) -> Option<String> {
     let runs = points.iter().flat_map(|result| &result.repeats);
     let shared = runs.filter_map(|run| run.shared).filter(Shared::has_others);
@@ -108,7 +108,7 @@ fn other_clients(points: &[PointResult]) -> Option<String> {
     })
 }
 
-/// Whether figures of a disk are figures of a disk.
+/// Whether figures of a disk come from the disk.
 fn origins(report: &Report, config: &ProbeConfig) -> Vec<String> {
     let is_cold = report.tier.settings.contains_key("cold");
     let loads = report

@@ -1,5 +1,5 @@
-//! Parts of an arm that die, hang or are left behind: each is told from its logs, ends its own cell
-//! alone, and is found by a later Weir.
+//! Parts of an arm that die, hang or are left behind: the log has the cause, only their cell ends,
+//! and a later Weir finds them.
 
 use std::fs;
 use std::path::Path;
@@ -12,14 +12,14 @@ use crate::binary::{Running, weir};
 use crate::folder::json;
 use crate::long::is_asked_for;
 
-/// Processes whose folder below `/proc` is such a one.
+/// By folder below `/proc`.
 fn processes(is_wanted: impl Fn(&Path) -> bool) -> Vec<i32> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let wanted = entries.filter(|entry| is_wanted(&entry.path()));
     wanted.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// Processes with these words in their command line that carry the mark of the caller's run.
+/// With these words in the command line and the mark of the caller's run.
 fn started_by(weir: u32, words: &str) -> Vec<i32> {
     let mark = format!("WEIR_OWNER={weir}:");
     processes(|process| {
@@ -30,7 +30,6 @@ fn started_by(weir: u32, words: &str) -> Vec<i32> {
     })
 }
 
-/// The store that a Weir started: its own child, without marks.
 fn store_of(weir: u32) -> Vec<i32> {
     processes(|process| {
         let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
@@ -40,7 +39,6 @@ fn store_of(weir: u32) -> Vec<i32> {
     })
 }
 
-/// A run of the experiment, under way.
 fn started(folder: &Path) -> Running {
     Running::start(folder, &["run", "local.yaml", "--out", "run"]).within(PATIENCE)
 }
@@ -133,7 +131,6 @@ fn a_store_that_dies_and_a_folder_without_tokenizer_are_told_from_the_logs() {
     let status = json(&cell(path, "lmcache-redis").join("cell.json"))["status"].to_string();
     assert!(status.contains("redis ended while it was used"), "{status}");
 
-    // A model's folder that lacks what vLLM needs.
     let model = path.join("model");
     fs::create_dir(&model).unwrap();
     let made = weir(path, &["setup", "model", "whole", "--model", "weir/tiny-qwen3"]);

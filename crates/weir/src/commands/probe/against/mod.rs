@@ -25,7 +25,6 @@ use crate::interrupt::{Interrupt, Waiting};
 use crate::printer::Printer;
 use crate::progress::Counter;
 
-/// A claim and what the figures say of it.
 #[derive(Debug)]
 struct Judged {
     claim: String,
@@ -41,7 +40,7 @@ pub(super) fn run(args: &ProbeArgs, against: &str, printer: &mut Printer) -> any
     check(&sides)?;
     check_claims(&claims, &sides[0].config.works)?;
     super::outputs::check(args, &sides[0].config)?;
-    // Before anything is measured, so that no measurement ends in a file that cannot be written.
+    // Before the measurement, which must not end in an unwritable file.
     let outputs = Outputs::tried(&args.outputs)?;
     if args.dry_run {
         for side in &sides {
@@ -93,7 +92,7 @@ pub(super) fn run(args: &ProbeArgs, against: &str, printer: &mut Printer) -> any
     Ok(exit)
 }
 
-/// What cannot be put side by side.
+/// Refuses sides that cannot be compared.
 fn check(sides: &[Asked; 2]) -> anyhow::Result<()> {
     if let [ProbeTarget::Store(first), ProbeTarget::Store(second)] =
         [&sides[0].target, &sides[1].target]
@@ -123,7 +122,7 @@ fn check(sides: &[Asked; 2]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Claims about what is not measured.
+/// Refuses claims about what is not measured.
 fn check_claims(claims: &[Assertion], works: &[Work]) -> anyhow::Result<()> {
     let Some(claim) = claims.iter().find(|claim| !claim.facet.is_measured_by(works)) else {
         return Ok(());

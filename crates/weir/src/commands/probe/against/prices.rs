@@ -1,5 +1,3 @@
-//! What both sides cost, beside how fast they are.
-
 use serde_json::{Value, json};
 use weir_model::quantity::Money;
 use weir_probe::ProbeMeasurements;
@@ -11,7 +9,7 @@ use super::times::{Faced, Times};
 use crate::cli::AgainstArgs;
 use crate::exit::Mistake;
 
-/// Prices of one GiB for a month, in one currency and above 0.
+/// Per GiB and month, in one currency and above 0.
 #[derive(Debug, Clone)]
 pub(super) struct PricePair {
     pub(super) a: f64,
@@ -20,7 +18,7 @@ pub(super) struct PricePair {
 }
 
 impl PricePair {
-    /// From `--price-a` and `--price-b`; nothing without them.
+    /// From `--price-a` and `--price-b`; None without them.
     pub(super) fn of(args: &AgainstArgs) -> anyhow::Result<Option<Self>> {
         let (Some(a), Some(b)) = (&args.price_a, &args.price_b) else { return Ok(None) };
         let price = |flag: &str, text: &str| -> anyhow::Result<Money> {
@@ -42,12 +40,12 @@ impl PricePair {
         Ok(Some(Self { a: a.amount, b: b.amount, currency: a.currency }))
     }
 
-    /// How many times B's price A's is.
+    /// Price of A over that of B.
     pub(super) fn ratio(&self) -> f64 {
         self.a / self.b
     }
 
-    /// The ratio of what the same money buys: prices are exact, so its interval is as wide.
+    /// Ratio per money. Prices are exact, so the relative interval stays.
     pub(super) fn per_money(&self, times: &Times) -> Times {
         times.scaled(1.0 / self.ratio())
     }
@@ -62,8 +60,7 @@ impl PricePair {
         })
     }
 
-    /// Speed and price side by side: row by row, and in one sentence for loads, stores and
-    /// questions.
+    /// Speed and price by row, and in one sentence for loads, stores and lookups.
     pub(super) fn written(&self, rows: &[Faced], measured: &[&ProbeMeasurements; 2]) -> String {
         let Self { a, b, currency } = self;
         let ratio = self.ratio();
@@ -116,7 +113,7 @@ impl PricePair {
     }
 }
 
-/// The unit of a row's rates.
+/// Of a row's rates.
 pub(super) const fn unit(facet: Facet) -> &'static str {
     match facet {
         Facet::Read | Facet::Write => "GB/s",

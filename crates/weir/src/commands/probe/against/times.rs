@@ -1,4 +1,4 @@
-//! How many times A's figure is B's, and what stands on both sides of a row.
+//! The ratio of A's figure to B's, and both sides of a row.
 
 use serde_json::{Value, json};
 use weir_model::LoadedFrom;
@@ -11,19 +11,18 @@ use weir_report::statistics::paired_change;
 
 use super::super::summary::figure;
 
-/// How many times A's figure is B's.
+/// A's figure over B's.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Times {
-    /// The ratio of the means over the repeats.
+    /// Of the means over the repeats.
     pub(super) ratio: f64,
-    /// Its 95 % interval; nothing with one repeat.
+    /// 95 %; None with one repeat.
     pub(super) interval: Option<(f64, f64)>,
-    /// Repeats that it rests on.
     pub(super) pairs: usize,
 }
 
 impl Times {
-    /// Of pairs (A, B): the ratio estimator that compares arms.
+    /// Of pairs (A, B), by the ratio estimator that compares arms.
     pub(super) fn of(pairs: &[(f64, f64)]) -> Option<Self> {
         let turned: Vec<(f64, f64)> = pairs.iter().map(|(a, b)| (*b, *a)).collect();
         let change = paired_change(&turned)?;
@@ -42,12 +41,11 @@ impl Times {
             .map_or("-".to_owned(), |(low, high)| format!("{} to {}", figure(low), figure(high)))
     }
 
-    /// Over all points, by the geometric mean of each repeat.
+    /// The geometric mean over all points of each repeat.
     pub(super) fn over_points(measured: &[&ProbeMeasurements; 2], facet: Facet) -> Option<Self> {
         Self::of(&pairs_over_points(measured, facet))
     }
 
-    /// The same of figures of A that are so many times as large.
     #[must_use]
     pub(super) fn scaled(&self, by: f64) -> Self {
         let interval = self.interval.map(|(low, high)| (low * by, high * by));
@@ -55,37 +53,33 @@ impl Times {
     }
 }
 
-/// One side of a row.
 #[derive(Debug, Clone)]
 pub(super) struct Face {
-    /// The point, or the question.
     pub(super) label: String,
-    /// GB/s, or keys per second of questions.
+    /// GB/s, or keys per second of lookups.
     pub(super) rate: Repeated,
-    /// Where loads came from; nothing where nothing was loaded.
+    /// None where nothing was loaded.
     pub(super) from: Option<LoadedFrom>,
 }
 
-/// A row of the comparison.
 #[derive(Debug, Clone)]
 pub(super) struct Faced {
     pub(super) facet: Facet,
     pub(super) a: Face,
     pub(super) b: Face,
-    /// Means over the repeats that both have, of which `times` is the ratio.
+    /// Over the repeats that both have; `times` is their ratio.
     pub(super) means: (f64, f64),
     pub(super) times: Times,
 }
 
 impl Faced {
-    /// What was measured, named once where both sides have the same.
+    /// Once where both sides have the same.
     pub(super) fn label(&self) -> String {
         let (own, other) = (&self.a.label, &self.b.label);
         if own == other { own.clone() } else { format!("{own} / {other}") }
     }
 }
 
-/// The rows of both reports: points by loads and stores, then questions for keys.
 pub(super) fn faced(reports: &[Report; 2]) -> Vec<Faced> {
     let [first, second] = reports;
     let points = first.measured.points.iter().zip(&second.measured.points);
@@ -127,7 +121,6 @@ fn of_point(result: &PointResult, facet: Facet) -> Option<Face> {
 
 fn of_lookup(time: &LookupTime, report: &Report) -> Option<Face> {
     let keys = if time.keys == 1 { "1 key".to_owned() } else { format!("{} keys", time.keys) };
-    // Most tiers read no value to answer.
     let read = time.device_bytes_per_byte.filter(|share| *share >= 0.005);
     Some(Face {
         label: format!("{keys} of {}", report.largest_block()),
@@ -142,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_ratio_is_that_of_the_means_with_the_interval_of_changes() {
-        // A is B and a half in every repeat, while repeats differ by a factor of 3.
+        // A is 1.5 times B in every repeat, while repeats differ by a factor of 3.
         let even = Times::of(&[(1.5, 1.0), (3.0, 2.0), (4.5, 3.0)]).unwrap();
         let (low, high) = even.interval.unwrap();
         assert!((even.ratio - 1.5).abs() < 1e-9 && (high - low).abs() < 1e-9, "{even:?}");

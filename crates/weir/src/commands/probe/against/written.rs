@@ -1,5 +1,3 @@
-//! What a comparison prints.
-
 use std::fmt::Write as _;
 
 use weir_probe::against::Facet;
@@ -36,7 +34,7 @@ fn described(side: &Asked) -> String {
     if lines.is_empty() { target } else { format!("{target}, with {}", lines.join("; ")) }
 }
 
-/// A target without secrets.
+/// Without secrets.
 pub(super) fn target(target: &ProbeTarget) -> String {
     match target {
         ProbeTarget::Memory => "memory".to_owned(),
@@ -105,7 +103,7 @@ fn points(rows: &[Faced]) -> String {
     text(&table)
 }
 
-/// Questions for keys, which an engine asks before it loads.
+/// Lookups of keys, as an engine makes before it loads.
 fn lookups(rows: &[Faced], [a, b]: &[Report; 2]) -> String {
     let mut rows = rows.iter().filter(|row| row.facet == Facet::Lookup).peekable();
     if rows.peek().is_none() {

@@ -3,6 +3,7 @@
 //! Cells that do not count are not drawn; each chart lists the arms or points it leaves out.
 
 mod build;
+mod fine;
 mod interactive;
 mod palette;
 mod still;

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use ab_glyph::FontRef;
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{
     AsRangedCoord, DefaultFormatting, KeyPointHint, Ranged, ValueFormatter,
@@ -11,8 +12,9 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
 
+use super::fine::{FineBackend, averaged, fine_bytes};
 use super::palette;
-use super::{Chart, HeatMap, LineChart, Series, Stroke};
+use super::{Chart, HeatMap, LineChart, Point, Series, Stroke};
 use crate::error::ReportError;
 use crate::numerals;
 
@@ -20,6 +22,8 @@ const FAMILY: &str = "DejaVu Sans";
 const WIDTH: i32 = 1200;
 const INK: RGBColor = RGBColor(40, 40, 40);
 const GRID: RGBColor = RGBColor(225, 225, 225);
+/// Distance of two arms of one level over the width of the plot.
+const APART: f64 = 0.006;
 /// Mean width of a character of the legend's text, pixels, rounded up.
 const CHARACTER: i32 = 11;
 
@@ -40,12 +44,15 @@ pub fn svg_text(chart: &Chart) -> Result<String, ReportError> {
 }
 
 pub fn png_bytes(chart: &Chart) -> Result<Vec<u8>, ReportError> {
-    let (width, height) = size(chart);
-    let mut pixels = vec![0; width as usize * height as usize * 3];
+    let size = size(chart);
+    let (width, height) = size;
+    let mut drawn = vec![0; fine_bytes(size)];
     {
-        let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
-        draw(&area, chart)?;
+        let font = FontRef::try_from_slice(dejavu::sans::regular());
+        let font = font.map_err(|cause| failed(chart, &cause))?;
+        draw(&FineBackend::new(&mut drawn, size, font).into_drawing_area(), chart)?;
     }
+    let pixels = averaged(&drawn, size);
     let failed = |cause: png::EncodingError| failed(chart, &cause);
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
@@ -119,7 +126,9 @@ fn draw_lines<B: DrawingBackend>(area: &Area<'_, B>, chart: &LineChart) -> Drawn
         .map(|point| point.interval.map_or(point.y, |interval| interval.1.max(point.y)))
         .fold(0.0, f64::max);
     if chart.log_y {
-        let lowest = ends.map(|point| point.y).fold(f64::INFINITY, f64::min);
+        let low = |point: &Point| point.interval.map_or(point.y, |interval| interval.0);
+        let positive = ends.flat_map(|point| [low(point), point.y]).filter(|end| *end > 0.0);
+        let lowest = positive.fold(f64::INFINITY, f64::min);
         draw_plot(&plot, chart, (lowest * 0.7..highest * 1.4).log_scale())
     } else {
         let top = if highest > 0.0 { highest * 1.08 } else { 1.0 };
@@ -185,9 +194,18 @@ where
         .x_label_formatter(&|x| if is_upright { String::new() } else { tick_name(chart, *x) })
         .y_label_formatter(&|y| tick_value(*y))
         .draw()?;
-    for series in &chart.series {
+    // Arms of one figure stand beside each other, so that none hides another.
+    let apart = (last - first + 2.0 * pad) * APART;
+    let bottom = context.as_coord_spec().get_y_range().start;
+    for (place, series) in chart.series.iter().enumerate() {
         let colour = colour(series);
-        let line: Vec<(f64, f64)> = series.points.iter().map(|point| (point.x, point.y)).collect();
+        let beside = if chart.by_arm {
+            0.0
+        } else {
+            apart * (place as f64 - (chart.series.len() - 1) as f64 / 2.0)
+        };
+        let line: Vec<(f64, f64)> =
+            series.points.iter().map(|point| (point.x + beside, point.y)).collect();
         let stroke = colour.stroke_width(width(series.stroke));
         if series.stroke == Stroke::Dashed {
             let dashed = DashedPathElement::new(line.clone(), 9, 6, stroke);
@@ -195,10 +213,14 @@ where
         } else {
             context.draw_series(LineSeries::new(line.clone(), stroke))?;
         }
-        context.draw_series(line.iter().map(|&at| Circle::new(at, 5, colour.filled())))?;
+        context.draw_series(
+            line.iter()
+                .map(|&at| EmptyElement::at(at) + Polygon::new(marker(series), colour.filled())),
+        )?;
         let bars = series.points.iter().filter_map(|point| {
             let (low, high) = point.interval?;
-            Some(PathElement::new(vec![(point.x, low), (point.x, high)], colour.stroke_width(2)))
+            let x = point.x + beside;
+            Some(PathElement::new(vec![(x, low.max(bottom)), (x, high)], colour.stroke_width(2)))
         });
         context.draw_series(bars)?;
     }
@@ -226,6 +248,17 @@ fn draw_upright<'a, B: DrawingBackend>(
         area.draw(&Text::new(name.clone(), (x - left, top - above), style.clone()))?;
     }
     Ok(())
+}
+
+/// Corners of an arm's marker around its point, pixels: shapes tell arms apart beside their colours.
+fn marker(series: &Series) -> Vec<(i32, i32)> {
+    let corners: &[(i32, i32)] = match series.place % 4 {
+        0 => &[(6, 0), (4, 4), (0, 6), (-4, 4), (-6, 0), (-4, -4), (0, -6), (4, -4)],
+        1 => &[(-5, -5), (5, -5), (5, 5), (-5, 5)],
+        2 => &[(0, -7), (7, 0), (0, 7), (-7, 0)],
+        _ => &[(0, -7), (7, 5), (-7, 5)],
+    };
+    corners.to_vec()
 }
 
 fn colour(series: &Series) -> RGBColor {
@@ -259,7 +292,8 @@ fn draw_legend<B: DrawingBackend>(area: &Area<'_, B>, series: &[Series]) -> Draw
         } else {
             area.draw(&PathElement::new(line, stroke))?;
         }
-        area.draw(&Circle::new((23, y), 5, colour.filled()))?;
+        let corners = marker(series).into_iter().map(|(right, down)| (23 + right, y + down));
+        area.draw(&Polygon::new(corners.collect::<Vec<_>>(), colour.filled()))?;
         let style = anchored(&font(17), HPos::Left, VPos::Center);
         area.draw(&Text::new(series.name.clone(), (50, y), style))?;
     }

@@ -11,7 +11,7 @@ use weir_record::{CellFigures, CellStatus, CellWriter, Environment, RecordError,
 use weir_router::{PolicyConfig, RouterConfig};
 use weir_sim::{Load, Recorder, Summary, World, WorldConfig};
 use weir_workload::config::{Count, Draw, Length, SharedPrefix};
-use weir_workload::{SourceOptions, WorkloadConfig, open};
+use weir_workload::{Ramp, SourceOptions, WorkloadConfig, open};
 
 use crate::workload::{
     BLOCK_TOKENS, BLOCKS, IN_FLIGHT, MAX_MODEL_TOKENS, MAX_SEQUENCES, OUTPUT_TOKENS, OWN_TOKENS,
@@ -100,9 +100,10 @@ fn world_config(size: Size) -> WorldConfig {
         offload: None,
         router: RouterConfig { policy: PolicyConfig::LeastLoaded, seed: 1 },
         replicas: 1,
-        load: Load::Users(IN_FLIGHT),
+        load: Load::Users(Ramp::new(IN_FLIGHT, Nanos::ZERO)),
         duration: None,
         warmup: Nanos::ZERO,
+        drain: Nanos::from_secs(30),
         max_requests: Some(size.requests),
     }
 }

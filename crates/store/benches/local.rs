@@ -33,7 +33,7 @@ fn size_of_run() -> Size {
     if std::env::args().any(|argument| argument == "--bench") {
         Size { rounds: 8, memory_bytes: 256 << 20, disk_bytes: 512 << 20 }
     } else {
-        Size { rounds: 2, memory_bytes: 16 << 20, disk_bytes: 32 << 20 }
+        Size { rounds: 2, memory_bytes: 32 << 20, disk_bytes: 32 << 20 }
     }
 }
 

@@ -250,7 +250,7 @@ fn draw_upright<'a, B: DrawingBackend>(
     Ok(())
 }
 
-/// Corners of an arm's marker around its point, pixels: shapes tell arms apart beside their colours.
+/// Corners of an arm's marker around its point, pixels. Shapes tell arms apart, as colours do.
 fn marker(series: &Series) -> Vec<(i32, i32)> {
     let corners: &[(i32, i32)] = match series.place % 4 {
         0 => &[(6, 0), (4, 4), (0, 6), (-4, 4), (-6, 0), (-4, -4), (0, -6), (4, -4)],

@@ -184,7 +184,8 @@ fn processor_time_has_parts_of_a_second() {
         }
         let grown = spent() - before;
         assert!(grown > 150_000_000, "{release:?}: {grown}");
-        assert_ne!(spent() % 1_000_000_000, 0, "{release:?}");
+        // One reading can be a whole second by chance; a difference of 0.2 s cannot.
+        assert_ne!(grown % 1_000_000_000, 0, "{release:?}");
     }
 }
 

@@ -201,3 +201,35 @@ impl<'p> DrawingBackend for FineBackend<'p> {
         drawn
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use plotters::prelude::{IntoFont as _, WHITE};
+
+    use super::*;
+
+    #[test]
+    fn a_pixel_is_the_mean_of_its_fine_ones() {
+        let fine = [0, 10, 40, 4, 10, 40, 4, 10, 40, 0, 10, 44];
+        assert_eq!(averaged(&fine, (1, 1)), [2, 10, 41]);
+    }
+
+    #[test]
+    fn a_letter_keeps_the_space_before_it() {
+        let font = FontRef::try_from_slice(dejavu::sans::regular()).expect("a font");
+        let scaled = font.as_scaled(PxScale::from(40.0 * FINE as f32));
+        let bearing = scaled.h_side_bearing(scaled.glyph_id('l'));
+        assert!(bearing > 2.0, "the font has space before an l: {bearing}");
+        let size = (60, 60);
+        let mut pixels = vec![0; fine_bytes(size)];
+        let mut backend = FineBackend::new(&mut pixels, size, font);
+        let style = ("DejaVu Sans", 40).into_font().color(&WHITE);
+        backend.draw_text("l", &style, (0, 0)).expect("drawn");
+        drop(backend);
+        let width = 60 * FINE as usize * 3;
+        let columns =
+            pixels.chunks_exact(width).filter_map(|row| row.iter().position(|ink| *ink > 0));
+        let first = columns.min().expect("ink") / 3;
+        assert!(first as f32 >= bearing.floor(), "ink from column {first}, bearing {bearing}");
+    }
+}

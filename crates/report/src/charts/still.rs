@@ -14,7 +14,7 @@ use plotters::style::{FontStyle, register_font};
 
 use super::fine::{FineBackend, averaged, fine_bytes};
 use super::palette;
-use super::{Chart, HeatMap, LineChart, Point, Series, Stroke};
+use super::{Chart, HeatMap, LineChart, Series, Stroke};
 use crate::error::ReportError;
 use crate::numerals;
 
@@ -120,20 +120,26 @@ fn draw_lines<B: DrawingBackend>(area: &Area<'_, B>, chart: &LineChart) -> Drawn
     if !chart.by_arm {
         draw_legend(&legend, &chart.series)?;
     }
-    let ends = chart.series.iter().flat_map(|series| &series.points);
-    let highest = ends
-        .clone()
-        .map(|point| point.interval.map_or(point.y, |interval| interval.1.max(point.y)))
-        .fold(0.0, f64::max);
+    let (low, high) = ends(chart);
     if chart.log_y {
-        let low = |point: &Point| point.interval.map_or(point.y, |interval| interval.0);
-        let positive = ends.flat_map(|point| [low(point), point.y]).filter(|end| *end > 0.0);
-        let lowest = positive.fold(f64::INFINITY, f64::min);
-        draw_plot(&plot, chart, (lowest * 0.7..highest * 1.4).log_scale())
+        draw_plot(&plot, chart, (low * 0.7..high * 1.4).log_scale())
     } else {
-        let top = if highest > 0.0 { highest * 1.08 } else { 1.0 };
+        let top = if high > 0.0 { high * 1.08 } else { 1.0 };
         draw_plot(&plot, chart, 0.0..top)
     }
+}
+
+/// The least value above 0 and the greatest, intervals included.
+fn ends(chart: &LineChart) -> (f64, f64) {
+    let points = chart.series.iter().flat_map(|series| &series.points);
+    points
+        .flat_map(|point| {
+            let (low, high) = point.interval.unwrap_or((point.y, point.y));
+            [low, point.y, high]
+        })
+        .fold((f64::INFINITY, 0.0), |(low, high), value| {
+            (if value > 0.0 { low.min(value) } else { low }, high.max(value))
+        })
 }
 
 /// The horizontal axis: its marks are the levels, not round numbers.
@@ -329,4 +335,57 @@ fn draw_heat<B: DrawingBackend>(area: &Area<'_, B>, map: &HeatMap) -> Drawn<B> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::charts::Point;
+
+    fn chart(interval: (f64, f64)) -> LineChart {
+        let point = |x: f64, y| Point { x, y, interval: Some(interval), level: format!("c{x}") };
+        let series = |place, name: &str| Series {
+            name: name.to_owned(),
+            place,
+            stroke: Stroke::Solid,
+            points: vec![point(1.0, 100.0), point(2.0, 90.0)],
+        };
+        LineChart {
+            id: "ttft".to_owned(),
+            what: "TTFT".to_owned(),
+            subject: String::new(),
+            x_title: String::new(),
+            y_title: String::new(),
+            ticks: vec![(1.0, "1".to_owned()), (2.0, "2".to_owned())],
+            by_arm: false,
+            log_y: true,
+            series: vec![series(2, "one"), series(3, "other")],
+            left_out: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_axis_holds_its_intervals() {
+        assert_eq!(ends(&chart((14.0, 400.0))), (14.0, 400.0));
+        // A logarithmic axis has no 0.
+        assert_eq!(ends(&chart((0.0, 400.0))), (90.0, 400.0));
+    }
+
+    #[test]
+    fn arms_of_the_same_figures_are_both_seen() {
+        let bytes = png_bytes(&Chart::Lines(chart((80.0, 120.0)))).expect("a picture");
+        let mut reader =
+            png::Decoder::new(std::io::Cursor::new(bytes)).read_info().expect("a picture");
+        let mut pixels = vec![0; reader.output_buffer_size().expect("a small picture")];
+        reader.next_frame(&mut pixels).expect("a picture");
+        // The plot without its legend.
+        let plot = pixels.chunks_exact(WIDTH as usize * 3).flat_map(|row| row[..900 * 3].chunks(3));
+        let seen = |place| {
+            let (red, green, blue) = palette::arm(place);
+            plot.clone().filter(|pixel| **pixel == [red, green, blue]).count()
+        };
+        let (one, other) = (seen(2), seen(3));
+        // Under the other arm, hardly any pixel of the one would be left.
+        assert!(one > 300 && other > 300, "{one} and {other} pixels");
+    }
 }

@@ -17,7 +17,7 @@ build: ## release build
 test: test-tools ## all tests but the long ones; says what was skipped and why
 	@scripts/test
 
-test-full: ## all tests with real vLLM, LMCache and clients (installs them), changed verdict rules, the benchmarks' build
+test-full: ## all tests with real vLLM, LMCache and clients (installs them), changed verdict rules
 	@scripts/test --build
 	@WEIR_BIN=$${CARGO_TARGET_DIR:-target}/debug/weir scripts/test-tools --all
 	@scripts/test --full

@@ -57,10 +57,9 @@ const CAUSES: [fn(&(dyn Error + 'static)) -> Option<ErrorCause>; 10] = [
 ];
 
 impl Exit {
-    /// The exit of an error: of the outermost cause that is not the environment.
+    /// The exit of an error: that of the outermost cause that knows who can mend it.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
-        let causes = error.chain().filter_map(|cause| CAUSES.iter().find_map(|of| of(cause)));
-        match { causes }.find(|cause| *cause != ErrorCause::Environment) {
+        match error.chain().find_map(|cause| CAUSES.iter().find_map(|of| of(cause))) {
             Some(ErrorCause::User) => Self::User,
             Some(ErrorCause::Defect) => Self::Defect,
             Some(ErrorCause::Environment) | None => Self::Environment,
@@ -77,5 +76,34 @@ impl From<Exit> for ExitCode {
             Exit::Environment => 3,
             Exit::Defect => 101,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+
+    use anyhow::anyhow;
+    use weir_lab::live::LiveError;
+
+    use super::*;
+
+    fn io_error(kind: io::ErrorKind) -> RecordError {
+        RecordError::Io { what: "write", path: PathBuf::from("run"), source: kind.into() }
+    }
+
+    #[test]
+    fn the_outermost_cause_that_knows_decides() {
+        let mistake = anyhow!(Mistake("--users 0".to_owned())).context("load");
+        assert_eq!(Exit::of(&mistake), Exit::User);
+        let path = anyhow!(io_error(io::ErrorKind::NotFound));
+        assert_eq!(Exit::of(&path), Exit::User);
+        let disk = anyhow!(LabError::Record(io_error(io::ErrorKind::StorageFull)));
+        assert_eq!(Exit::of(&disk), Exit::Environment);
+        // What a live cell could not record is of the environment, whatever the path.
+        let live = LiveError::Record(io_error(io::ErrorKind::NotFound));
+        assert_eq!(Exit::of(&anyhow!(LabError::Live(live))), Exit::Environment);
+        assert_eq!(Exit::of(&anyhow!("a pipe broke")), Exit::Environment);
     }
 }

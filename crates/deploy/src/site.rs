@@ -21,6 +21,7 @@ pub struct Site {
     endpoints: Vec<EngineEndpoint>,
     metrics: Vec<Url>,
     model: String,
+    replicas: Vec<String>,
     stands: Stands,
 }
 
@@ -68,6 +69,7 @@ impl Site {
         let beside = local.lmcache().map(|url| below(url, "/metrics"));
         Ok(Self {
             metrics: engines.chain(beside).collect(),
+            replicas: addresses(&endpoints),
             endpoints,
             model: deployment.model.name.clone(),
             stands: Stands::Local(Box::new(local)),
@@ -100,7 +102,10 @@ impl Site {
             }
             _ => None,
         };
-        Ok(Self { endpoints, metrics, model: name.to_owned(), stands: Stands::Found(store) })
+        // Behind one URL there may be a gateway with any number of replicas.
+        let replicas = if endpoints.len() > 1 { addresses(&endpoints) } else { Vec::new() };
+        let (model, stands) = (name.to_owned(), Stands::Found(store));
+        Ok(Self { endpoints, metrics, model, replicas, stands })
     }
 
     fn emulated(
@@ -113,9 +118,13 @@ impl Site {
         let emulated = Emulated::start(target, deployment, arm, server_core(client), run)?;
         let endpoint = EngineEndpoint::new(&emulated.url(), Access::default())?;
         endpoint.choose(Some(&deployment.model.name), &|| false)?;
+        let endpoints = vec![endpoint];
+        // One server routes by itself where it has several replicas.
+        let replicas = if deployment.replicas > 1 { Vec::new() } else { addresses(&endpoints) };
         Ok(Self {
-            metrics: vec![below(endpoint.url(), "/metrics")],
-            endpoints: vec![endpoint],
+            metrics: vec![below(endpoints[0].url(), "/metrics")],
+            replicas,
+            endpoints,
             model: deployment.model.name.clone(),
             stands: Stands::Emulated(Box::new(emulated)),
         })
@@ -127,6 +136,21 @@ impl Site {
 
     pub fn metrics(&self) -> &[Url] {
         &self.metrics
+    }
+
+    /// `IP:PORT` of each engine, as a response header names it; the index is the replica's number.
+    /// Empty where they are not known.
+    pub fn replicas(&self) -> &[String] {
+        &self.replicas
+    }
+
+    /// Where engines publish KV events, in the order of [`Self::replicas`]; empty where that is not
+    /// known.
+    pub fn kv_event_endpoints(&self) -> Vec<String> {
+        match &self.stands {
+            Stands::Local(local) => local.kv_event_endpoints(),
+            Stands::Found(_) | Stands::Emulated(_) => Vec::new(),
+        }
     }
 
     pub fn scraper(&self, url: &Url) -> Scraper {
@@ -193,6 +217,10 @@ impl Site {
 /// The CPU after the client's workers', where those are pinned.
 fn server_core(client: &ClientOptions) -> Option<usize> {
     client.pin.map(|first| (first + client.workers) as usize)
+}
+
+fn addresses(endpoints: &[EngineEndpoint]) -> Vec<String> {
+    endpoints.iter().map(|endpoint| endpoint.url().address()).collect()
 }
 
 fn below(url: &Url, path: &str) -> Url {

@@ -159,6 +159,10 @@ fn whole(config: &LoadConfig) -> LoadConfig {
 
 fn remedy(said: &str, body: &[u8]) -> String {
     let sent: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+    if sent.get("prompt").is_some_and(Value::is_array) && wants_text(said) {
+        return "it takes no token ids as prompt: send text with --tokenizer FILE (client.tokenizer)"
+            .to_owned();
+    }
     let needed = ["model", "prompt", "messages", "stream", "max_tokens"];
     let (mut ends_early, mut others) = (false, Map::new());
     for field in sent.keys().filter(|field| !needed.contains(&field.as_str())) {
@@ -184,6 +188,12 @@ fn remedy(said: &str, body: &[u8]) -> String {
     format!("leave out what it refuses: {}", flags.join(" and "))
 }
 
+/// Go's decoders miss a prompt that is no string ("must have prompt field"); others ask for one.
+fn wants_text(said: &str) -> bool {
+    let said = said.to_ascii_lowercase();
+    names(&said, "prompt") && (said.contains("must have") || said.contains("string"))
+}
+
 /// As a word of its own.
 fn names(text: &str, field: &str) -> bool {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == field)
@@ -205,6 +215,13 @@ mod tests {
         assert!(one.contains(r#"--body '{"temperature":null}'"#), "{one}");
         assert!(!one.contains("--allow-eos"), "{one}");
         assert!(!remedy("the model is not ready", body).contains("leave out"));
+        let text = remedy("inference gateway: must have prompt field", body);
+        assert!(text.contains("send text with --tokenizer"), "{text}");
+        let text = remedy("body.prompt: Input should be a valid string", body);
+        assert!(text.contains("send text with --tokenizer"), "{text}");
+        assert!(!remedy("the prompt is too long", body).contains("--tokenizer"));
+        let with_text = br#"{"model":"m","prompt":"a b","max_tokens":2}"#;
+        assert!(!remedy("must have prompt field", with_text).contains("--tokenizer"));
         let ids = remedy("Token id 31999 is out of vocabulary", body);
         assert!(ids.contains("--vocabulary"), "{ids}");
     }

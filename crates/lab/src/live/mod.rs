@@ -134,8 +134,8 @@ impl Protocol<'_> {
         let Self { plan, cell, deployment, arm, live, progress, .. } = *self;
         let mut notes = site.notes();
         // Before the first request: events before the subscription are lost.
-        let heard = site.processes().map(weir_deploy::Local::kv_event_endpoints);
-        let events = heard.map(KvEventWatch::start).transpose()?;
+        let heard = site.kv_event_endpoints();
+        let events = (!heard.is_empty()).then(|| KvEventWatch::start(heard)).transpose()?;
         progress.phase(Phase::WarmUp);
         let stopped = || live.is_aborted();
         let config = load_config::config(plan, deployment, cell, site)?;

@@ -132,7 +132,7 @@ impl WindowSources<'_> {
         notes.extend(gaps.iter().map(|gap| Note::Error(gap.to_string())));
         add_client(asked, self.arm.is_gpu_only(), &mut signals);
         if signals.get(SignalKind::Replicas).is_none() {
-            let replicas = self.site.endpoints().len() as f64;
+            let replicas = self.site.replicas().len().max(self.site.endpoints().len()) as f64;
             signals.add(SignalKind::Replicas, replicas, "the endpoints given");
         }
         WindowSignals { signals, counted_prompts }

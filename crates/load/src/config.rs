@@ -55,6 +55,10 @@ pub struct LoadConfig {
     /// Sessions are assigned in turn and keep their endpoint.
     pub endpoints: Vec<Url>,
     pub model: String,
+    /// Addresses of the replicas that answer, in the order of their numbers; those that responses
+    /// name besides get later numbers. An endpoint among them answers itself where a response
+    /// names nobody.
+    pub replicas: Vec<String>,
     /// Fields of `body` override the generator's; `null` leaves a field out.
     pub client: ClientOptions,
     pub prompts: PromptForm,
@@ -140,6 +144,10 @@ impl LoadConfig {
             RESERVED_FIELDS.iter().find(|f| self.client.body.contains_key(f.0))
         {
             return refuse(format!("the body field `{field}` is decided by {by}: leave it out"));
+        }
+        if !self.client.replica_header.is_empty() {
+            request::check(&self.client.replica_header, "")
+                .map_err(|error| LoadError::Config(error.to_string()))?;
         }
         for (name, value) in &self.headers {
             request::check(name, value).map_err(|error| LoadError::Config(error.to_string()))?;

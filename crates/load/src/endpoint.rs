@@ -10,15 +10,33 @@ use weir_model::Nanos;
 
 use crate::config::LoadConfig;
 use crate::error::LoadError;
+use crate::replicas::ReplicaNames;
 
 /// Per address, if a name has several.
 const TRY_ADDRESS: Duration = Duration::from_secs(1);
+
+/// Where requests go, and who answers them.
+#[derive(Debug)]
+pub(crate) struct Endpoints {
+    pub(crate) list: Vec<Endpoint>,
+    pub(crate) replicas: ReplicaNames,
+}
+
+impl Endpoints {
+    pub(crate) fn open(config: &LoadConfig) -> Result<Self, LoadError> {
+        let list = config.endpoints.iter().map(|url| Endpoint::open(url, config));
+        let replicas = ReplicaNames::new(&config.replicas);
+        Ok(Self { list: list.collect::<Result<_, _>>()?, replicas })
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) url: Url,
     pub(crate) address: SocketAddr,
     pub(crate) tls: Option<TlsClient>,
+    /// Of an endpoint that is one of the replicas.
+    pub(crate) replica: Option<u16>,
     /// Most that the ways through the kernels add to each time.
     pub(crate) kernel_path: Nanos,
     /// Request line and shared headers, without the empty line.
@@ -28,7 +46,7 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(crate) fn open(url: &Url, config: &LoadConfig) -> Result<Self, LoadError> {
+    fn open(url: &Url, config: &LoadConfig) -> Result<Self, LoadError> {
         let client = || TlsClient::new(&config.tls);
         let tls = url.scheme_is_tls.then(client).transpose();
         let tls = tls.map_err(|error| LoadError::Tls(error.to_string()))?;
@@ -62,9 +80,12 @@ impl Endpoint {
             .map_err(|error| LoadError::Config(error.to_string()))?;
         // The empty line comes after each request's own headers.
         head.truncate(head.len() - 2);
+        let replica = config.replicas.iter().position(|replica| *replica == url.address());
+        let replica = replica.and_then(|number| u16::try_from(number).ok());
         Ok(Self {
             address: resolve(url)?,
             url: url.clone(),
+            replica,
             tls,
             kernel_path: Nanos::ZERO,
             head,

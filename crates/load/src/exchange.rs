@@ -6,12 +6,13 @@ use weir_http::coding;
 use weir_http::events::EventSplitter;
 use weir_http::response::{HttpError, Progress, ResponseParser};
 use weir_model::answers::AnswerNote;
-use weir_model::{Nanos, Outcome, RequestRow, TierKind, Tokens};
+use weir_model::{Nanos, Outcome, Prompt, RequestRow, TierKind, Tokens};
 use weir_workload::demand::Due;
 
 use crate::answer::{Answer, Arrival, Complete, Requested};
 use crate::body::Body;
 use crate::failure::{Failure, message, quote};
+use crate::replicas::ReplicaNumbers;
 use crate::spread::SpreadTally;
 
 /// Of a refusal, read for its message.
@@ -34,26 +35,24 @@ enum Reading {
 pub(crate) struct ReadBuffers<'a> {
     pub(crate) spans: &'a mut Vec<Range<usize>>,
     pub(crate) gap_bound: &'a mut SpreadTally,
+    pub(crate) replicas: &'a mut ReplicaNumbers,
 }
 
 #[derive(Debug)]
 pub(crate) struct ExchangeEnd {
     pub(crate) row: RequestRow,
+    pub(crate) prompt: Prompt,
     pub(crate) note: Option<AnswerNote>,
     /// Where its tokens are still to be counted.
     pub(crate) text: Option<String>,
-}
-
-impl From<RequestRow> for ExchangeEnd {
-    fn from(row: RequestRow) -> Self {
-        Self { row, note: None, text: None }
-    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) id: u64,
     pub(crate) endpoint: usize,
+    /// The one that answers, once known.
+    replica: Option<u16>,
     pub(crate) due: Due,
     pub(crate) requested: Requested,
     stream: bool,
@@ -90,6 +89,7 @@ impl Exchange {
         Self {
             id: 0,
             endpoint: 0,
+            replica: None,
             due,
             requested,
             stream: true,
@@ -120,8 +120,10 @@ impl Exchange {
         self.text.clear();
     }
 
-    pub(crate) fn expect(&mut self, stream: bool, keep: bool) {
+    /// `replica`: the endpoint's own number.
+    pub(crate) fn expect(&mut self, stream: bool, keep: bool, replica: Option<u16>) {
         self.stream = stream;
+        self.replica = replica;
         self.answer.reset(keep);
     }
 
@@ -144,7 +146,7 @@ impl Exchange {
             spans.push(start..start + span.len());
         });
         if self.reading == Reading::Head {
-            self.read_head(parser)?;
+            self.read_head(parser, buffers.replicas)?;
         }
         if !buffers.spans.is_empty() {
             self.take_body(splitter, bytes, arrival, several, buffers)?;
@@ -158,8 +160,15 @@ impl Exchange {
         }
     }
 
-    fn read_head(&mut self, parser: &ResponseParser) -> Result<(), Failure> {
+    fn read_head(
+        &mut self,
+        parser: &ResponseParser,
+        replicas: &mut ReplicaNumbers,
+    ) -> Result<(), Failure> {
         let Some(head) = parser.head() else { return Ok(()) };
+        if let Some(name) = &head.noted {
+            self.replica = replicas.number(name);
+        }
         let kind = head.content_type.as_deref().unwrap_or_default();
         self.reading = match head.status {
             200 if head.coding().is_some() => {
@@ -313,7 +322,7 @@ impl Exchange {
             session: request.session,
             turn: request.turn,
             prompt_id: request.prompt.digest(),
-            replica: self.endpoint as u16,
+            replica: self.replica,
             due: self.due.at,
             start,
             connected: self.connected,
@@ -332,10 +341,14 @@ impl Exchange {
             error: None,
             output_digest: None,
             error_bound: self.first_token_bound(),
-            routed_hit_tokens: Tokens::ZERO,
-            uniform_hit_tokens: 0.0,
-            best_hit_tokens: Tokens::ZERO,
+            hits: None,
         }
+    }
+
+    /// Without an answer.
+    pub(crate) fn ended(&self, row: RequestRow) -> ExchangeEnd {
+        let prompt = self.due.request.prompt.clone();
+        ExchangeEnd { row, prompt, note: None, text: None }
     }
 
     /// Row of a complete answer. `usage` does not distinguish tiers, so cached tokens are the

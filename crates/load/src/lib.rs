@@ -22,6 +22,7 @@ mod failure;
 mod feed;
 mod live;
 mod poll;
+mod replicas;
 mod run;
 mod spread;
 mod text;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier, OnceLock};
 use std::thread;
 
 use weir_model::answers::{AnswerFacts, TokenCount};
-use weir_model::{Certificate, Nanos, RequestRow, Tokens, Window};
+use weir_model::{Certificate, Nanos, Prompt, RequestRow, Tokens, Window};
 use weir_workload::SessionSource;
 
 use crate::certificate::{LoadKind, certify};
@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::config::{LoadConfig, LoadShape, PromptForm};
 use crate::connection::Stamps;
 use crate::descriptors;
-use crate::endpoint::Endpoint;
+use crate::endpoint::Endpoints;
 use crate::error::LoadError;
 use crate::exchange::ExchangeEnd;
 use crate::feed::Feed;
@@ -35,8 +35,8 @@ fn kernel_path(measured: Nanos) -> Nanos {
 }
 
 pub trait Sink: Send {
-    /// In order of end; with several workers, of arrival here.
-    fn row(&mut self, row: RequestRow) -> Result<(), String>;
+    /// In order of end; with several workers, of arrival here. `prompt` is the row's.
+    fn row(&mut self, row: RequestRow, prompt: &Prompt) -> Result<(), String>;
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +50,8 @@ pub struct LoadReport {
     pub window: Window,
     /// Set if everything failed.
     pub gave_up: Option<GaveUp>,
+    /// Addresses of the replicas by number, with those that only responses named.
+    pub replicas: Vec<String>,
     pub answers: AnswerFacts,
     pub certificate: Certificate,
 }
@@ -66,13 +68,9 @@ pub fn run<S: SessionSource + Send>(
         arrivals.validate()?;
     }
     descriptors::make_room(config)?;
-    let mut endpoints = config
-        .endpoints
-        .iter()
-        .map(|url| Endpoint::open(url, config))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut endpoints = Endpoints::open(config)?;
     let stamps = Stamps::turn_on();
-    for endpoint in &mut endpoints {
+    for endpoint in &mut endpoints.list {
         endpoint.kernel_path = kernel_path(stamps.kernel_path());
     }
     let feed = Feed::new(config);
@@ -111,7 +109,8 @@ pub fn run<S: SessionSource + Send>(
         join(feeder)?;
         let (last_end, answers) = sunk?;
         let reports = reports.into_iter().collect::<Result<Vec<_>, _>>()?;
-        Ok(report(config, started_unix_ns, reports, last_end, answers))
+        let report = report(config, started_unix_ns, reports, last_end, answers);
+        Ok(LoadReport { replicas: endpoints.replicas.all(), ..report })
     })
 }
 
@@ -131,11 +130,11 @@ fn take_rows(
     let mut answers = AnswerFacts::default();
     let mut result = Ok(());
     for ended in batches.iter().flatten() {
-        let row = counted(config, ended, &mut answers);
+        let (row, prompt) = counted(config, ended, &mut answers);
         last_end = last_end.max(row.end);
         live.add_row(&row);
         if result.is_ok() {
-            result = sink.row(row);
+            result = sink.row(row, &prompt);
             if result.is_err() {
                 live.abort();
             }
@@ -146,9 +145,13 @@ fn take_rows(
 
 /// Counts tokens by the tokenizer if nothing else did. Not in the timed loop, because it takes as
 /// long as several events.
-fn counted(config: &LoadConfig, ended: ExchangeEnd, answers: &mut AnswerFacts) -> RequestRow {
-    let ExchangeEnd { mut row, note, text } = ended;
-    let Some(mut note) = note else { return row };
+fn counted(
+    config: &LoadConfig,
+    ended: ExchangeEnd,
+    answers: &mut AnswerFacts,
+) -> (RequestRow, Prompt) {
+    let ExchangeEnd { mut row, prompt, note, text } = ended;
+    let Some(mut note) = note else { return (row, prompt) };
     if let (PromptForm::Text(maker), Some(text)) = (&config.prompts, text)
         && let Ok(tokens @ 1..) = maker.output_tokens(&text)
     {
@@ -156,7 +159,7 @@ fn counted(config: &LoadConfig, ended: ExchangeEnd, answers: &mut AnswerFacts) -
         note.counted = TokenCount::Tokenizer;
     }
     answers.add(&row, &note);
-    row
+    (row, prompt)
 }
 
 fn report(
@@ -186,6 +189,7 @@ fn report(
         unfinished,
         window: Window { start: config.warmup, end },
         gave_up,
+        replicas: Vec::new(),
         answers,
         certificate: certify(&counters, kind),
     }

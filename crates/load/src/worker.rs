@@ -21,13 +21,14 @@ use crate::answer::Requested;
 use crate::certificate::WorkerCounters;
 use crate::clock::{Clock, thread_cpu_time};
 use crate::config::{LoadConfig, LoadShape, PromptForm};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Endpoints};
 use crate::error::LoadError;
 use crate::exchange::{Exchange, ExchangeEnd};
 use crate::failure::Failure;
 use crate::feed::{Queue, WorkerSource};
 use crate::live::Live;
 use crate::poll::{Poll, Ready};
+use crate::replicas::ReplicaNumbers;
 use crate::turn::{RunDelay, Turn};
 use pool::Pool;
 
@@ -110,6 +111,9 @@ pub(crate) struct Worker<'a> {
     /// Answer length set by the caller's fields; and whether requests have a limit.
     limit: Option<Tokens>,
     sends_limit: bool,
+    /// The header that names a replica; None where none does.
+    replica_header: Option<Arc<str>>,
+    replicas: ReplicaNumbers,
     /// Never part of an error text.
     secrets: Vec<String>,
     /// Text prompts have a tokenizer to count answers; and whether the server counts them itself.
@@ -155,7 +159,7 @@ fn share(config: &LoadConfig, index: usize, workers: usize) -> Result<(Load, u32
 impl<'a> Worker<'a> {
     pub(crate) fn new(
         config: &'a LoadConfig,
-        endpoints: &'a [Endpoint],
+        endpoints: &'a Endpoints,
         index: usize,
         clock: Clock,
         queue: Arc<Queue>,
@@ -182,7 +186,7 @@ impl<'a> Worker<'a> {
         let (now, day) = clock.sample();
         Ok(Self {
             config,
-            endpoints,
+            endpoints: &endpoints.list,
             index,
             workers: workers as u64,
             live,
@@ -196,12 +200,16 @@ impl<'a> Worker<'a> {
             queue,
             demand: Demand::new(load, taken.clone(), most),
             taken,
-            pool: Pool::new(endpoints.len()),
+            pool: Pool::new(endpoints.list.len()),
             spare: Vec::new(),
             in_flight: 0,
             most,
             limit: config.given_limit().map(Tokens),
             sends_limit: config.sends_limit(),
+            replica_header: Some(config.client.replica_header.as_str())
+                .filter(|name| !name.is_empty())
+                .map(Arc::from),
+            replicas: ReplicaNumbers::new(endpoints.replicas.clone()),
             secrets: config.secrets(),
             counts_text: matches!(config.prompts, PromptForm::Text(_)),
             has_usage: false,
@@ -412,7 +420,7 @@ impl<'a> Worker<'a> {
         let mut exchange = spare.unwrap_or_else(|| Box::new(Exchange::unused(due.clone())));
         exchange.reset(id, endpoint, due, requested);
         let keep = requested.token_ids || requested.text || self.config.digest_output;
-        exchange.expect(self.config.client.stream, keep);
+        exchange.expect(self.config.client.stream, keep, self.endpoints[endpoint].replica);
         if let Err(failure) = self.load_body(&mut exchange) {
             self.fail_unsent(exchange, &failure);
             return;
@@ -498,7 +506,8 @@ impl<'a> Worker<'a> {
     fn fail_unsent(&mut self, exchange: Box<Exchange>, failure: &Failure) {
         self.note_failure(failure);
         let row = exchange.failed_row(failure, self.now);
-        self.end(exchange, row.into(), self.now);
+        let ended = exchange.ended(row);
+        self.end(exchange, ended, self.now);
     }
 
     fn event_count(&self) -> u64 {
@@ -513,7 +522,8 @@ impl<'a> Worker<'a> {
         for exchange in self.pool.close_all() {
             self.unfinished += u64::from(self.is_measured(&exchange));
             let row = exchange.unfinished_row(self.now);
-            self.end(exchange, row.into(), self.now);
+            let ended = exchange.ended(row);
+            self.end(exchange, ended, self.now);
         }
         self.send_rows();
         let scheduled = self.scheduled_sessions();

@@ -49,7 +49,7 @@ pub use loaded_from::{COLD_SHARE, HeldIn, LoadedFrom};
 pub use mechanism::{Mechanism, MechanismTraits, Software};
 pub use product::{OTHER_PRODUCT, Product, ProductTraits};
 pub use prompt::{ContentId, Piece, Prompt};
-pub use request::{Outcome, Request, RequestRow};
+pub use request::{ChoiceHits, Outcome, Request, RequestRow};
 pub use shape::ModelShape;
 pub use signal::{Signal, SignalKind, SignalSource, Signals};
 pub use slots::{SlotKey, Slots};

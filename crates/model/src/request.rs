@@ -36,7 +36,8 @@ pub struct RequestRow {
     pub turn: u32,
     /// A digest of the prompt: equal prompts have equal ids.
     pub prompt_id: u64,
-    pub replica: u16,
+    /// None where the answer does not name it (live targets).
+    pub replica: Option<u16>,
     /// When it should have been sent (open loop) or could have been (closed loop).
     pub due: Nanos,
     pub start: Nanos,
@@ -68,12 +69,20 @@ pub struct RequestRow {
     pub output_digest: Option<u64>,
     /// The most that the load generator can add to its times from the due time (0 in simulation).
     pub error_bound: Nanos,
-    /// With several replicas: prompt tokens in the chosen replica's GPU at the decision.
-    pub routed_hit_tokens: Tokens,
-    /// The same, averaged over all replicas (a uniform choice).
-    pub uniform_hit_tokens: f32,
-    /// The same, of the best replica.
-    pub best_hit_tokens: Tokens,
+    /// With several replicas, where their caches are known.
+    pub hits: Option<ChoiceHits>,
+}
+
+/// Prompt tokens in the GPU caches of several replicas when a request was sent: whole blocks from
+/// the first on, and at least one token left to compute.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ChoiceHits {
+    /// Of the chosen replica.
+    pub routed: Tokens,
+    /// Mean over all replicas: the expectation of a uniform choice.
+    pub uniform: f32,
+    /// Of the replica with the most.
+    pub best: Tokens,
 }
 
 impl RequestRow {

@@ -46,7 +46,7 @@ fn request(index: u64) -> RequestRow {
         session: noise % 50,
         turn: (index / 50) as u32,
         prompt_id: noise,
-        replica: 0,
+        replica: Some(0),
         due: Nanos(due),
         start: Nanos(due),
         connected: None,
@@ -65,9 +65,7 @@ fn request(index: u64) -> RequestRow {
         error: None,
         output_digest: None,
         error_bound: Nanos::ZERO,
-        routed_hit_tokens: Tokens::ZERO,
-        uniform_hit_tokens: 0.0,
-        best_hit_tokens: Tokens::ZERO,
+        hits: None,
     }
 }
 

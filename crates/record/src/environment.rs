@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// Version of the run folder's layout; a reader refuses another.
-pub const RUN_FORMAT: u32 = 3;
+pub const RUN_FORMAT: u32 = 4;
 
 /// From the caller: this crate has no clock.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

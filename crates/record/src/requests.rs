@@ -1,6 +1,6 @@
 //! `requests.parquet`: one row per request of the cell.
 
-use weir_model::{Nanos, Outcome, RequestRow, TierKind, Tokens};
+use weir_model::{ChoiceHits, Nanos, Outcome, RequestRow, TierKind, Tokens};
 
 use crate::lists::TimeLists;
 use crate::table::table;
@@ -36,9 +36,9 @@ table! {
         table.error.push(row.error.clone());
         table.output_digest.push(row.output_digest);
         table.error_bound.push(row.error_bound);
-        table.routed_hit_tokens.push(row.routed_hit_tokens);
-        table.uniform_hit_tokens.push(row.uniform_hit_tokens);
-        table.best_hit_tokens.push(row.best_hit_tokens);
+        table.routed_hit_tokens.push(row.hits.map(|hits| hits.routed));
+        table.uniform_hit_tokens.push(row.hits.map(|hits| hits.uniform));
+        table.best_hit_tokens.push(row.hits.map(|hits| hits.best));
     };
     row |table, i| {
         let mut cached_tokens = [Tokens::ZERO; 4];
@@ -46,6 +46,8 @@ table! {
         cached_tokens[TierKind::Host.index()] = table.cached_host_tokens[i];
         cached_tokens[TierKind::Disk.index()] = table.cached_disk_tokens[i];
         cached_tokens[TierKind::Remote.index()] = table.cached_remote_tokens[i];
+        let (uniform, best) = (table.uniform_hit_tokens[i], table.best_hit_tokens[i]);
+        let hits = table.routed_hit_tokens[i].zip(uniform.zip(best));
         RequestRow {
             request: table.request[i],
             session: table.session[i],
@@ -70,9 +72,7 @@ table! {
             error: table.error[i].clone(),
             output_digest: table.output_digest[i],
             error_bound: table.error_bound[i],
-            routed_hit_tokens: table.routed_hit_tokens[i],
-            uniform_hit_tokens: table.uniform_hit_tokens[i],
-            best_hit_tokens: table.best_hit_tokens[i],
+            hits: hits.map(|(routed, (uniform, best))| ChoiceHits { routed, uniform, best }),
         }
     };
     Request request: Vec<u64>, "request", "id", Delta,
@@ -83,8 +83,8 @@ table! {
         "Its place in the session, from 0";
     PromptId prompt_id: Vec<u64>, "prompt_id", "digest", Plain,
         "Digest of the prompt: equal prompts have equal ids";
-    Replica replica: Vec<u16>, "replica", "index", Delta,
-        "The replica that served it";
+    Replica replica: Vec<Option<u16>>, "replica", "index", Delta,
+        "The replica that served it; null where the answer does not name it";
     Due due: Vec<Nanos>, "due_ns", "ns", Delta,
         "When it should have been sent (open loop) or was allowed to be (closed loop)";
     Start start: Vec<Nanos>, "start_ns", "ns", Delta,
@@ -127,10 +127,10 @@ table! {
         "Digest of the output tokens, where they are real";
     ErrorBound error_bound: Vec<Nanos>, "error_bound_ns", "ns", Delta,
         "Bound of the error of the row's times; 0 in simulation";
-    RoutedHitTokens routed_hit_tokens: Vec<Tokens>, "routed_hit_tokens", "tokens", Delta,
-        "Prompt tokens in the chosen replica's GPU cache at the routing decision";
-    UniformHitTokens uniform_hit_tokens: Vec<f32>, "uniform_hit_tokens", "tokens", Plain,
+    RoutedHitTokens routed_hit_tokens: Vec<Option<Tokens>>, "routed_hit_tokens", "tokens", Delta,
+        "With several replicas: prompt tokens in the chosen one's GPU cache when it was sent";
+    UniformHitTokens uniform_hit_tokens: Vec<Option<f32>>, "uniform_hit_tokens", "tokens", Plain,
         "The same, averaged over all replicas: the expectation of a uniform choice";
-    BestHitTokens best_hit_tokens: Vec<Tokens>, "best_hit_tokens", "tokens", Delta,
+    BestHitTokens best_hit_tokens: Vec<Option<Tokens>>, "best_hit_tokens", "tokens", Delta,
         "The same, of the best replica";
 }

@@ -292,7 +292,7 @@ mod tests {
             session: request,
             turn: 0,
             prompt_id: request,
-            replica: 0,
+            replica: Some(0),
             due: Nanos::from_millis(start),
             start: Nanos::from_millis(start),
             connected: None,
@@ -311,9 +311,7 @@ mod tests {
             error: None,
             output_digest: None,
             error_bound: Nanos::ZERO,
-            routed_hit_tokens: Tokens::ZERO,
-            uniform_hit_tokens: 0.0,
-            best_hit_tokens: Tokens::ZERO,
+            hits: None,
         }
     }
 

@@ -4,7 +4,7 @@
 //! to detect lost requests.
 
 use weir_cluster::{Cluster, Finished, InFlight, Observer, Placement, SubmitError};
-use weir_model::{Nanos, RequestRow, SlotKey, Slots, StepRow, Tokens, Window};
+use weir_model::{ChoiceHits, Nanos, RequestRow, SlotKey, Slots, StepRow, Tokens, Window};
 use weir_workload::{Demand, Due, SessionSource};
 
 use crate::config::WorldConfig;
@@ -137,11 +137,16 @@ pub(crate) struct Flow {
 
 impl<S: SessionSource, R: Recorder> Observer for Accounting<'_, S, R> {
     fn placed(&mut self, _at: Nanos, tag: u64, placement: &Placement) {
-        let window = self.window;
+        let (window, has_choice) = (self.window, self.has_choice);
         let request = self.request(tag);
         request.placement = *placement;
+        request.hits = has_choice.then_some(ChoiceHits {
+            routed: Tokens(placement.routed_hit),
+            uniform: placement.uniform_hit,
+            best: Tokens(placement.best_hit),
+        });
         let is_measured = window.measures(request.due.at);
-        if self.has_choice && is_measured {
+        if has_choice && is_measured {
             self.counters.decision(placement);
         }
     }

@@ -1,7 +1,7 @@
 //! Requests in flight, and the rows they become.
 
 use weir_cluster::{Finished, Placement};
-use weir_model::{Nanos, Outcome, RequestRow, Tokens};
+use weir_model::{ChoiceHits, Nanos, Outcome, RequestRow, Tokens};
 use weir_workload::Due;
 
 #[derive(Debug, Clone)]
@@ -9,11 +9,13 @@ pub(crate) struct InFlightRequest {
     pub(crate) due: Due,
     pub(crate) first_token: Option<Nanos>,
     pub(crate) placement: Placement,
+    /// With several replicas.
+    pub(crate) hits: Option<ChoiceHits>,
 }
 
 impl InFlightRequest {
     pub(crate) fn new(due: Due) -> Self {
-        Self { due, first_token: None, placement: Placement::default() }
+        Self { due, first_token: None, placement: Placement::default(), hits: None }
     }
 
     fn row(&self, end: Nanos, outcome: Outcome) -> RequestRow {
@@ -23,7 +25,7 @@ impl InFlightRequest {
             session: request.session,
             turn: request.turn,
             prompt_id: request.prompt.digest(),
-            replica: self.placement.replica,
+            replica: Some(self.placement.replica),
             due: self.due.at,
             start: self.due.at,
             connected: None,
@@ -42,9 +44,7 @@ impl InFlightRequest {
             error: None,
             output_digest: None,
             error_bound: Nanos::ZERO,
-            routed_hit_tokens: Tokens(self.placement.routed_hit),
-            uniform_hit_tokens: self.placement.uniform_hit,
-            best_hit_tokens: Tokens(self.placement.best_hit),
+            hits: self.hits,
         }
     }
 

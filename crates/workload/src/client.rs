@@ -164,6 +164,17 @@ pub struct ClientOptions<T: Time = Nanos> {
         )
     )]
     pub max_error: Option<Tolerance>,
+    /// Response header that names the replica which answered (`IP:PORT`); empty: none is read.
+    #[cfg_attr(
+        feature = "cli",
+        arg(
+            long,
+            value_name = "NAME",
+            default_value = REPLICA_HEADER,
+            help = "Response header of a gateway with the address of the replica that answered"
+        )
+    )]
+    pub replica_header: String,
     /// Further keys of each request's body.
     #[cfg_attr(feature = "cli", arg(long, value_name = "JSON", value_parser = flag::body,
         default_value = "{}", hide_default_value = true,
@@ -174,6 +185,8 @@ pub struct ClientOptions<T: Time = Nanos> {
 const CONNECT_TIMEOUT: &str = "10s";
 const REQUEST_TIMEOUT: &str = "600s";
 const DRAIN: &str = "60s";
+/// Added by the gateways that Weir sets up.
+const REPLICA_HEADER: &str = "x-weir-replica";
 
 const fn max_failures() -> f64 {
     0.01
@@ -198,6 +211,7 @@ impl<T: Time> Default for ClientOptions<T> {
             workers: 1,
             pin: None,
             max_error: None,
+            replica_header: REPLICA_HEADER.to_owned(),
             body: Map::new(),
         }
     }
@@ -225,6 +239,7 @@ impl<T: Time> ClientOptions<T> {
             workers: self.workers,
             pin: self.pin,
             max_error: self.max_error,
+            replica_header: self.replica_header,
             body: self.body,
         })
     }

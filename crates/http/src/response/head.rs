@@ -26,6 +26,8 @@ pub struct Head {
     pub content_encoding: Option<String>,
     /// As sent.
     pub location: Option<String>,
+    /// The header of [`super::ResponseParser::noting`].
+    pub noted: Option<String>,
     /// The connection may be reused after the response.
     pub keep_alive: bool,
     pub framing: Framing,
@@ -88,6 +90,7 @@ impl Head {
         bytes: &[u8],
         method: Method,
         most_headers: usize,
+        noting: Option<&str>,
     ) -> Result<Option<Self>, HttpError> {
         let mut table = [EMPTY_HEADER; Limits::MOST_HEADERS];
         let limit = most_headers.min(Limits::MOST_HEADERS);
@@ -120,6 +123,7 @@ impl Head {
             content_type: text(headers, "content-type"),
             content_encoding: text(headers, "content-encoding"),
             location: text(headers, "location"),
+            noted: noting.and_then(|name| text(headers, name)),
             keep_alive,
             framing,
         }))

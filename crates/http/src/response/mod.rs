@@ -7,6 +7,8 @@ mod chunked;
 mod error;
 mod head;
 
+use std::sync::Arc;
+
 use crate::quote::Quoted;
 use crate::request::Method;
 
@@ -67,6 +69,7 @@ pub struct ResponseParser {
     partial: Vec<u8>,
     /// Remaining bytes for heads, interim ones included.
     budget: usize,
+    noting: Option<Arc<str>>,
     head: Option<Head>,
     body_bytes: u64,
 }
@@ -80,9 +83,16 @@ impl ResponseParser {
             stage: Stage::Head,
             partial: Vec::new(),
             budget: limits.head_bytes,
+            noting: None,
             head: None,
             body_bytes: 0,
         }
+    }
+
+    /// Heads have the value of this header too.
+    #[must_use]
+    pub fn noting(self, header: Arc<str>) -> Self {
+        Self { noting: Some(header), ..self }
     }
 
     /// For a response to GET or POST.
@@ -218,7 +228,7 @@ impl ResponseParser {
                 return Ok(false);
             };
             let bytes = if held == 0 { &rest[..end] } else { &self.partial[..end] };
-            let head = Head::read(bytes, self.method, self.limits.headers)?;
+            let head = Head::read(bytes, self.method, self.limits.headers, self.noting.as_deref())?;
             *rest = &rest[end - held..];
             self.partial.clear();
             self.budget -= end;

@@ -22,6 +22,7 @@ pub(crate) fn config(
     let vocabulary = client.vocabulary.unwrap_or(deployment.model.vocabulary);
     Ok(LoadConfig {
         endpoints: site.endpoints().iter().map(|endpoint| endpoint.url().clone()).collect(),
+        replicas: site.replicas().to_vec(),
         model: site.model().to_owned(),
         prompts: match &client.tokenizer {
             None => PromptForm::TokenIds { vocabulary },

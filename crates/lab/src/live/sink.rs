@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use weir_load::Sink;
-use weir_model::{Outcome, RequestRow, Window};
+use weir_model::{Outcome, Prompt, RequestRow, Window};
 use weir_observe::signals::AskedLoad;
 use weir_record::CellWriter;
 
@@ -56,7 +56,7 @@ impl Rows<'_> {
 }
 
 impl Sink for Rows<'_> {
-    fn row(&mut self, row: RequestRow) -> Result<(), String> {
+    fn row(&mut self, row: RequestRow, _prompt: &Prompt) -> Result<(), String> {
         self.asked.add(&row, self.window, self.block_tokens);
         self.at_edges.add(&row, self.window);
         self.pace.add(&row);

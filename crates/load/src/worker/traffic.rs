@@ -1,6 +1,7 @@
 //! The sockets of a worker: connect, send, read, finish, fail, time out.
 
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 
 use weir_model::Nanos;
 use weir_model::answers::TokenCount;
@@ -54,6 +55,9 @@ impl Worker<'_> {
         let target = &self.endpoints[endpoint];
         let mut connection = Connection::open(target.address, endpoint)
             .map_err(|error| self.cannot_connect(endpoint, &error))?;
+        if let Some(header) = &self.replica_header {
+            connection.parser = connection.parser.noting(Arc::clone(header));
+        }
         if let Some(client) = &target.tls {
             let session = client
                 .session(&target.url.host)
@@ -387,7 +391,8 @@ impl Worker<'_> {
         let several = || width + arrival.at.saturating_sub(turn.earliest(empty_since, was_drained));
         let gap_bound =
             if is_measured { &mut self.counters.gap_bound } else { &mut self.counters.outside };
-        let mut buffers = ReadBuffers { spans: &mut self.spans, gap_bound };
+        let replicas = &mut self.replicas;
+        let mut buffers = ReadBuffers { spans: &mut self.spans, gap_bound, replicas };
         let Some(connection) = self.pool.get(key) else { return };
         let Connection { parser, splitter, exchange, .. } = &mut *connection;
         let Some(exchange) = exchange.as_mut() else {
@@ -463,15 +468,19 @@ impl Worker<'_> {
                 }
                 self.has_usage |= complete.note.counted == TokenCount::Usage;
                 let row = exchange.done_row(&complete);
-                let ended =
-                    ExchangeEnd { row, note: Some(complete.note), text: complete.text.take() };
+                let ended = ExchangeEnd {
+                    note: Some(complete.note),
+                    text: complete.text.take(),
+                    ..exchange.ended(row)
+                };
                 self.end(exchange, ended, at);
             }
             Err(failure) => {
                 let failure = failure.without(&self.secrets);
                 self.note_failure(&failure);
                 let row = exchange.failed_row(&failure, self.now);
-                self.end(exchange, row.into(), self.now);
+                let ended = exchange.ended(row);
+                self.end(exchange, ended, self.now);
             }
         }
     }
@@ -490,7 +499,8 @@ impl Worker<'_> {
         let failure = failure.clone().without(&self.secrets);
         self.note_failure(&failure);
         let row = exchange.failed_row(&failure, self.now);
-        self.end(exchange, row.into(), self.now);
+        let ended = exchange.ended(row);
+        self.end(exchange, ended, self.now);
     }
 
     fn close_connection(&mut self, key: u64) -> Option<Box<Connection>> {

@@ -242,10 +242,12 @@ fn a_prompt_that_cannot_be_made_ends_the_run() {
 fn a_session_stays_with_its_endpoint() {
     let servers = [Server::start(answer), Server::start(answer)];
     let mut config = config(servers[0].address);
-    config.endpoints.extend(crate::server::config(servers[1].address).endpoints);
+    let other = crate::server::config(servers[1].address);
+    config.endpoints.extend(other.endpoints);
+    config.replicas.extend(other.replicas);
     let sessions: Vec<Session> = (0..4).map(conversation).collect();
     let (rows, _) = play(&config, Given(sessions.into_iter()));
-    assert!(rows.iter().all(|row| u64::from(row.replica) == row.session % 2), "{rows:?}");
+    assert!(rows.iter().all(|row| row.replica == Some(row.session as u16 % 2)), "{rows:?}");
     assert_eq!(servers.map(|server| server.seen().len()), [6, 6]);
 }
 
@@ -260,4 +262,29 @@ fn connections_are_kept_or_not_as_asked() {
         assert_eq!(used, connections);
         assert_eq!(rows.iter().filter(|row| row.connected.is_some()).count(), connections);
     }
+}
+
+#[test]
+fn the_replica_is_the_one_that_the_response_names() {
+    // A gateway before two replicas. One of them is known; the first answer names nobody.
+    let server = Server::start(|asked, stream| {
+        let named = match asked.number % 3 {
+            0 => String::new(),
+            at => format!("X-Weir-Replica: 127.0.0.{}:8000\r\n\r\n", 4 - at),
+        };
+        let head = STREAM.strip_suffix("\r\n").unwrap();
+        let named = if named.is_empty() { "\r\n".to_owned() } else { named };
+        let body = whole(asked).strip_prefix(STREAM).unwrap().to_owned();
+        stream.write_all(format!("{head}{named}{body}").as_bytes()).is_ok()
+    });
+    let mut config = config(server.address);
+    config.replicas = vec!["127.0.0.2:8000".to_owned()];
+    let (rows, report) = play(&config, single_turns(6, 4));
+    let replicas: Vec<Option<u16>> = rows.iter().map(|row| row.replica).collect();
+    assert_eq!(replicas, [None, Some(1), Some(0), None, Some(1), Some(0)]);
+    assert_eq!(report.replicas, ["127.0.0.2:8000", "127.0.0.3:8000"]);
+    config.client.replica_header = "x-other".to_owned();
+    let (rows, report) = play(&config, single_turns(2, 4));
+    assert!(rows.iter().all(|row| row.replica.is_none()));
+    assert_eq!(report.replicas, ["127.0.0.2:8000"]);
 }

@@ -2,7 +2,7 @@ use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 
 use weir_load::{Live, LoadConfig, LoadError, LoadShape, PromptForm, run};
-use weir_model::{Nanos, Outcome, RequestRow};
+use weir_model::{Nanos, Outcome, Prompt, RequestRow};
 use weir_workload::Arrivals;
 use weir_workload::client::Api;
 
@@ -323,7 +323,7 @@ fn impossible_options_are_refused_before_anything_is_sent() {
 fn a_sink_that_fails_ends_the_run() {
     struct Full;
     impl weir_load::Sink for Full {
-        fn row(&mut self, _: RequestRow) -> Result<(), String> {
+        fn row(&mut self, _: RequestRow, _: &Prompt) -> Result<(), String> {
             Err("the disk is full".to_owned())
         }
     }

@@ -216,6 +216,7 @@ pub(crate) fn config(address: SocketAddr) -> LoadConfig {
     LoadConfig {
         endpoints: vec![Url::parse(&format!("http://{address}")).unwrap()],
         model: "test-model".to_owned(),
+        replicas: vec![address.to_string()],
         client: ClientOptions {
             request_timeout: Nanos::from_secs(30),
             drain: Nanos::from_secs(30),
@@ -240,7 +241,7 @@ pub(crate) fn config(address: SocketAddr) -> LoadConfig {
 pub(crate) struct Rows(pub(crate) Vec<RequestRow>);
 
 impl Sink for Rows {
-    fn row(&mut self, row: RequestRow) -> Result<(), String> {
+    fn row(&mut self, row: RequestRow, _prompt: &Prompt) -> Result<(), String> {
         self.0.push(row);
         Ok(())
     }

@@ -289,7 +289,7 @@ fn row(first_token: Option<u64>, prompt: u32, seen: u32, cached: u32) -> Request
         session: 0,
         turn: 0,
         prompt_id: 0,
-        replica: 0,
+        replica: Some(0),
         due: Nanos::ZERO,
         start: Nanos::ZERO,
         connected: None,
@@ -308,9 +308,7 @@ fn row(first_token: Option<u64>, prompt: u32, seen: u32, cached: u32) -> Request
         error: None,
         output_digest: None,
         error_bound: Nanos::ZERO,
-        routed_hit_tokens: Tokens(0),
-        uniform_hit_tokens: 0.0,
-        best_hit_tokens: Tokens(0),
+        hits: None,
     }
 }
 

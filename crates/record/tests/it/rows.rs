@@ -1,6 +1,6 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
-use weir_model::{CellFailure, Nanos, Outcome, RequestRow, StepRow, Tokens};
+use weir_model::{CellFailure, ChoiceHits, Nanos, Outcome, RequestRow, StepRow, Tokens};
 use weir_record::{CellFigures, CellStatus, RequestColumn, RunFolder, SeriesRow, StepColumn};
 
 use crate::sample::{self, CELL};
@@ -24,9 +24,9 @@ prop_compose! {
         (due, start, end, [connected, first_byte, first_token], error_bound) in times(),
         ids in any::<[u64; 4]>(),
         tokens in any::<[u32; 9]>(),
-        turn in any::<u32>(), replica in any::<u16>(), preemptions in any::<u16>(),
+        turn in any::<u32>(), replica in any::<Option<u16>>(), preemptions in any::<u16>(),
         events_per_read in any::<Option<f32>>(),
-        uniform_hit_tokens in any::<f32>(),
+        uniform in any::<Option<f32>>(),
         outcome in prop::sample::select(vec![
             Outcome::Done, Outcome::Unfinished, Outcome::Failed,
         ]),
@@ -43,7 +43,7 @@ prop_compose! {
             cached_tokens: [tokens[3], tokens[4], tokens[5], tokens[6]],
             preemptions, first_step, chunk_gaps: gaps.into_iter().map(Nanos).collect(),
             events_per_read, outcome, error, output_digest, error_bound,
-            routed_hit_tokens: tokens[7], uniform_hit_tokens, best_hit_tokens: tokens[8],
+            hits: uniform.map(|uniform| ChoiceHits { routed: tokens[7], uniform, best: tokens[8] }),
         }
     }
 }

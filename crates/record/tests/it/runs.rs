@@ -106,7 +106,7 @@ fn another_format_is_named_and_a_broken_header_is_damage() {
     assert!(matches!(error, RecordError::WrongFormat { found: 7, expected: 3, .. }), "{error}");
     assert!(error.to_string().contains("9.9.9"), "{error}");
     sample::assert_one_line(&error, &path);
-    for text in ["", "{", "{}", r#"{"format": 3}"#, "\u{0}"] {
+    for text in ["", "{", "{}", r#"{"format": 4}"#, "\u{0}"] {
         fs::write(&header, text).unwrap();
         let error = RunFolder::resume(&path, PLAN_HASH).unwrap_err();
         assert!(matches!(error, RecordError::DamagedRun { .. }), "{text:?}: {error}");

@@ -3,9 +3,9 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use weir_model::{
-    Bytes, Claim, Claimed, FactKind, FactSource, FactValue, LoadNote, Nanos, OffloadReason,
-    Outcome, Remedy, RequestRow, RunningFacts, SignalKind, SignalSource, Signals, StepRow,
-    TierKind, TokenShare, Tokens, Verdict,
+    Bytes, ChoiceHits, Claim, Claimed, FactKind, FactSource, FactValue, LoadNote, Nanos,
+    OffloadReason, Outcome, Remedy, RequestRow, RunningFacts, SignalKind, SignalSource, Signals,
+    StepRow, TierKind, TokenShare, Tokens, Verdict,
 };
 use weir_record::{
     CellFigures, Distribution, Environment, Evidence, RecordError, RunFolder, SeriesRow,
@@ -53,7 +53,7 @@ pub(crate) fn request(index: u64) -> RequestRow {
         session: noise % 50,
         turn: (noise >> 8) as u32 % 9,
         prompt_id: noise,
-        replica: noise as u16 % 4,
+        replica: (!noise.is_multiple_of(11)).then_some(noise as u16 % 4),
         due: Nanos(index * 1_000_003),
         start: Nanos(index * 1_000_003 + noise % 1000),
         connected: noise.is_multiple_of(3).then_some(Nanos(noise % 5000)),
@@ -76,9 +76,11 @@ pub(crate) fn request(index: u64) -> RequestRow {
         error: failed.then(|| format!("connection reset after {} bytes", noise % 11)),
         output_digest: noise.is_multiple_of(2).then_some(noise.rotate_left(7)),
         error_bound: Nanos(noise % 1000),
-        routed_hit_tokens: tokens(17),
-        uniform_hit_tokens: (noise % 1000) as f32 / 7.0,
-        best_hit_tokens: tokens(19),
+        hits: (!noise.is_multiple_of(13)).then(|| ChoiceHits {
+            routed: tokens(17),
+            uniform: (noise % 1000) as f32 / 7.0,
+            best: tokens(19),
+        }),
     }
 }
 

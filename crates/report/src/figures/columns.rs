@@ -10,7 +10,7 @@ pub(super) const NEVER: u64 = u64::MAX;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RequestColumns {
     pub(super) request: Vec<u64>,
-    pub(super) replica: Vec<u16>,
+    pub(super) replica: Vec<Option<u16>>,
     pub(super) due: Vec<u64>,
     pub(super) start: Vec<u64>,
     pub(super) first_token: Vec<u64>,

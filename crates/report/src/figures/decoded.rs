@@ -24,8 +24,8 @@ pub(super) fn decoded(
     let mut changes: BTreeMap<u16, Vec<i64>> =
         places.iter().map(|(replica, passes)| (*replica, vec![0; passes.len() + 1])).collect();
     for row in (0..columns.len()).filter(|&row| picks(row)) {
-        let (Some(changes), Some(passes)) =
-            (changes.get_mut(&columns.replica[row]), places.get(&columns.replica[row]))
+        let Some(replica) = columns.replica[row] else { continue };
+        let (Some(changes), Some(passes)) = (changes.get_mut(&replica), places.get(&replica))
         else {
             continue;
         };

@@ -16,7 +16,7 @@ fn row(request: u64, due_ms: u64, first_ms: u64, end_ms: u64, tokens: u32) -> Re
         session: request,
         turn: 0,
         prompt_id: request,
-        replica: 0,
+        replica: Some(0),
         due: Nanos(due_ms * MS),
         start: Nanos(due_ms * MS),
         connected: None,
@@ -35,9 +35,7 @@ fn row(request: u64, due_ms: u64, first_ms: u64, end_ms: u64, tokens: u32) -> Re
         error: None,
         output_digest: None,
         error_bound: Nanos::ZERO,
-        routed_hit_tokens: Tokens(0),
-        uniform_hit_tokens: 0.0,
-        best_hit_tokens: Tokens(0),
+        hits: None,
     }
 }
 

@@ -11,7 +11,7 @@ pub(crate) fn failed(request: u64, due_ms: u64, end_ms: u64) -> RequestRow {
         session: request / 2,
         turn: (request % 2) as u32,
         prompt_id: request,
-        replica: 0,
+        replica: Some(0),
         due: Nanos(due_ms * MS),
         start: Nanos((due_ms + 1) * MS),
         connected: None,
@@ -30,9 +30,7 @@ pub(crate) fn failed(request: u64, due_ms: u64, end_ms: u64) -> RequestRow {
         error: Some("connect 127.0.0.1:1: connection refused".to_owned()),
         output_digest: None,
         error_bound: Nanos(40_000),
-        routed_hit_tokens: Tokens(0),
-        uniform_hit_tokens: 0.0,
-        best_hit_tokens: Tokens(0),
+        hits: None,
     }
 }
 

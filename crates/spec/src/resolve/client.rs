@@ -72,6 +72,14 @@ fn check(client: &ClientOptions) -> Result<(), SpecError> {
             "write a time above 0, such as `5ms`, or a share, such as `5%`",
         ));
     }
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if !client.replica_header.bytes().all(is_name) {
+        return Err(SpecError::value(
+            "client.replica_header",
+            format!("`{}` is not the name of a header", client.replica_header),
+            "write a name such as `x-weir-replica`, or `\"\"` to read none",
+        ));
+    }
     match OWN_KEYS.iter().find(|key| client.body.contains_key(**key)) {
         Some(key) => Err(SpecError::value(
             format!("client.body.{key}"),

@@ -40,6 +40,7 @@ pub(super) fn run(
     // `PYTHONPATH` of another project, or pip options, would change what is installed.
     command.env_remove("PYTHONPATH").env_remove("PYTHONHOME").env_remove("PIP_TARGET");
     command.env_remove("PIP_USER").env_remove("PIP_REQUIRE_VIRTUALENV");
+    command.envs(step.environment.iter().copied());
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {

@@ -2,9 +2,12 @@
 
 mod child;
 mod error;
+mod installation;
+mod router;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod tool;
 mod vllm_cpu;
 
 use std::path::PathBuf;
@@ -12,8 +15,10 @@ use std::path::PathBuf;
 use crate::error::DeployError;
 
 pub use error::SetupError;
-pub use stage::{LMCACHE, Stage, VLLM_CPU};
-pub use vllm_cpu::{InstallEvent, VllmCpu};
+pub use installation::{InstallEvent, Installation};
+pub use router::{RouterPart, RouterParts, router, router_folder};
+pub use stage::{Stage, StageCommand};
+pub use vllm_cpu::{vllm_cpu, vllm_cpu_folder, vllm_cpu_python};
 
 /// `WEIR_CACHE`, else `weir` in the user's cache folder.
 pub fn cache_folder() -> Result<PathBuf, DeployError> {
@@ -25,14 +30,4 @@ pub fn cache_folder() -> Result<PathBuf, DeployError> {
         key: "HOME".to_owned(),
         problem: "no cache folder is known; set WEIR_CACHE to a folder".to_owned(),
     })
-}
-
-/// Default of `weir setup vllm-cpu`.
-pub fn vllm_cpu_folder() -> Result<PathBuf, DeployError> {
-    Ok(cache_folder()?.join(format!("vllm-cpu-{VLLM_CPU}")))
-}
-
-/// May not exist.
-pub fn vllm_cpu_python() -> Option<PathBuf> {
-    Some(vllm_cpu_folder().ok()?.join("venv/bin/python"))
 }

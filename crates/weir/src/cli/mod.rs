@@ -14,7 +14,7 @@ use weir_report::comparison::TOLERANCE_PERCENT;
 pub(crate) use load::LoadArgs;
 pub(crate) use probe::{AgainstArgs, OutputArgs, ProbeArgs};
 pub(crate) use serve::ServeArgs;
-pub(crate) use setup::{ModelArgs, SetupArgs, SetupCommand, VllmCpuArgs};
+pub(crate) use setup::{ModelArgs, RouterArgs, SetupArgs, SetupCommand, VllmCpuArgs};
 
 /// Evaluate KV-cache offloading for LLM serving: run one experiment on any target, and check for
 /// each arm that its mechanism acted.
@@ -63,7 +63,7 @@ pub(crate) enum Command {
     Calibrate(CalibrateArgs),
     /// Write, check or describe experiment files.
     Spec(SpecArgs),
-    /// Install vLLM and LMCache for machines without a GPU, or write a model for them.
+    /// Install vLLM with LMCache for the CPU, install llm-d's router, or write a model.
     Setup(SetupArgs),
     /// Print shell completions.
     Completions(CompletionsArgs),

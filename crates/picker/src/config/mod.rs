@@ -1,0 +1,211 @@
+//! A picker's configuration and command line, by release.
+
+mod router;
+mod scheduler;
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use weir_model::Product;
+use weir_router::PolicyConfig;
+use weir_router::config::ScorerWeights;
+
+use crate::release::PickerRelease;
+use crate::replicas::PickedReplicas;
+
+/// llm-d counts its own limit in blocks, of the length that it is configured with.
+const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+/// Where a precise index is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IndexStore {
+    Memory,
+    /// `redis://HOST:PORT`, whatever the product.
+    Server {
+        product: Product,
+        address: String,
+    },
+}
+
+/// What a picker is to do.
+#[derive(Debug, Clone)]
+pub struct PickerConfig {
+    pub policy: PolicyConfig,
+    pub model: String,
+    pub replicas: PickedReplicas,
+    pub index: IndexStore,
+    /// Unix socket of the tokenizer service ([`crate::Services`]), for a precise index.
+    pub tokenizer_socket: PathBuf,
+    /// File with the replicas, for releases that read one.
+    pub endpoints_file: PathBuf,
+    pub ports: PickerPorts,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PickerPorts {
+    pub grpc: u16,
+    pub health: u16,
+    pub metrics: u16,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error(
+        "{release} has no {what}; use another policy, or a picker that has it (`weir setup router`)"
+    )]
+    Unsupported { release: &'static str, what: &'static str },
+    #[error(
+        "a picker of llm-d has no policy `{0}`; use `random`, `approximate-prefix` or \
+         `precise-prefix`, or Weir's own router (`router: {{kind: weir}}`)"
+    )]
+    Policy(&'static str),
+}
+
+/// A scorer with its plugin's parameters.
+struct Scorer {
+    kind: &'static str,
+    weight: f64,
+    parameters: Option<Value>,
+}
+
+impl PickerConfig {
+    /// As JSON, for `--config-file`.
+    pub fn document(&self, release: PickerRelease) -> Result<Value, ConfigError> {
+        match release {
+            PickerRelease::Scheduler | PickerRelease::Gateway => scheduler::document(self, release),
+            PickerRelease::Router => router::document(self),
+        }
+    }
+
+    /// Of [`Self::endpoints_file`].
+    pub fn endpoints(&self) -> Value {
+        router::endpoints(&self.replicas)
+    }
+
+    /// `config` is the path of the document.
+    pub fn arguments(&self, release: PickerRelease, config: &str) -> Vec<String> {
+        let mut args: Vec<String> = [
+            ("--config-file", config.to_owned()),
+            ("--pool-name", POOL.to_owned()),
+            ("--grpc-port", self.ports.grpc.to_string()),
+            ("--grpc-health-port", self.ports.health.to_string()),
+            ("--metrics-port", self.ports.metrics.to_string()),
+        ]
+        .into_iter()
+        .flat_map(|(flag, value)| [flag.to_owned(), value])
+        .collect();
+        if !release.reads_endpoints_file() {
+            args.extend(["--pool-namespace", NAMESPACE].map(str::to_owned));
+        }
+        args.extend(
+            ["--secure-serving=false", "--metrics-endpoint-auth=false", "--tracing=false"]
+                .map(str::to_owned),
+        );
+        // Scores of each decision, with the request's id.
+        args.extend(["-v", "4"].map(str::to_owned));
+        args
+    }
+
+    /// A file for `KUBECONFIG` that leads to the stand-in at `port`.
+    pub fn kubeconfig(port: u16) -> Value {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "weir", "cluster": {"server": format!("http://{LOCALHOST}:{port}")}}],
+            "users": [{"name": "weir", "user": {}}],
+            "contexts": [{"name": "weir", "context": {"cluster": "weir", "user": "weir"}}],
+            "current-context": "weir",
+        })
+    }
+
+    fn weights(&self) -> Option<ScorerWeights> {
+        match &self.policy {
+            PolicyConfig::ApproximatePrefix { weights, .. }
+            | PolicyConfig::PrecisePrefix { weights, .. } => Some(*weights),
+            PolicyConfig::Random | PolicyConfig::RoundRobin | PolicyConfig::LeastLoaded => None,
+        }
+    }
+
+    /// Scorers beside that of the prefix.
+    fn load_scorers(&self) -> Vec<Scorer> {
+        let Some(weights) = self.weights() else { return Vec::new() };
+        [("queue-scorer", weights.queue), ("kv-cache-utilization-scorer", weights.kv_usage)]
+            .into_iter()
+            .filter(|(_, weight)| *weight > 0.0)
+            .map(|(kind, weight)| Scorer { kind, weight, parameters: None })
+            .collect()
+    }
+
+    fn picker(&self) -> Result<&'static str, ConfigError> {
+        match &self.policy {
+            PolicyConfig::Random => Ok("random-picker"),
+            PolicyConfig::ApproximatePrefix { .. } | PolicyConfig::PrecisePrefix { .. } => {
+                Ok("max-score-picker")
+            }
+            PolicyConfig::RoundRobin => Err(ConfigError::Policy("round-robin")),
+            PolicyConfig::LeastLoaded => Err(ConfigError::Policy("least-loaded")),
+        }
+    }
+
+    fn kv_events(&self) -> Value {
+        json!({
+            "topicFilter": "kv@",
+            "concurrency": 2,
+            "discoverPods": true,
+            "podDiscoveryConfig": {"socketPort": self.replicas.events_port},
+        })
+    }
+
+    /// `server_key` is the key of the product in this release.
+    fn index(&self, server_key: impl Fn(Product) -> &'static str) -> Value {
+        let mut index = json!({"enableMetrics": true});
+        match &self.index {
+            IndexStore::Memory => {
+                index["inMemoryConfig"] = json!({"size": 100_000_000, "podCacheSize": 64});
+            }
+            IndexStore::Server { product, address } => {
+                index[server_key(*product)] = json!({"address": address});
+            }
+        }
+        index
+    }
+}
+
+pub(crate) const POOL: &str = "weir";
+pub(crate) const NAMESPACE: &str = "default";
+
+impl fmt::Display for IndexStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("in-memory"),
+            Self::Server { product, .. } => f.write_str(product.name()),
+        }
+    }
+}
+
+/// Plugins and one profile of them.
+fn with_profile(api: &str, mut plugins: Vec<Value>, scorers: &[Scorer], picker: &str) -> Value {
+    let mut profile = Vec::new();
+    for scorer in scorers {
+        let mut plugin = json!({"type": scorer.kind});
+        if let Some(parameters) = &scorer.parameters {
+            plugin["parameters"] = parameters.clone();
+        }
+        plugins.push(plugin);
+        profile.push(json!({"pluginRef": scorer.kind, "weight": scorer.weight}));
+    }
+    plugins.push(json!({"type": picker}));
+    plugins.push(json!({"type": "single-profile-handler"}));
+    profile.push(json!({"pluginRef": picker}));
+    json!({
+        "apiVersion": api,
+        "kind": "EndpointPickerConfig",
+        "plugins": plugins,
+        "schedulingProfiles": [{"name": "default", "plugins": profile}],
+    })
+}
+
+#[cfg(test)]
+mod tests;

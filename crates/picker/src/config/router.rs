@@ -1,0 +1,107 @@
+//! llm-d-router 0.9 and later.
+//!
+//! A precise index needs a token producer, the notification of endpoints bound to the producer of
+//! matches, and the producer's name at the scorer: without any of them it starts and routes by
+//! something else.
+
+use serde_json::{Value, json};
+use weir_router::PolicyConfig;
+
+use super::{ConfigError, PickerConfig, Scorer, with_profile};
+use crate::replicas::PickedReplicas;
+
+const API: &str = "llm-d.ai/v1alpha1";
+const APPROXIMATE: &str = "approx-prefix-cache-producer";
+const PRECISE: &str = "precise-prefix-cache-producer";
+
+pub(super) fn document(config: &PickerConfig) -> Result<Value, ConfigError> {
+    let picker = config.picker()?;
+    let path = config.endpoints_file.display().to_string();
+    let mut plugins = vec![
+        json!({
+            "name": "engines",
+            "type": "file-discovery",
+            "parameters": {"path": path, "watchFile": true},
+        }),
+        json!({"type": "metrics-data-source"}),
+        json!({"type": "core-metrics-extractor"}),
+    ];
+    let mut sources = vec![json!({
+        "pluginRef": "metrics-data-source",
+        "extractors": [{"pluginRef": "core-metrics-extractor"}],
+    })];
+    let mut scorers = config.load_scorers();
+    match &config.policy {
+        PolicyConfig::ApproximatePrefix {
+            weights,
+            block_tokens,
+            lru_blocks_per_replica,
+            max_prefix_tokens,
+        } => {
+            plugins.push(json!({
+                "type": APPROXIMATE,
+                "parameters": {
+                    "autoTune": false,
+                    "blockSizeTokens": block_tokens,
+                    "maxPrefixTokensToMatch": max_prefix_tokens,
+                    "lruCapacityPerServer": lru_blocks_per_replica,
+                },
+            }));
+            scorers.insert(0, prefix(weights.prefix, APPROXIMATE));
+        }
+        PolicyConfig::PrecisePrefix { weights, block_tokens, index } => {
+            let engine = config.replicas.names().into_iter().next().unwrap_or_default();
+            plugins.push(json!({"type": "endpoint-notification-source"}));
+            plugins.push(json!({
+                "type": "token-producer",
+                "parameters": {
+                    "modelName": config.model,
+                    "vllm": {"url": format!("http://{engine}")},
+                },
+            }));
+            plugins.push(json!({
+                "type": PRECISE,
+                "parameters": {
+                    "tokenProcessorConfig": {"blockSizeTokens": block_tokens},
+                    "indexerConfig": {
+                        // It refuses `valkeyConfig`; the key of Redis serves both.
+                        "kvBlockIndexConfig": config.index(|_| "redisConfig"),
+                        "kvCacheBackendConfigs": [
+                            {"name": "gpu", "weight": index.gpu_weight},
+                            {"name": "cpu", "weight": index.tier_weight},
+                        ],
+                    },
+                    "kvEventsConfig": config.kv_events(),
+                },
+            }));
+            sources.push(json!({
+                "pluginRef": "endpoint-notification-source",
+                "extractors": [{"pluginRef": PRECISE}],
+            }));
+            scorers.insert(0, prefix(weights.prefix, PRECISE));
+        }
+        PolicyConfig::Random | PolicyConfig::RoundRobin | PolicyConfig::LeastLoaded => {}
+    }
+    let mut document = with_profile(API, plugins, &scorers, picker);
+    document["dataLayer"] = json!({"discovery": {"pluginRef": "engines"}, "sources": sources});
+    Ok(document)
+}
+
+fn prefix(weight: f64, producer: &str) -> Scorer {
+    let parameters = Some(json!({"prefixMatchInfoProducerName": producer}));
+    Scorer { kind: "prefix-cache-scorer", weight, parameters }
+}
+
+pub(super) fn endpoints(replicas: &PickedReplicas) -> Value {
+    let port = replicas.port.to_string();
+    let list: Vec<Value> = replicas
+        .addresses
+        .iter()
+        .enumerate()
+        .map(|(number, address)| {
+            let (name, address) = (format!("replica-{number}"), address.to_string());
+            json!({"name": name, "address": address, "port": port})
+        })
+        .collect();
+    json!({"endpoints": list})
+}

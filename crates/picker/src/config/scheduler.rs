@@ -1,0 +1,82 @@
+//! llm-d-inference-scheduler 0.7 and the gateway extension's picker.
+//!
+//! Their plugins ignore unknown parameters: a misspelt key leaves a default, without a word.
+
+use serde_json::{Value, json};
+use weir_model::Product;
+use weir_router::PolicyConfig;
+
+use super::{ConfigError, PickerConfig, Scorer, with_profile};
+use crate::release::PickerRelease;
+
+const API: &str = "inference.networking.x-k8s.io/v1alpha1";
+
+pub(super) fn document(
+    config: &PickerConfig,
+    release: PickerRelease,
+) -> Result<Value, ConfigError> {
+    let picker = config.picker()?;
+    let mut plugins = Vec::new();
+    let mut scorers = config.load_scorers();
+    match &config.policy {
+        PolicyConfig::ApproximatePrefix {
+            weights,
+            block_tokens,
+            lru_blocks_per_replica,
+            max_prefix_tokens,
+        } => {
+            let parameters = json!({
+                // Else the engine's own block size and cache size replace the next ones.
+                "autoTune": false,
+                "blockSizeTokens": block_tokens,
+                "maxPrefixBlocksToMatch": max_prefix_tokens.div_ceil(*block_tokens),
+                "lruCapacityPerServer": lru_blocks_per_replica,
+            });
+            let of_scorer = (release == PickerRelease::Scheduler).then(|| parameters.clone());
+            if of_scorer.is_none() {
+                plugins.push(
+                    json!({"type": "approx-prefix-cache-producer", "parameters": parameters}),
+                );
+            }
+            let weight = weights.prefix;
+            scorers
+                .insert(0, Scorer { kind: "prefix-cache-scorer", weight, parameters: of_scorer });
+        }
+        PolicyConfig::PrecisePrefix { weights, .. } => {
+            if release == PickerRelease::Gateway {
+                let what = "precise prefix index";
+                return Err(ConfigError::Unsupported { release: release.name(), what });
+            }
+            let (kind, weight) = ("precise-prefix-cache-scorer", weights.prefix);
+            scorers.insert(0, Scorer { kind, weight, parameters: Some(precise(config)) });
+        }
+        PolicyConfig::Random | PolicyConfig::RoundRobin | PolicyConfig::LeastLoaded => {}
+    }
+    Ok(with_profile(API, plugins, &scorers, picker))
+}
+
+fn precise(config: &PickerConfig) -> Value {
+    let PolicyConfig::PrecisePrefix { block_tokens, index, .. } = &config.policy else {
+        return Value::Null;
+    };
+    let of_product = |product| match product {
+        Product::Valkey => "valkeyConfig",
+        Product::Redis | Product::Kvrocks => "redisConfig",
+    };
+    json!({
+        "tokenProcessorConfig": {"blockSize": block_tokens},
+        "indexerConfig": {
+            "tokenizersPoolConfig": {
+                "modelName": config.model,
+                "workersCount": 4,
+                "uds": {"socketFile": config.tokenizer_socket.display().to_string()},
+            },
+            "kvBlockIndexConfig": config.index(of_product),
+            "kvCacheBackendConfigs": [
+                {"name": "gpu", "weight": index.gpu_weight},
+                {"name": "cpu", "weight": index.tier_weight},
+            ],
+        },
+        "kvEventsConfig": config.kv_events(),
+    })
+}

@@ -1,0 +1,108 @@
+//! The programs that are pickers, with what each can do.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use memchr::memmem;
+
+/// Families of pickers. Configuration and command line differ between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PickerRelease {
+    /// Gateway API inference extension 1.4 and 1.5: an approximate index only.
+    Gateway,
+    /// llm-d-inference-scheduler 0.7.
+    Scheduler,
+    /// llm-d-router 0.9 and later, the same project under a new name.
+    Router,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    #[error("cannot read the picker {path}: {source}; check the path")]
+    Read { path: PathBuf, source: io::Error },
+    #[error(
+        "{0} is not an endpoint picker that is supported; expected llm-d-inference-scheduler 0.7, \
+         llm-d-router 0.9 or later, or the picker of gateway-api-inference-extension 1.4 or 1.5"
+    )]
+    Unknown(PathBuf),
+}
+
+/// Go writes the main module of a program with its version into it.
+const MODULE: &[u8] = b"\nmod\t";
+const PACKAGE: &[u8] = b"path\t";
+
+impl PickerRelease {
+    /// From the main package that the Go linker noted in the program.
+    pub fn of(program: &Path) -> Result<Self, ReleaseError> {
+        let bytes = fs::read(program)
+            .map_err(|source| ReleaseError::Read { path: program.to_path_buf(), source })?;
+        let at = |prefix: &[u8]| {
+            let begin = memmem::find(&bytes, prefix)? + prefix.len();
+            let rest = &bytes[begin..];
+            Some(String::from_utf8_lossy(&rest[..rest.len().min(200)]).into_owned())
+        };
+        let mut mains = memmem::find_iter(&bytes, PACKAGE).filter_map(|begin| {
+            let rest = &bytes[begin + PACKAGE.len()..];
+            let end = rest.iter().take(200).position(|byte| *byte == b'\n')?;
+            std::str::from_utf8(&rest[..end]).ok()
+        });
+        let known = mains.find_map(Self::of_package);
+        // A program that a module of ours builds has the package, and our module as the main one.
+        known
+            .or_else(|| at(MODULE).and_then(|text| Self::of_package(text.split('\t').next()?)))
+            .ok_or_else(|| ReleaseError::Unknown(program.to_path_buf()))
+    }
+
+    fn of_package(package: &str) -> Option<Self> {
+        [
+            ("github.com/llm-d/llm-d-router", Self::Router),
+            ("github.com/llm-d/llm-d-inference-scheduler", Self::Scheduler),
+            ("sigs.k8s.io/gateway-api-inference-extension", Self::Gateway),
+        ]
+        .into_iter()
+        .find_map(|(module, release)| package.starts_with(module).then_some(release))
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway-api-inference-extension",
+            Self::Scheduler => "llm-d-inference-scheduler",
+            Self::Router => "llm-d-router",
+        }
+    }
+
+    /// False: a prompt must be text (`400 must have prompt field` otherwise).
+    pub const fn takes_token_ids(self) -> bool {
+        matches!(self, Self::Router)
+    }
+
+    /// False: it finds its replicas through a Kubernetes API server.
+    pub const fn reads_endpoints_file(self) -> bool {
+        matches!(self, Self::Router)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_main_package_names_the_release() {
+        let folder = std::env::temp_dir().join(format!("weir-release-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let program = folder.join("epp");
+        let of = |bytes: &[u8]| {
+            fs::write(&program, bytes).unwrap();
+            PickerRelease::of(&program).ok()
+        };
+        let scheduler = b"\0x\xffpath\tgithub.com/llm-d/llm-d-inference-scheduler/cmd/epp\nmod\tweir/router\t(devel)\n";
+        assert_eq!(of(scheduler), Some(PickerRelease::Scheduler));
+        let router = b"..path\tgithub.com/llm-d/llm-d-router/cmd/epp\nmod\tgithub.com/llm-d/llm-d-router\tv0.10.0\n";
+        assert_eq!(of(router), Some(PickerRelease::Router));
+        let gateway = b"path\tx\0path\tsigs.k8s.io/gateway-api-inference-extension/cmd/epp\n";
+        assert_eq!(of(gateway), Some(PickerRelease::Gateway));
+        assert_eq!(of(b"#!/bin/sh\n"), None);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -23,6 +23,7 @@ pub const PLAN_FORMAT: u32 = 1;
 
 pub use weir_workload::ClientOptions;
 
+pub use crate::document::live_router::{LiveRouter, RouterKind};
 pub use crate::document::local::{GENERATED, LmcacheMode, LocalTarget, flag};
 pub use crate::document::target::{
     EmulatedTarget, EndpointTarget, HeaderValue, LiveTarget, Movement, Target,
@@ -165,6 +166,11 @@ impl Arm {
     /// show.
     pub fn is_gpu_only(&self) -> bool {
         self.offload.is_none() && self.role != ArmRole::AsDeployed
+    }
+
+    /// True where the choice of a replica is what the arm is about.
+    pub fn is_routed(&self) -> bool {
+        self.routing_is_claim || self.role == ArmRole::RoutingControl
     }
 
     pub fn mechanism(&self) -> Option<&'static MechanismTraits> {

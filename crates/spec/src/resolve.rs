@@ -8,6 +8,7 @@ mod deployment;
 mod engine;
 mod input;
 mod level;
+mod live_router;
 mod local;
 mod offload;
 mod origin;

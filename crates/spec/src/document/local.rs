@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_with_macros::skip_serializing_none;
 use weir_model::Nanos;
 
+use super::live_router::LiveRouter;
 use weir_model::quantity::Span;
 
 /// Which part of LMCache serves an arm.
@@ -44,6 +45,8 @@ pub struct LocalTarget {
     /// Environment variables of vLLM and LMCache in all arms. Their values are recorded.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "LiveRouter::is_default")]
+    pub router: LiveRouter,
 }
 
 impl Default for LocalTarget {
@@ -58,6 +61,7 @@ impl Default for LocalTarget {
             start_timeout: Span(Nanos::from_secs(900)),
             vllm_args: Vec::new(),
             env: BTreeMap::new(),
+            router: LiveRouter::default(),
         }
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_with_macros::skip_serializing_none;
 use weir_model::Nanos;
 
+use super::live_router::LiveRouter;
 use super::local::LocalTarget;
 use super::written::OneOrMany;
 use weir_model::quantity::Span;
@@ -228,6 +229,8 @@ pub struct EmulatedTarget {
     pub checksums: bool,
     /// Longest time of one transfer or lookup; what takes longer has failed, and is computed.
     pub deadline: Span,
+    #[serde(skip_serializing_if = "LiveRouter::is_default")]
+    pub router: LiveRouter,
 }
 
 impl Default for EmulatedTarget {
@@ -240,6 +243,7 @@ impl Default for EmulatedTarget {
             checksums: true,
             // LMCache's `blocking_timeout_secs`.
             deadline: Span(Nanos::from_secs(10)),
+            router: LiveRouter::default(),
         }
     }
 }

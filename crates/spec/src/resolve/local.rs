@@ -5,12 +5,12 @@ use weir_engine::OffloadConfig;
 use weir_model::{Nanos, Software};
 use weir_workload::ClientOptions;
 
-use super::{HOUR, check_span};
+use super::{HOUR, check_span, live_router};
 use crate::catalogue::presets::Preset;
 use crate::document::arm::ArmSection;
 use crate::document::local::{GENERATED, LocalTarget, flag};
 use crate::error::SpecError;
-use crate::plan::{ArmRole, Deployment, Processes};
+use crate::plan::{Deployment, Processes, RouterKind};
 
 /// Words in names of variables whose values are mostly secrets.
 const SECRET: [&str; 6] = ["TOKEN", "PASSWORD", "SECRET", "KEY", "CREDENTIAL", "CREDENTIALS"];
@@ -44,19 +44,14 @@ pub(super) fn resolve(
             "remove it",
         ));
     }
-    for deployment in deployments {
-        for arm in &deployment.arms {
-            let routed = arm.routing_is_claim || arm.role == ArmRole::RoutingControl;
-            if routed && deployment.replicas > 1 {
-                return Err(SpecError::value(
-                    format!("arms.{}", arm.name),
-                    "the local target brings up no router that reads the caches' contents",
-                    "use the simulated or emulated target for it, or `target: endpoint` in front \
-                     of a deployed one",
-                ));
-            }
-        }
+    if local.router.kind == RouterKind::Engine {
+        return Err(SpecError::value(
+            key("router.kind"),
+            "vLLM has no router of its own",
+            "write `llm-d`",
+        ));
     }
+    live_router::check(&key("router"), &local.router, deployments)?;
     let path = |text: &String| {
         let folder = base.join(text);
         if text.contains('/') && folder.exists() {
@@ -69,6 +64,7 @@ pub(super) fn resolve(
         python: local.python.as_ref().map(path),
         weights: local.weights.as_ref().map(path),
         disk: local.disk.as_ref().map(|text| base.join(text).display().to_string()),
+        router: live_router::located(&local.router, base),
         ..local.clone()
     })
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use weir_model::Nanos;
 use weir_workload::ClientOptions;
 
-use super::{HOUR, check_span, local};
+use super::{HOUR, check_span, live_router, local};
 use crate::document::target::{EmulatedTarget, EndpointTarget, LiveTarget, Target};
 use crate::error::{SpecError, did_you_mean};
 use crate::plan::{ArmRole, Deployment};
@@ -31,8 +31,10 @@ pub(super) fn resolve(
                 ));
             }
             check_emulated(emulated)?;
+            live_router::check("target.emulated.router", &emulated.router, deployments)?;
             LiveTarget::Emulated(EmulatedTarget {
                 disk: emulated.disk.as_ref().map(|path| base.join(path).display().to_string()),
+                router: live_router::located(&emulated.router, base),
                 ..emulated.clone()
             })
         }

@@ -43,6 +43,10 @@ pub enum DeployError {
     Port(std::io::Error),
     #[error("interrupted")]
     Interrupted,
+    #[error(transparent)]
+    Services(#[from] weir_picker::ServicesError),
+    #[error(transparent)]
+    Release(#[from] weir_picker::ReleaseError),
     #[error("the emulated engine: {0}")]
     Emulated(String),
 }
@@ -76,6 +80,7 @@ impl Attributed for DeployError {
             | Self::Header { .. }
             | Self::File { .. }
             | Self::Model { .. }
+            | Self::Release(_)
             | Self::Setting { .. }
             | Self::Unsupported { .. } => true,
             _ => false,

@@ -1,17 +1,20 @@
 //! Targets: deployed endpoints, Weir's own engine, and real vLLM, LMCache and stores as local
 //! processes of a cell.
 
+mod address;
 pub mod checkpoint;
 pub mod emptied;
 pub mod emulated;
 pub mod endpoint;
 pub mod error;
 mod facts;
+pub mod front;
 pub mod leftovers;
 pub mod limits;
 pub mod local;
 pub mod log;
 mod mark;
+mod ports;
 mod presence;
 pub mod process;
 mod readers;

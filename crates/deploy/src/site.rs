@@ -12,6 +12,7 @@ use weir_spec::plan::{
 use crate::emulated::Emulated;
 use crate::endpoint::{Access, EngineEndpoint};
 use crate::error::DeployError;
+use crate::front::Front;
 use crate::local::{CellPlace, Local};
 use crate::remote::RemoteStore;
 use crate::tiers::Tiers;
@@ -19,6 +20,8 @@ use crate::tiers::Tiers;
 #[derive(Debug)]
 pub struct Site {
     endpoints: Vec<EngineEndpoint>,
+    /// Of a router in front of them.
+    door: Option<EngineEndpoint>,
     metrics: Vec<Url>,
     model: String,
     replicas: Vec<String>,
@@ -46,9 +49,7 @@ impl Site {
             LiveTarget::Endpoint(target) => {
                 Self::found(target, client, deployment, arm, place.stopped)
             }
-            LiveTarget::Emulated(target) => {
-                Self::emulated(target, client, deployment, arm, place.run)
-            }
+            LiveTarget::Emulated(target) => Self::emulated(target, client, deployment, arm, place),
             LiveTarget::Local(target) => Self::local(target, deployment, arm, place),
         }
     }
@@ -67,8 +68,11 @@ impl Site {
         }
         let engines = endpoints.iter().map(|endpoint| below(endpoint.url(), "/metrics"));
         let beside = local.lmcache().map(|url| below(url, "/metrics"));
+        let front = local.front();
+        let door = front.map(|front| through(front, endpoints[0].access())).transpose()?;
         Ok(Self {
-            metrics: engines.chain(beside).collect(),
+            metrics: engines.chain(beside).chain(front.map(Front::metrics)).collect(),
+            door,
             replicas: addresses(&endpoints),
             endpoints,
             model: deployment.model.name.clone(),
@@ -105,7 +109,7 @@ impl Site {
         // Behind one URL there may be a gateway with any number of replicas.
         let replicas = if endpoints.len() > 1 { addresses(&endpoints) } else { Vec::new() };
         let (model, stands) = (name.to_owned(), Stands::Found(store));
-        Ok(Self { endpoints, metrics, model, replicas, stands })
+        Ok(Self { endpoints, door: None, metrics, model, replicas, stands })
     }
 
     fn emulated(
@@ -113,16 +117,23 @@ impl Site {
         client: &ClientOptions,
         deployment: &Deployment,
         arm: &Arm,
-        run: &str,
+        place: CellPlace<'_>,
     ) -> Result<Self, DeployError> {
-        let emulated = Emulated::start(target, deployment, arm, server_core(client), run)?;
-        let endpoint = EngineEndpoint::new(&emulated.url(), Access::default())?;
-        endpoint.choose(Some(&deployment.model.name), &|| false)?;
-        let endpoints = vec![endpoint];
+        let emulated = Emulated::start(target, deployment, arm, server_core(client), place)?;
+        let endpoints = emulated.urls().map(|url| EngineEndpoint::new(&url, Access::default()));
+        let endpoints = endpoints.collect::<Result<Vec<_>, _>>()?;
+        for endpoint in &endpoints {
+            endpoint.choose(Some(&deployment.model.name), &|| false)?;
+        }
+        let front = emulated.front();
+        let door = front.map(|front| through(front, &Access::default())).transpose()?;
         // One server routes by itself where it has several replicas.
-        let replicas = if deployment.replicas > 1 { Vec::new() } else { addresses(&endpoints) };
+        let one_for_all = front.is_none() && deployment.replicas > 1;
+        let replicas = if one_for_all { Vec::new() } else { addresses(&endpoints) };
+        let engines = endpoints.iter().map(|endpoint| below(endpoint.url(), "/metrics"));
         Ok(Self {
-            metrics: vec![below(endpoints[0].url(), "/metrics")],
+            metrics: engines.chain(front.map(Front::metrics)).collect(),
+            door,
             replicas,
             endpoints,
             model: deployment.model.name.clone(),
@@ -130,8 +141,32 @@ impl Site {
         })
     }
 
+    /// The engines.
     pub fn endpoints(&self) -> &[EngineEndpoint] {
         &self.endpoints
+    }
+
+    /// Where the load goes: the router in front of the engines, or they themselves.
+    pub fn doors(&self) -> &[EngineEndpoint] {
+        self.door.as_ref().map_or(&self.endpoints, std::slice::from_ref)
+    }
+
+    /// False: the router in front reads prompts as text only.
+    pub fn takes_token_ids(&self) -> bool {
+        self.front().is_none_or(Front::takes_token_ids)
+    }
+
+    /// Of the model that engines here were started with.
+    pub fn tokenizer_file(&self) -> Option<String> {
+        self.processes().and_then(Local::tokenizer_file)
+    }
+
+    pub fn front(&self) -> Option<&Front> {
+        match &self.stands {
+            Stands::Found(_) => None,
+            Stands::Emulated(emulated) => emulated.front(),
+            Stands::Local(local) => local.front(),
+        }
     }
 
     pub fn metrics(&self) -> &[Url] {
@@ -149,7 +184,8 @@ impl Site {
     pub fn kv_event_endpoints(&self) -> Vec<String> {
         match &self.stands {
             Stands::Local(local) => local.kv_event_endpoints(),
-            Stands::Found(_) | Stands::Emulated(_) => Vec::new(),
+            Stands::Emulated(emulated) => emulated.kv_event_endpoints(),
+            Stands::Found(_) => Vec::new(),
         }
     }
 
@@ -201,7 +237,8 @@ impl Site {
     pub fn check(&self) -> Result<(), DeployError> {
         match &self.stands {
             Stands::Local(local) => local.check(),
-            Stands::Found(_) | Stands::Emulated(_) => Ok(()),
+            Stands::Emulated(emulated) => emulated.check(),
+            Stands::Found(_) => Ok(()),
         }
     }
 
@@ -217,6 +254,11 @@ impl Site {
 /// The CPU after the client's workers', where those are pinned.
 fn server_core(client: &ClientOptions) -> Option<usize> {
     client.pin.map(|first| (first + client.workers) as usize)
+}
+
+/// Requests to the door carry what those to the engines carry.
+fn through(front: &Front, access: &Access) -> Result<EngineEndpoint, DeployError> {
+    EngineEndpoint::new(&front.door().to_string(), access.clone())
 }
 
 fn addresses(endpoints: &[EngineEndpoint]) -> Vec<String> {

@@ -38,11 +38,13 @@ pub struct Tiers {
 }
 
 impl Tiers {
-    /// `run` is the run's id. None without tiers, or with modelled bytes.
+    /// `servers` share the tiers of a store, each with the local tiers of its replicas. `run` is the
+    /// run's id. None without tiers, or with modelled bytes.
     pub fn open(
         target: &EmulatedTarget,
         deployment: &Deployment,
         arm: &Arm,
+        servers: u32,
         run: &str,
     ) -> Result<Option<Self>, DeployError> {
         let Some(offload) = &arm.offload else { return Ok(None) };
@@ -51,7 +53,8 @@ impl Tiers {
         }
         let sizes = Sizes::new(target, offload);
         let workers = target.movers as usize;
-        let slab = Slab::new((workers * BATCH) as u32, sizes.block_bytes as usize)
+        let moving = workers * servers as usize;
+        let slab = Slab::new((moving * BATCH) as u32, sizes.block_bytes as usize)
             .map_err(|error| out_of_memory(arm, "blocks on their way", &error))?;
         let mut tiers = Self {
             mover: MoverConfig {
@@ -85,7 +88,7 @@ impl Tiers {
                 layout: &emulated_layout(&deployment.model.name, &owner),
                 block_bytes: sizes.block_bytes as usize,
                 blocks: sizes.blocks(store.capacity),
-                workers,
+                workers: moving,
                 batch: BATCH,
                 checksums: target.checksums,
                 below: None,
@@ -144,6 +147,12 @@ impl Tiers {
 
     pub fn mover(&self) -> MoverConfig {
         self.mover.clone()
+    }
+
+    /// For a server with this replica alone.
+    pub fn mover_of(&self, replica: usize) -> MoverConfig {
+        let local = self.mover.local.get(replica).cloned().into_iter().collect();
+        MoverConfig { local, ..self.mover.clone() }
     }
 
     /// Moved for one chunk.

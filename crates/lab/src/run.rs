@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use weir_deploy::Presence;
 use weir_deploy::leftovers::{Whose, clear, run_id};
-use weir_deploy::local::preflight;
+use weir_deploy::{front, local};
 use weir_record::RunFolder;
 use weir_spec::plan::Plan;
 
@@ -29,7 +29,7 @@ pub fn run<'a>(
     progress: &dyn Progress,
     stop: &Stop,
 ) -> Result<Ended<'a>, LabError> {
-    if plan.target.local().is_some() {
+    if plan.target.local().is_some() || front::is_planned(plan) {
         prepare(plan, progress)?;
     }
     // A live cell marks itself for other runs; simulated cells take all CPUs.
@@ -47,7 +47,8 @@ fn prepare(plan: &Plan, progress: &dyn Progress) -> Result<(), LabError> {
     for what in clear(&Whose::DeadOwners, CLEARING)? {
         progress.cleared(&what);
     }
-    if let Some(stack) = preflight(plan)? {
+    front::preflight(plan)?;
+    if let Some(stack) = local::preflight(plan)? {
         progress.stack_found(&stack);
     }
     Ok(())

@@ -12,6 +12,7 @@ use weir_spec::plan::{Arm, Deployment, LocalTarget, PoolSize, flag};
 
 use super::mechanism::{Connector, ServerCommand};
 use super::stack::{Platform, Stack};
+use crate::address::EngineAddress;
 use crate::process::Recipe;
 use crate::remote::StorePlace;
 
@@ -86,8 +87,7 @@ pub(super) fn vllm(
 #[derive(Debug, Clone)]
 pub(super) struct Replica<'a> {
     pub(super) index: u32,
-    pub(super) port: u16,
-    pub(super) events_port: u16,
+    pub(super) at: EngineAddress,
     /// None for the GPU's cache alone.
     pub(super) connector: Option<&'a dyn Connector>,
     /// CPUs it may use. None for all.
@@ -106,8 +106,8 @@ fn arguments(
     let engine = deployment.engine_of(arm);
     let mut list: Vec<(String, String)> = Vec::new();
     let mut add = |flag: &str, value: String| list.push((flag.to_owned(), value));
-    add("--host", "127.0.0.1".to_owned());
-    add("--port", replica.port.to_string());
+    add("--host", replica.at.host.to_string());
+    add("--port", replica.at.port.to_string());
     add("--served-model-name", deployment.model.name.clone());
     add("--block-size", deployment.vllm_block_size.to_string());
     add("--max-num-seqs", engine.max_num_seqs.to_string());
@@ -144,9 +144,8 @@ fn arguments(
         let config = json!({
             "enable_kv_cache_events": true,
             "publisher": "zmq",
-            // With the star it listens; with an address it would connect.
-            "endpoint": format!("tcp://*:{}", replica.events_port),
-            "topic": "",
+            "endpoint": replica.at.events_bind(),
+            "topic": replica.at.events_topic(&deployment.model.name),
         });
         add("--kv-events-config", config.to_string());
     }

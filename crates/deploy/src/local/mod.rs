@@ -8,24 +8,28 @@ mod command;
 mod emptying;
 mod ground;
 mod mechanism;
-mod ports;
 mod preflight;
 mod record;
 mod stack;
 mod weights;
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use weir_http::Url;
 use weir_model::{Note, RunningFacts};
+use weir_picker::PickedReplicas;
 use weir_spec::plan::{Arm, Deployment, LocalTarget};
 
+use crate::address::EngineAddress;
 use crate::endpoint::{Access, EngineEndpoint};
 use crate::error::DeployError;
+use crate::front::{self, Front, FrontPlan};
 use crate::leftovers::Scratch;
 use crate::log::{StartUp, running_facts};
+use crate::ports;
 use crate::process::{Owner, Process, Recipe};
 use crate::remote::{Keys, RemoteStore};
 
@@ -58,6 +62,19 @@ pub struct CellPlace<'a> {
     pub stopped: &'a dyn Fn() -> bool,
 }
 
+impl CellPlace<'_> {
+    /// Made where it is absent.
+    pub(crate) fn logs(&self) -> Result<PathBuf, DeployError> {
+        let logs = self.folder.join("logs");
+        std::fs::create_dir_all(&logs).map_err(|source| DeployError::File {
+            what: "the folder of the logs",
+            path: logs.display().to_string(),
+            source,
+        })?;
+        Ok(logs)
+    }
+}
+
 impl fmt::Debug for CellPlace<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Place")
@@ -72,12 +89,14 @@ impl fmt::Debug for CellPlace<'_> {
 pub struct Local {
     // In the order of ending: users of a part go before it.
     arm: String,
+    front: Option<Front>,
     replicas: Vec<Running>,
     lmcache: Option<(Process, Url)>,
     store: Option<RemoteStore>,
     /// Last: it is the processes' working directory.
     _scratch: Scratch,
     logs: PathBuf,
+    weights: String,
     disk: Option<PathBuf>,
     disk_notes: Vec<Note>,
     started: Started,
@@ -103,6 +122,15 @@ impl Local {
     /// A user's arguments may turn a replica's events off.
     pub fn kv_event_endpoints(&self) -> Vec<String> {
         self.replicas.iter().map(|replica| replica.events.clone()).collect()
+    }
+
+    pub fn tokenizer_file(&self) -> Option<String> {
+        let file = Path::new(&self.weights).join("tokenizer.json");
+        file.exists().then(|| file.display().to_string())
+    }
+
+    pub const fn front(&self) -> Option<&Front> {
+        self.front.as_ref()
     }
 
     pub fn lmcache(&self) -> Option<&Url> {
@@ -152,6 +180,9 @@ impl Local {
         for process in self.servers() {
             process.check()?;
         }
+        if let Some(front) = &self.front {
+            front.check(&self.arm)?;
+        }
         match &self.store {
             Some(store) => store.check(&self.arm),
             None => Ok(()),
@@ -165,6 +196,9 @@ impl Local {
                 first = ended;
             }
         };
+        if let Some(front) = self.front.take() {
+            note(front.stop());
+        }
         for replica in self.replicas.drain(..) {
             note(replica.process.stop(GRACE).map(drop).map_err(DeployError::from));
         }
@@ -225,12 +259,7 @@ impl<'a> Builder<'a> {
         if let Some(connector) = &connector {
             connector.write_modules(scratch.path())?;
         }
-        let logs = place.folder.join("logs");
-        std::fs::create_dir_all(&logs).map_err(|source| DeployError::File {
-            what: "the folder of the logs",
-            path: logs.display().to_string(),
-            source,
-        })?;
+        let logs = place.logs()?;
         let places = Places {
             scratch: scratch.path().to_path_buf(),
             logs,
@@ -243,11 +272,13 @@ impl<'a> Builder<'a> {
         let started = Started::of(stack);
         let local = Local {
             arm: arm.name.clone(),
+            front: None,
             replicas: Vec::new(),
             lmcache: None,
             store: None,
             _scratch: scratch,
             logs: places.logs.clone(),
+            weights: places.weights.clone(),
             disk,
             disk_notes,
             started,
@@ -260,10 +291,31 @@ impl<'a> Builder<'a> {
     fn build(mut self) -> Result<Local, DeployError> {
         self.store()?;
         self.beside()?;
-        for index in 0..self.deployment.replicas {
-            self.replica(index)?;
+        let (target, arm) = (self.target, self.arm);
+        let replicas = self.deployment.replicas;
+        let routed = front::is_needed(&target.router, arm, replicas);
+        let behind = if routed { Some(front::place(replicas)?) } else { None };
+        for index in 0..replicas {
+            self.replica(index, behind.as_ref())?;
+        }
+        if let Some(behind) = behind {
+            self.front(&behind)?;
         }
         Ok(self.local)
+    }
+
+    fn front(&mut self, replicas: &PickedReplicas) -> Result<(), DeployError> {
+        let plan = FrontPlan {
+            router: &self.target.router,
+            arm: self.arm,
+            model: &self.deployment.model.name,
+            owner: &self.owner,
+            scratch: &self.places.scratch,
+            logs: &self.places.logs,
+            stopped: self.place.stopped,
+        };
+        self.local.front = Some(Front::start(plan, replicas)?);
+        Ok(())
     }
 
     fn store(&mut self) -> Result<(), DeployError> {
@@ -302,19 +354,27 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn replica(&mut self, index: u32) -> Result<(), DeployError> {
+    /// `behind` has the addresses of all replicas behind a router.
+    fn replica(&mut self, index: u32, behind: Option<&PickedReplicas>) -> Result<(), DeployError> {
         let cores = self.cores(index)?;
         let running = on_free_ports(|| {
+            let behind = behind.into_iter().flat_map(EngineAddress::all_of).nth(index as usize);
+            let at = match behind {
+                Some(at) => at,
+                None => EngineAddress {
+                    host: Ipv4Addr::LOCALHOST,
+                    port: ports::free()?,
+                    events_port: ports::free()?,
+                },
+            };
             let replica = Replica {
                 index,
-                port: ports::free()?,
-                events_port: ports::free()?,
+                at,
                 connector: self.connector.as_deref(),
                 threads: self.threads(cores.as_deref()),
                 cores: cores.clone(),
             };
-            let url = ports::url(replica.port)?;
-            let events = format!("tcp://127.0.0.1:{}", replica.events_port);
+            let (url, events) = (at.url()?, at.events_url());
             let (target, stack) = (self.target, self.stack);
             let recipe =
                 command::vllm(self.arm, self.deployment, target, stack, &self.places, replica);

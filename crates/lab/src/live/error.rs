@@ -26,6 +26,8 @@ pub enum LiveError {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Record(#[from] RecordError),
+    #[error(transparent)]
+    EmulatedTokenizer(#[from] weir_serve::tokenizer::TokenizerError),
     #[error("client.tokenizer {path}: {problem}")]
     Tokenizer { path: String, problem: String },
     #[error(

@@ -9,6 +9,7 @@ use weir_spec::plan::{ArmRole, Cell, Deployment, LevelLoad, Plan};
 use weir_workload::client::{Api, ClientOptions};
 
 use crate::live::error::LiveError;
+use crate::live::text::EmulatedText;
 
 pub(crate) fn config(
     plan: &Plan,
@@ -21,21 +22,10 @@ pub(crate) fn config(
     let access = site.endpoints()[0].access();
     let vocabulary = client.vocabulary.unwrap_or(deployment.model.vocabulary);
     Ok(LoadConfig {
-        endpoints: site.endpoints().iter().map(|endpoint| endpoint.url().clone()).collect(),
+        endpoints: site.doors().iter().map(|endpoint| endpoint.url().clone()).collect(),
         replicas: site.replicas().to_vec(),
         model: site.model().to_owned(),
-        prompts: match &client.tokenizer {
-            None => PromptForm::TokenIds { vocabulary },
-            Some(path) => {
-                let failed = |error: weir_load::TextError| LiveError::Tokenizer {
-                    path: path.clone(),
-                    problem: error.to_string(),
-                };
-                let text = TokenizerText::open(path.as_ref(), client.api == Api::Completions)
-                    .map_err(failed)?;
-                PromptForm::Text(Arc::new(text))
-            }
-        },
+        prompts: prompts(client, site, vocabulary)?,
         client: ClientOptions { body: body(client, access), ..client.clone() },
         min_tokens: client.ignore_eos,
         limit_field: LimitField::default(),
@@ -50,6 +40,19 @@ pub(crate) fn config(
         warmup: level.warmup,
         max_requests: level.max_requests,
     })
+}
+
+fn prompts(client: &ClientOptions, site: &Site, vocabulary: u32) -> Result<PromptForm, LiveError> {
+    let own = site.tokenizer_file();
+    let path = match (&client.tokenizer, own) {
+        (Some(path), _) => path.clone(),
+        (None, _) if site.takes_token_ids() => return Ok(PromptForm::TokenIds { vocabulary }),
+        (None, Some(path)) => path,
+        (None, None) => return Ok(PromptForm::Text(Arc::new(EmulatedText::new(vocabulary)?))),
+    };
+    let text = TokenizerText::open(path.as_ref(), client.api == Api::Completions)
+        .map_err(|error| LiveError::Tokenizer { path, problem: error.to_string() })?;
+    Ok(PromptForm::Text(Arc::new(text)))
 }
 
 /// Additional fields of a body: the user's, and the run's salt.

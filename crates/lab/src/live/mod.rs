@@ -20,6 +20,7 @@ mod signals;
 mod sink;
 mod stalls;
 mod steady;
+mod text;
 mod watchdog;
 mod window_counters;
 
@@ -174,7 +175,7 @@ impl Protocol<'_> {
         outcome.facts.extend(after);
         let journal = Journal {
             started_unix_ns,
-            endpoints: site.endpoints().iter().map(|endpoint| endpoint.url().to_string()).collect(),
+            endpoints: site.doors().iter().map(|endpoint| endpoint.url().to_string()).collect(),
             salt: plan.salt,
             caches: caches.emptied,
             steady_from,

@@ -198,6 +198,17 @@ impl Target {
     }
 }
 
+impl LiveTarget {
+    /// None where nothing is started.
+    pub fn router(&self) -> Option<&LiveRouter> {
+        match self {
+            Self::Emulated(target) => Some(&target.router),
+            Self::Local(target) => Some(&target.router),
+            Self::Endpoint(_) => None,
+        }
+    }
+}
+
 /// Who accounts for the time that bytes take.
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -32,7 +32,7 @@ pub(crate) fn run(args: &ServeArgs, printer: &mut Printer) -> anyhow::Result<Exi
     let arm = arm(deployment, &args.arm)?;
     let target = emulated(args, &plan)?;
     let run = format!("serve-{}", std::process::id());
-    let tiers = Tiers::open(&target, deployment, arm, &run)?;
+    let tiers = Tiers::open(&target, deployment, arm, 1, &run)?;
     let config = config(args, deployment, arm, tiers.as_ref())?;
     let address = (args.host.as_str(), args.port);
     let listener = TcpListener::bind(address).with_context(|| {
@@ -111,7 +111,8 @@ fn config(
     arm: &Arm,
     tiers: Option<&Tiers>,
 ) -> anyhow::Result<ServeConfig> {
-    let mut config = weir_deploy::emulated::config(deployment, arm, tiers)?;
+    let mut config = weir_deploy::emulated::config(deployment, arm, deployment.replicas)?;
+    config.mover = tiers.map(Tiers::mover);
     if let Some(name) = &args.served_model_name {
         config.models = vec![name.clone()];
     }

@@ -1,0 +1,67 @@
+//! Configuration files and command lines of picker and Envoy.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use weir_picker::{Door, PickerConfig, Services};
+
+use super::parts::Parts;
+use super::{FrontPlan, written};
+use crate::error::DeployError;
+use crate::process::Recipe;
+
+pub(super) struct Files<'a> {
+    pub(super) plan: &'a FrontPlan<'a>,
+    pub(super) config: &'a PickerConfig,
+    pub(super) parts: &'a Parts,
+}
+
+impl Files<'_> {
+    pub(super) fn picker(&self, services: &Services) -> Result<Recipe, DeployError> {
+        let release = self.parts.release;
+        let document = self.config.document(release).map_err(|error| DeployError::Unsupported {
+            arm: self.plan.arm.name.clone(),
+            problem: format!("{} cannot serve it", release.name()),
+            remedy: error.to_string(),
+        })?;
+        let config = written(self.plan.logs.join("picker.json"), &document)?;
+        let mut env = BTreeMap::new();
+        if release.reads_endpoints_file() {
+            written(self.config.endpoints_file.clone(), &self.config.endpoints())?;
+        } else {
+            let path = self.plan.scratch.join("kubeconfig.json");
+            let path = written(path, &PickerConfig::kubeconfig(services.port()))?;
+            env.insert("KUBECONFIG".to_owned(), path.display().to_string());
+        }
+        let args = self.config.arguments(release, &config.display().to_string());
+        Ok(self.recipe("picker", &self.parts.picker, args, env))
+    }
+
+    pub(super) fn envoy(&self, door: &Door) -> Result<Recipe, DeployError> {
+        let config = written(self.plan.logs.join("envoy.json"), &door.bootstrap())?;
+        let config = config.display().to_string();
+        let args = ["--config-path", &config, "--disable-hot-restart", "--log-level", "warning"];
+        let args = args.map(str::to_owned).to_vec();
+        Ok(self.recipe("envoy", &self.parts.envoy, args, BTreeMap::new()))
+    }
+
+    fn recipe(
+        &self,
+        name: &str,
+        program: &Path,
+        args: Vec<String>,
+        env: BTreeMap<String, String>,
+    ) -> Recipe {
+        Recipe {
+            name: name.to_owned(),
+            program: program.to_path_buf(),
+            args,
+            env,
+            secrets: Vec::new(),
+            withheld: BTreeSet::new(),
+            folder: self.plan.scratch.to_path_buf(),
+            log: self.plan.logs.join(format!("{name}.log")),
+            cores: None,
+        }
+    }
+}

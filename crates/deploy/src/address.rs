@@ -18,22 +18,22 @@ impl EngineAddress {
         replicas.addresses.iter().map(move |host| Self { host: *host, port, events_port })
     }
 
-    pub(crate) fn url(&self) -> Result<Url, UrlError> {
+    pub(crate) fn url(self) -> Result<Url, UrlError> {
         Url::parse(&format!("http://{}:{}", self.host, self.port))
     }
 
     /// Mapped to IPv6, because engines bind only what has `*` or `::`, and connect to anything
     /// else.
-    pub(crate) fn events_bind(&self) -> String {
+    pub(crate) fn events_bind(self) -> String {
         format!("tcp://[::ffff:{}]:{}", self.host, self.events_port)
     }
 
-    pub(crate) fn events_url(&self) -> String {
+    pub(crate) fn events_url(self) -> String {
         format!("tcp://{}:{}", self.host, self.events_port)
     }
 
     /// llm-d knows a publisher by its topic.
-    pub(crate) fn events_topic(&self, model: &str) -> String {
+    pub(crate) fn events_topic(self, model: &str) -> String {
         format!("kv@{}:{}@{model}", self.host, self.port)
     }
 }

@@ -6,7 +6,6 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use weir_serve::kv_events::{EventForm, PublisherConfig};
-use weir_serve::mover::MoverConfig;
 use weir_serve::tokenizer::TokenizerConfig;
 use weir_serve::{ServeConfig, Server, ServerHandle};
 use weir_spec::plan::{Arm, Deployment, EmulatedTarget};
@@ -28,7 +27,8 @@ pub struct Emulated {
     tiers: Option<Tiers>,
     events: Vec<String>,
     arm: String,
-    _scratch: Option<Scratch>,
+    /// Last: the processes in front have files and a socket there.
+    scratch: Option<Scratch>,
 }
 
 impl Emulated {
@@ -49,7 +49,7 @@ impl Emulated {
             tiers,
             events: Vec::new(),
             arm: arm.name.clone(),
-            _scratch: None,
+            scratch: None,
         };
         if is_routed {
             emulated.start_behind_a_picker(target, deployment, arm, core, place)?;
@@ -92,7 +92,7 @@ impl Emulated {
             stopped: place.stopped,
         };
         self.front = Some(Front::start(plan, &replicas)?);
-        self._scratch = Some(scratch);
+        self.scratch = Some(scratch);
         Ok(())
     }
 

@@ -30,6 +30,7 @@ pub use endpoint::{
     Access, CACHE_SALT, EngineEndpoint, FirstRequestError, Flush, Served, UNANSWERED,
 };
 pub use error::DeployError;
+pub use front::Front;
 pub use local::{CellPlace, Local, Started};
 pub use presence::{Presence, other_runs};
 pub use readers::TierReaders;

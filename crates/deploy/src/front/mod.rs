@@ -10,13 +10,14 @@ mod place;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use weir_http::Url;
+use weir_http::{TlsConfig, Url};
 use weir_model::{Bytes, Product};
 use weir_observe::{Selection, UtcClock};
 use weir_picker::config::PickerPorts;
 use weir_picker::{Door, IndexStore, PickedReplicas, PickerConfig, Services};
 use weir_router::PolicyConfig;
 use weir_spec::plan::{Arm, LiveRouter, Plan, RouterKind};
+use weir_store::StoreClient;
 use weir_store::server::{StoreServer, StoreSettings};
 
 use crate::endpoint::Access;
@@ -30,7 +31,7 @@ pub use parts::preflight;
 pub(crate) use place::place;
 
 /// From the start of a process until it answers.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// For a regular end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -158,8 +159,13 @@ impl Front {
         self.takes_token_ids
     }
 
-    pub(crate) const fn index(&self) -> Option<&StoreServer> {
-        self.index.as_ref()
+    /// Keys in the index outside the picker's memory, with the product. None where there is none,
+    /// or it does not answer.
+    pub fn index_keys(&self) -> Option<(Product, u64)> {
+        let server = self.index.as_ref()?;
+        let client = StoreClient::new(&server.address(), &TlsConfig::default()).ok()?;
+        let reports = client.counters(Instant::now() + SCRAPE).ok()?;
+        Some((server.product(), reports.first()?.keys?))
     }
 
     /// An error where a part has died, with the cause from its log.

@@ -1,6 +1,6 @@
 //! The mechanism's signals from the counters of the window.
 
-use weir_deploy::{Site, TierReaders, Tiers};
+use weir_deploy::{Front, Site, TierReaders, Tiers};
 use weir_model::{Note, SignalKind, SignalSource, Signals, Software, TierKind};
 use weir_observe::signals::{
     AskedLoad, EventBytes, LMCACHE_SERVER_FAMILIES, Objects, StoredChunk, add_client, add_epp,
@@ -129,6 +129,10 @@ impl WindowSources<'_> {
         self.add_local(&mut signals);
         self.add_events(&mut signals, notes);
         gaps.extend(add_epp(&differences, &mut signals));
+        if let Some((product, keys)) = self.site.front().and_then(Front::index_keys) {
+            let source = SignalSource::of(product.name()).metric("DBSIZE");
+            signals.add(SignalKind::IndexKeys, keys as f64, source);
+        }
         notes.extend(gaps.iter().map(|gap| Note::Error(gap.to_string())));
         add_client(asked, self.arm.is_gpu_only(), &mut signals);
         if signals.get(SignalKind::Replicas).is_none() {

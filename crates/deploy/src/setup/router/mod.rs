@@ -61,7 +61,7 @@ impl RouterPart {
         }
     }
 
-    const fn what(self) -> &'static str {
+    pub(crate) const fn what(self) -> &'static str {
         match self {
             Self::Envoy => "Envoy",
             Self::Picker => "llm-d's endpoint picker",

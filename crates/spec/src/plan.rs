@@ -194,6 +194,9 @@ pub struct Processes {
     pub vllm_args: Vec<String>,
     /// Of vLLM and LMCache.
     pub env: BTreeMap<String, String>,
+    /// Of llm-d's picker, in place of Weir's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picker_config: Option<String>,
 }
 
 impl Processes {

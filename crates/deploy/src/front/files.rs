@@ -1,9 +1,9 @@
 //! Configuration files and command lines of picker and Envoy.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use weir_picker::{Door, PickerConfig, Services};
+use weir_picker::{Door, PickerConfig, PickerRelease, Services};
 
 use super::parts::Parts;
 use super::{FrontPlan, written};
@@ -19,12 +19,7 @@ pub(super) struct Files<'a> {
 impl Files<'_> {
     pub(super) fn picker(&self, services: &Services) -> Result<Recipe, DeployError> {
         let release = self.parts.release;
-        let document = self.config.document(release).map_err(|error| DeployError::Unsupported {
-            arm: self.plan.arm.name.clone(),
-            problem: format!("{} cannot serve it", release.name()),
-            remedy: error.to_string(),
-        })?;
-        let config = written(self.plan.logs.join("picker.json"), &document)?;
+        let config = self.picker_config(release)?;
         let mut env = BTreeMap::new();
         if release.reads_endpoints_file() {
             written(self.config.endpoints_file.clone(), &self.config.endpoints())?;
@@ -35,6 +30,29 @@ impl Files<'_> {
         }
         let args = self.config.arguments(release, &config.display().to_string());
         Ok(self.recipe("picker", &self.parts.picker, args, env))
+    }
+
+    /// A user's own may hold a password: it does not stay with the cell.
+    fn picker_config(&self, release: PickerRelease) -> Result<PathBuf, DeployError> {
+        let arm = self.plan.arm;
+        if let Some(own) = &arm.processes.picker_config {
+            let failed = |what: &'static str, path: &Path| {
+                let path = path.display().to_string();
+                move |source| DeployError::File { what, path, source }
+            };
+            let text =
+                std::fs::read_to_string(own).map_err(failed("picker_config", Path::new(own)))?;
+            let path = self.plan.scratch.join("picker.yaml");
+            std::fs::write(&path, self.config.filled_in(&text))
+                .map_err(failed("the picker's configuration", &path))?;
+            return Ok(path);
+        }
+        let document = self.config.document(release).map_err(|error| DeployError::Unsupported {
+            arm: arm.name.clone(),
+            problem: format!("{} cannot serve it", release.name()),
+            remedy: error.to_string(),
+        })?;
+        written(self.plan.logs.join("picker.json"), &document)
     }
 
     pub(super) fn envoy(&self, door: &Door) -> Result<Recipe, DeployError> {

@@ -79,6 +79,24 @@ impl PickerConfig {
         }
     }
 
+    /// A configuration of somebody else's, with what only the running cell knows: `${MODEL}`,
+    /// `${EVENTS_PORT}`, `${TOKENIZER_SOCKET}`, `${INDEX}` (a URL), `${ENDPOINTS_FILE}`.
+    pub fn filled_in(&self, text: &str) -> String {
+        let index = match &self.index {
+            IndexStore::Memory => "",
+            IndexStore::Server { address, .. } => address,
+        };
+        [
+            ("${MODEL}", self.model.clone()),
+            ("${EVENTS_PORT}", self.replicas.events_port.to_string()),
+            ("${TOKENIZER_SOCKET}", self.tokenizer_socket.display().to_string()),
+            ("${INDEX}", index.to_owned()),
+            ("${ENDPOINTS_FILE}", self.endpoints_file.display().to_string()),
+        ]
+        .into_iter()
+        .fold(text.to_owned(), |text, (name, value)| text.replace(name, &value))
+    }
+
     /// Of [`Self::endpoints_file`].
     pub fn endpoints(&self) -> Value {
         router::endpoints(&self.replicas)

@@ -120,7 +120,7 @@ fn one(
             Some(offload) if offload.store.is_some() => offload::measured_on(section, place)?,
             _ => None,
         },
-        processes: local::processes(name, preset, section, offload.as_ref())?,
+        processes: local::processes(name, preset, section, offload.as_ref(), place.base)?,
         offload,
         engine: own.map(|engine| engine.config),
         routing,

@@ -74,6 +74,7 @@ pub(super) fn processes(
     preset: &Preset,
     section: &ArmSection,
     offload: Option<&OffloadConfig>,
+    base: &Path,
 ) -> Result<Processes, SpecError> {
     let lmcache = preset.offload.is_some_and(|of| of.software == Software::Lmcache);
     if section.lmcache_mode.is_some() && !(lmcache && offload.is_some()) {
@@ -89,6 +90,10 @@ pub(super) fn processes(
         lmcache_mode: section.lmcache_mode,
         vllm_args: section.vllm_args.clone(),
         env: section.env.clone(),
+        picker_config: section
+            .picker_config
+            .as_ref()
+            .map(|file| base.join(file).display().to_string()),
     })
 }
 

@@ -22,10 +22,10 @@ impl Files<'_> {
         let config = self.picker_config(release)?;
         let mut env = BTreeMap::new();
         if release.reads_endpoints_file() {
-            written(self.config.endpoints_file.clone(), &self.config.endpoints())?;
+            written(&self.config.endpoints_file, &self.config.endpoints())?;
         } else {
             let path = self.plan.scratch.join("kubeconfig.json");
-            let path = written(path, &PickerConfig::kubeconfig(services.port()))?;
+            let path = written(&path, &PickerConfig::kubeconfig(services.port()))?;
             env.insert("KUBECONFIG".to_owned(), path.display().to_string());
         }
         let args = self.config.arguments(release, &config.display().to_string());
@@ -52,11 +52,11 @@ impl Files<'_> {
             problem: format!("{} cannot serve it", release.name()),
             remedy: error.to_string(),
         })?;
-        written(self.plan.logs.join("picker.json"), &document)
+        written(&self.plan.logs.join("picker.json"), &document)
     }
 
     pub(super) fn envoy(&self, door: &Door) -> Result<Recipe, DeployError> {
-        let config = written(self.plan.logs.join("envoy.json"), &door.bootstrap())?;
+        let config = written(&self.plan.logs.join("envoy.json"), &door.bootstrap())?;
         let config = config.display().to_string();
         let args = ["--config-path", &config, "--disable-hot-restart", "--log-level", "warning"];
         let args = args.map(str::to_owned).to_vec();

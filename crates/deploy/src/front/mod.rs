@@ -42,7 +42,7 @@ const INDEX_BYTES: Bytes = Bytes::from_gib(4);
 const READY: [&str; 2] = ["inference_pool_ready_pods", "llm_d_epp_ready_endpoints"];
 
 /// True where requests to the arm's replicas go through a router that is started for them.
-pub(crate) fn is_needed(router: &LiveRouter, arm: &Arm, replicas: u32) -> bool {
+pub fn is_needed(router: &LiveRouter, arm: &Arm, replicas: u32) -> bool {
     router.kind == RouterKind::LlmD && arm.is_routed() && replicas > 1
 }
 
@@ -234,12 +234,13 @@ fn ready_replicas(metrics: &Url) -> Option<f64> {
     READY.into_iter().find_map(|metric| page.gauge_sum(metric, &[]))
 }
 
-/// Kept with the cell.
-fn written(path: PathBuf, value: &serde_json::Value) -> Result<PathBuf, DeployError> {
-    std::fs::write(&path, format!("{value:#}\n")).map_err(|source| DeployError::File {
-        what: "a configuration of the router",
-        path: path.display().to_string(),
-        source,
-    })?;
-    Ok(path)
+/// The absolute path: whoever reads it runs in another folder.
+fn written(path: &Path, value: &serde_json::Value) -> Result<PathBuf, DeployError> {
+    std::fs::write(path, format!("{value:#}\n")).and_then(|()| std::path::absolute(path)).map_err(
+        |source| DeployError::File {
+            what: "a configuration of the router",
+            path: path.display().to_string(),
+            source,
+        },
+    )
 }

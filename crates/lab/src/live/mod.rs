@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use weir_deploy::leftovers::run_id;
-use weir_deploy::{CellPlace, Presence, Site};
+use weir_deploy::{CellPlace, Presence, Site, front};
 use weir_load::Live;
 use weir_model::CellFailure;
 use weir_observe::KvEventWatch;
@@ -82,7 +82,7 @@ pub(crate) fn measure(
     match outcome {
         Err(error)
             if error.is_of_the_store()
-                || (matches!(target, LiveTarget::Local(_)) && error.is_of_the_cell()) =>
+                || (starts_processes(target, deployment, arm) && error.is_of_the_cell()) =>
         {
             // A cell without a result, with the reason. Its rows and logs are kept.
             let failure = Some(CellFailure::Error(error.to_string()));
@@ -90,6 +90,11 @@ pub(crate) fn measure(
         }
         outcome => outcome.map(Some),
     }
+}
+
+fn starts_processes(target: &LiveTarget, deployment: &Deployment, arm: &Arm) -> bool {
+    let has_front = |router| front::is_needed(router, arm, deployment.replicas);
+    matches!(target, LiveTarget::Local(_)) || target.router().is_some_and(has_front)
 }
 
 fn follow(live: &Live, over: &AtomicBool, progress: &dyn Progress, stop: &Stop) {

@@ -8,6 +8,8 @@ pub mod router;
 pub mod score;
 
 pub use config::{IndexConfig, PolicyConfig, RouterConfig, ScorerWeights};
-pub use index::{ApproximateIndex, BlockIndex, Match, PreciseIndex, TierWeights};
+pub use index::{
+    ApproximateIndex, BlockIndex, KeyedIndex, Match, Medium, PreciseIndex, TierWeights,
+};
 pub use router::{Router, RouterStats, RoutingDecision};
 pub use score::ReplicaLoad;

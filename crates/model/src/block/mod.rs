@@ -1,13 +1,15 @@
-//! Block hashes: how vLLM and `LMCache` name a run of tokens and all that came before it.
+//! Block hashes: how vLLM, `LMCache` and llm-d name a run of tokens and all that came before it.
 //!
 //! Bit for bit, because live runs must compute the names that those programs publish and store.
 //! Simulation compares symbolic prompts instead. A hasher serialises into one buffer that it
 //! reuses, so hashing a long prompt allocates only the vector of results.
 
+pub mod llm_d;
 pub mod lmcache;
 mod pickle;
 pub mod vllm;
 
+pub use llm_d::LlmDHasher;
 pub use lmcache::ServerHasher;
 pub use vllm::{VllmHasher, event_hash};
 

@@ -1,9 +1,9 @@
 //! vLLM's batches of KV events: `MessagePack`, `[time, [events], rank]`.
 //!
 //! An event is a map with its name in `type` (since vLLM #42892), or an older array:
-//! `[BlockStored, hashes, parent, token ids, block size, lora, medium, ...]`, `[BlockRemoved,
-//! hashes, medium, ...]`, `[AllBlocksCleared]`. Only counted values are read; unknown ones are
-//! skipped.
+//! `[BlockStored, hashes, parent, token ids, block size, lora id, medium, lora name, extra keys,
+//! group]`, `[BlockRemoved, hashes, medium, group]`, `[AllBlocksCleared]`. Later fields and unknown
+//! ones are skipped.
 
 use rmp::Marker;
 use rmp::decode::{read_array_len, read_map_len, read_marker};
@@ -25,8 +25,25 @@ pub enum KvEventChange {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeardEvent {
     pub change: KvEventChange,
-    pub blocks: u64,
+    /// The engine's names of the blocks; of byte strings the last eight bytes, big endian.
+    pub hashes: Vec<u64>,
+    /// None before the first block of a prompt; the engines of llm-d's simulator send 0 for it.
+    pub parent: Option<u64>,
+    pub token_ids: Vec<u32>,
+    /// In lower case.
     pub medium: String,
+    /// Name of the adapter.
+    pub lora: Option<String>,
+    /// Per block what else its hash covers: hashes of images, a cache salt.
+    pub extra: Vec<Vec<String>>,
+    /// The group of layers, where an engine has several.
+    pub group: Option<u32>,
+}
+
+impl HeardEvent {
+    pub const fn blocks(&self) -> u64 {
+        self.hashes.len() as u64
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,16 +69,18 @@ pub fn decode(mut bytes: &[u8]) -> Result<Heard, String> {
 
 fn event(at: &mut &[u8]) -> Result<Option<HeardEvent>, String> {
     let mut read = Read::default();
-    let is_map = at.first().is_some_and(|byte| {
-        matches!(Marker::from_u8(*byte), Marker::FixMap(_) | Marker::Map16 | Marker::Map32)
-    });
-    if is_map {
+    if is_map(at) {
         let keys = read_map_len(at).map_err(|error| error.to_string())?;
         for _ in 0..keys {
             match text(at)?.unwrap_or_default().as_str() {
                 "type" => read.name = text(at)?,
-                "block_hashes" => read.blocks = length(at)?,
+                "block_hashes" => read.hashes = list(at, hash)?,
+                "parent_block_hash" => read.parent = hash(at)?,
+                "token_ids" => read.token_ids = list(at, token)?,
                 "medium" => read.medium = text(at)?,
+                "lora_name" => read.lora = text(at)?,
+                "extra_keys" => read.extra = list(at, block_extra)?,
+                "group_idx" => read.group = token(at)?,
                 _ => skip(at, 0)?,
             }
         }
@@ -69,11 +88,15 @@ fn event(at: &mut &[u8]) -> Result<Option<HeardEvent>, String> {
         let fields = read_array_len(at).map_err(|error| format!("no event: {error}"))?;
         for field in 0..fields {
             let stored = read.name.as_deref() == Some("BlockStored");
-            match field {
-                0 => read.name = text(at)?,
-                1 => read.blocks = length(at)?,
-                2 if !stored => read.medium = text(at)?,
-                6 if stored => read.medium = text(at)?,
+            match (field, stored) {
+                (0, _) => read.name = text(at)?,
+                (1, _) => read.hashes = list(at, hash)?,
+                (2, true) => read.parent = hash(at)?,
+                (2, false) | (6, true) => read.medium = text(at)?,
+                (3, true) => read.token_ids = list(at, token)?,
+                (3, false) | (9, true) => read.group = token(at)?,
+                (7, true) => read.lora = text(at)?,
+                (8, true) => read.extra = list(at, block_extra)?,
                 _ => skip(at, 0)?,
             }
         }
@@ -84,8 +107,13 @@ fn event(at: &mut &[u8]) -> Result<Option<HeardEvent>, String> {
 #[derive(Debug, Default)]
 struct Read {
     name: Option<String>,
-    blocks: u64,
+    hashes: Option<Vec<u64>>,
+    parent: Option<u64>,
+    token_ids: Option<Vec<u32>>,
     medium: Option<String>,
+    lora: Option<String>,
+    extra: Option<Vec<Vec<String>>>,
+    group: Option<u32>,
 }
 
 impl Read {
@@ -96,18 +124,34 @@ impl Read {
             "AllBlocksCleared" => KvEventChange::Cleared,
             _ => return None,
         };
-        let medium = self.medium.map_or_else(|| GPU.to_owned(), |medium| medium.to_lowercase());
-        Some(HeardEvent { change, blocks: self.blocks, medium })
+        Some(HeardEvent {
+            change,
+            hashes: self.hashes.unwrap_or_default(),
+            parent: self.parent.filter(|parent| *parent != 0),
+            token_ids: self.token_ids.unwrap_or_default(),
+            medium: self.medium.map_or_else(|| GPU.to_owned(), |medium| medium.to_lowercase()),
+            lora: self.lora.filter(|name| !name.is_empty()),
+            extra: self.extra.unwrap_or_default(),
+            group: self.group,
+        })
     }
+}
+
+fn marker(at: &[u8]) -> Option<Marker> {
+    at.first().map(|byte| Marker::from_u8(*byte))
+}
+
+fn is_map(at: &[u8]) -> bool {
+    matches!(marker(at), Some(Marker::FixMap(_) | Marker::Map16 | Marker::Map32))
 }
 
 /// None for a value of another kind, which is skipped.
 fn text(at: &mut &[u8]) -> Result<Option<String>, String> {
     let mut rest = *at;
-    let is_text = at.first().is_some_and(|byte| {
-        let marker = Marker::from_u8(*byte);
-        matches!(marker, Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32)
-    });
+    let is_text = matches!(
+        marker(at),
+        Some(Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32)
+    );
     if !is_text {
         skip(at, 0)?;
         return Ok(None);
@@ -118,21 +162,80 @@ fn text(at: &mut &[u8]) -> Result<Option<String>, String> {
     Ok(Some(String::from_utf8_lossy(bytes).into_owned()))
 }
 
-/// Skips the elements of an array; 0 for a value of another kind.
-fn length(at: &mut &[u8]) -> Result<u64, String> {
-    let is_array = at.first().is_some_and(|byte| {
-        let marker = Marker::from_u8(*byte);
-        matches!(marker, Marker::FixArray(_) | Marker::Array16 | Marker::Array32)
-    });
-    if !is_array {
+/// The values of an array as `one` reads them; what it finds to be of another kind is left out.
+/// None for a value that is no array, which is skipped.
+fn list<T>(
+    at: &mut &[u8],
+    one: impl Fn(&mut &[u8]) -> Result<Option<T>, String>,
+) -> Result<Option<Vec<T>>, String> {
+    if !matches!(marker(at), Some(Marker::FixArray(_) | Marker::Array16 | Marker::Array32)) {
         skip(at, 0)?;
-        return Ok(0);
+        return Ok(None);
     }
     let count = read_array_len(at).map_err(|error| error.to_string())?;
+    // A length that the batch cannot hold must not reserve memory.
+    let mut values = Vec::with_capacity((count as usize).min(at.len()));
     for _ in 0..count {
-        skip(at, 0)?;
+        values.extend(one(at)?);
     }
-    Ok(u64::from(count))
+    Ok(Some(values))
+}
+
+/// None for nil.
+fn hash(at: &mut &[u8]) -> Result<Option<u64>, String> {
+    let length = match marker(at) {
+        Some(Marker::Bin8) => 1,
+        Some(Marker::Bin16) => 2,
+        Some(Marker::Bin32) => 4,
+        _ => return integer(at),
+    };
+    taken(at, 1)?;
+    let length = number(at, length)?;
+    let bytes = taken(at, length)?;
+    let tail = &bytes[bytes.len().saturating_sub(8)..];
+    Ok(Some(tail.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))))
+}
+
+fn token(at: &mut &[u8]) -> Result<Option<u32>, String> {
+    Ok(integer(at)?.map(|value| value as u32))
+}
+
+/// None for a value of another kind, which is skipped.
+fn integer(at: &mut &[u8]) -> Result<Option<u64>, String> {
+    let bytes = match marker(at) {
+        Some(Marker::FixPos(value)) => {
+            taken(at, 1)?;
+            return Ok(Some(u64::from(value)));
+        }
+        Some(Marker::U8) => 1,
+        Some(Marker::U16) => 2,
+        Some(Marker::U32) => 4,
+        Some(Marker::U64) => 8,
+        Some(Marker::I8 | Marker::I16 | Marker::I32 | Marker::I64 | Marker::FixNeg(_)) => {
+            let value: i64 =
+                rmp::decode::read_int(at).map_err(|_| "the batch ends in a number".to_owned())?;
+            return Ok(Some(value.cast_unsigned()));
+        }
+        _ => {
+            skip(at, 0)?;
+            return Ok(None);
+        }
+    };
+    taken(at, 1)?;
+    number(at, bytes).map(Some)
+}
+
+/// Nil, of most blocks, is an empty list.
+fn block_extra(at: &mut &[u8]) -> Result<Option<Vec<String>>, String> {
+    Ok(Some(list(at, extra_key)?.unwrap_or_default()))
+}
+
+/// A text, or the text that begins an array (vLLM before 0.18: an image's hash and its place).
+fn extra_key(at: &mut &[u8]) -> Result<Option<String>, String> {
+    if matches!(marker(at), Some(Marker::FixArray(_))) {
+        return Ok(list(at, text)?.and_then(|texts| texts.into_iter().next()));
+    }
+    text(at)
 }
 
 fn taken<'a>(at: &mut &'a [u8], count: u64) -> Result<&'a [u8], String> {
@@ -190,8 +293,17 @@ fn skip(at: &mut &[u8], depth: u32) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    fn stored(blocks: u64, medium: &str) -> HeardEvent {
-        HeardEvent { change: KvEventChange::Stored, blocks, medium: medium.to_owned() }
+    fn heard(change: KvEventChange, hashes: &[u64], medium: &str) -> HeardEvent {
+        HeardEvent {
+            change,
+            hashes: hashes.to_vec(),
+            parent: None,
+            token_ids: Vec::new(),
+            medium: medium.to_owned(),
+            lora: None,
+            extra: Vec::new(),
+            group: None,
+        }
     }
 
     /// `[1.5, [{type: BlockStored, block_hashes: [7, 8], token_ids: [1], medium: GPU,
@@ -233,27 +345,38 @@ mod tests {
     #[test]
     fn events_in_maps_are_read() {
         let heard = decode(&maps()).unwrap();
-        let removed =
-            HeardEvent { change: KvEventChange::Removed, blocks: 1, medium: "cpu".to_owned() };
-        let cleared =
-            HeardEvent { change: KvEventChange::Cleared, blocks: 0, medium: "gpu".to_owned() };
-        assert_eq!(heard.events, [stored(2, "gpu"), removed, cleared]);
+        let stored = HeardEvent {
+            token_ids: vec![1],
+            extra: vec![Vec::new()],
+            ..self::heard(KvEventChange::Stored, &[7, 264], "gpu")
+        };
+        let removed = self::heard(KvEventChange::Removed, &[0xff], "cpu");
+        let cleared = self::heard(KvEventChange::Cleared, &[], "gpu");
+        assert_eq!(heard.events, [stored, removed, cleared]);
     }
 
     #[test]
     fn events_in_arrays_are_read() {
-        // [1, [["BlockStored", [1, 2, 3], nil, [], 0, nil, "CPU", nil], ["BlockRemoved", [9]]]]
-        let mut bytes = vec![0x92, 1, 0x92, 0x98, 0xab];
+        // [1, [["BlockStored", [1, 2, h'..01020304050607'], -1, [5, 300], 2, nil, "CPU", "ad",
+        // [nil, ["salt"], [["image", 3]]], 1], ["BlockRemoved", [9]]]]
+        let mut bytes = vec![0x92, 1, 0x92, 0x9a, 0xab];
         bytes.extend_from_slice(b"BlockStored");
-        bytes.extend_from_slice(&[0x93, 1, 2, 3, 0xc0, 0x90, 0, 0xc0, 0xa3]);
-        bytes.extend_from_slice(b"CPU");
-        bytes.extend_from_slice(&[0xc0, 0x92, 0xac]);
+        bytes.extend_from_slice(&[0x93, 1, 2, 0xc4, 9, 9, 0, 1, 2, 3, 4, 5, 6, 7]);
+        bytes.extend_from_slice(&[0xff, 0x92, 5, 0xcd, 1, 44, 2, 0xc0, 0xa3]);
+        bytes.extend_from_slice(b"CPU\xa2ad\x93\xc0\x91\xa4salt\x91\x92\xa5image");
+        bytes.extend_from_slice(&[3, 1, 0x92, 0xac]);
         bytes.extend_from_slice(b"BlockRemoved");
         bytes.extend_from_slice(&[0x91, 9]);
         let heard = decode(&bytes).unwrap();
-        let removed =
-            HeardEvent { change: KvEventChange::Removed, blocks: 1, medium: "gpu".to_owned() };
-        assert_eq!(heard.events, [stored(3, "cpu"), removed]);
+        let stored = HeardEvent {
+            parent: Some(u64::MAX),
+            token_ids: vec![5, 300],
+            lora: Some("ad".to_owned()),
+            extra: vec![Vec::new(), vec!["salt".to_owned()], vec!["image".to_owned()]],
+            group: Some(1),
+            ..self::heard(KvEventChange::Stored, &[1, 2, 0x0001_0203_0405_0607], "cpu")
+        };
+        assert_eq!(heard.events, [stored, self::heard(KvEventChange::Removed, &[9], "gpu")]);
     }
 
     #[test]

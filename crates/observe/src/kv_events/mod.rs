@@ -44,8 +44,8 @@ impl KvEventCounts {
         for event in &heard.events {
             let counts = self.media.entry(event.medium.clone()).or_default();
             match event.change {
-                KvEventChange::Stored => counts.stored += event.blocks,
-                KvEventChange::Removed => counts.removed += event.blocks,
+                KvEventChange::Stored => counts.stored += event.blocks(),
+                KvEventChange::Removed => counts.removed += event.blocks(),
                 // The number of blocks is not given.
                 KvEventChange::Cleared => {}
             }

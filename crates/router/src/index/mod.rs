@@ -6,9 +6,11 @@
 
 mod approximate;
 mod extent;
+mod keyed;
 mod precise;
 
 pub use approximate::{ApproximateIndex, MIN_BLOCK_TOKENS};
+pub use keyed::{KeyedIndex, Medium};
 pub use precise::{PreciseIndex, TierWeights};
 
 use weir_model::{KvEvent, Prompt};

@@ -3,5 +3,6 @@
 #[macro_use]
 mod suite;
 mod indexes;
+mod keyed;
 mod policies;
 mod reference;

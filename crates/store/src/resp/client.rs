@@ -42,6 +42,26 @@ impl StoreClient {
         })
     }
 
+    /// Sends commands together and returns their replies in the same order, error replies as values.
+    /// Not for clusters: all go to one server.
+    pub fn call_all(
+        &self,
+        commands: &[Vec<Vec<u8>>],
+        deadline: Instant,
+    ) -> Result<Vec<Value>, RespError> {
+        let mut replies = Vec::new();
+        if commands.is_empty() {
+            return Ok(replies);
+        }
+        self.fleet.visit(deadline, |connection| {
+            if replies.is_empty() {
+                replies = connection.call_all(commands, deadline)?;
+            }
+            Ok(())
+        })?;
+        Ok(replies)
+    }
+
     /// Counters of each server alone: cheap enough for once a second.
     pub fn counters(&self, deadline: Instant) -> Result<Vec<ServerReport>, RespError> {
         super::info::counters(&self.fleet, deadline)

@@ -6,7 +6,7 @@ use std::time::Instant;
 use weir_http::TlsClient;
 
 use super::address::{Address, StoreEndpoint};
-use super::command::command;
+use super::command::{argument, array, command};
 use super::error::RespError;
 use super::pipeline::Pipe;
 use super::refusal::ErrorReply;
@@ -134,9 +134,11 @@ impl StoreConnection {
         arguments: &[&[u8]],
         deadline: Instant,
     ) -> Result<Value, RespError> {
-        let outcome = self.exchange(arguments, deadline);
+        let mut out = Vec::new();
+        command(&mut out, arguments);
+        let outcome = self.exchange(&out, 1, deadline);
         self.is_broken |= outcome.is_err();
-        outcome
+        outcome.map(|mut values| values.pop().unwrap_or(Value::Null))
     }
 
     /// Sends a command; an error reply becomes `Err`.
@@ -151,13 +153,36 @@ impl StoreConnection {
         }
     }
 
-    fn exchange(&mut self, arguments: &[&[u8]], deadline: Instant) -> Result<Value, RespError> {
-        let doing = "waiting for the answer to a command";
+    /// Sends commands together and waits for all replies, among them possibly error replies.
+    pub(super) fn call_all(
+        &mut self,
+        commands: &[Vec<Vec<u8>>],
+        deadline: Instant,
+    ) -> Result<Vec<Value>, RespError> {
         let mut out = Vec::new();
-        command(&mut out, arguments);
+        for arguments in commands {
+            array(&mut out, arguments.len());
+            for bytes in arguments {
+                argument(&mut out, bytes);
+            }
+        }
+        let outcome = self.exchange(&out, commands.len(), deadline);
+        self.is_broken |= outcome.is_err();
+        outcome
+    }
+
+    /// Replies are read while commands are written, so that two full buffers cannot deadlock.
+    fn exchange(
+        &mut self,
+        out: &[u8],
+        replies: usize,
+        deadline: Instant,
+    ) -> Result<Vec<Value>, RespError> {
+        let doing = "waiting for the answer to a command";
         let mut sent = 0;
         let mut builder = Builder::default();
-        loop {
+        let mut values = Vec::with_capacity(replies);
+        while values.len() < replies {
             let mut stuck = true;
             if sent < out.len() || self.wire.wants_flush() {
                 let moved = self.wire.send(&[IoSlice::new(&out[sent..])])?;
@@ -165,8 +190,9 @@ impl StoreConnection {
                 stuck = !moved.more;
             }
             let moved = self.wire.receive(&mut [IoSliceMut::new(&mut self.inbox)])?;
-            if let Some(value) = self.take(moved.bytes, &mut builder)? {
-                return Ok(value);
+            self.take(moved.bytes, &mut builder, &mut values)?;
+            if values.len() == replies {
+                break;
             }
             let writes = sent < out.len() || self.wire.wants_flush();
             if Instant::now() >= deadline {
@@ -176,24 +202,29 @@ impl StoreConnection {
                 self.wire.wait(true, writes, deadline, doing)?;
             }
         }
+        if values.len() > replies {
+            let error = ProtocolError::Unexpected("more replies than commands");
+            return Err(self.protocol(&error));
+        }
+        Ok(values)
     }
 
-    fn take(&mut self, bytes: usize, builder: &mut Builder) -> Result<Option<Value>, RespError> {
+    fn take(
+        &mut self,
+        bytes: usize,
+        builder: &mut Builder,
+        values: &mut Vec<Value>,
+    ) -> Result<(), RespError> {
         let mut input = &self.inbox[..bytes];
         loop {
             let step = self.decoder.next(&mut input);
             let value = match step {
-                Ok(None) => return Ok(None),
+                Ok(None) => return Ok(()),
                 Ok(Some(event)) => builder.push(event),
                 Err(error) => Err(error),
             };
             match value {
-                Ok(None) => {}
-                Ok(Some(value)) if input.is_empty() => return Ok(Some(value)),
-                Ok(Some(_)) => {
-                    let error = ProtocolError::Unexpected("more replies than commands");
-                    return Err(self.protocol(&error));
-                }
+                Ok(value) => values.extend(value),
                 Err(error) => return Err(self.protocol(&error)),
             }
         }

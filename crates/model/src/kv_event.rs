@@ -1,11 +1,9 @@
 //! KV events: an engine's changes of its cache, in symbolic form.
 //!
 //! The live server expands them to vLLM's hashes and token ids; the simulator passes them to the
-//! router as they are. The path of pieces that leads to a span of blocks names it.
+//! router as they are. The sequence that leads to a span of blocks names it.
 
-use std::sync::Arc;
-
-use crate::prompt::Piece;
+use crate::prompt::Prompt;
 use crate::tier_kind::TierKind;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,10 +18,11 @@ pub enum KvChange {
 pub struct KvEvent {
     pub change: KvChange,
     pub tier: TierKind,
-    /// The pieces from the first token of the prompt to the end of the span.
-    pub path: Arc<[Piece]>,
+    /// From the first token of the prompt to the end of the span or beyond it. Events of one
+    /// sequence share it, so that making one costs no copy.
+    pub path: Prompt,
     /// First token of the span; a multiple of the unit of the tier (block or chunk).
     pub from_token: u32,
-    /// End of the span (exclusive), equal to the tokens of `path`.
+    /// End of the span (exclusive), at most the tokens of `path`.
     pub to_token: u32,
 }

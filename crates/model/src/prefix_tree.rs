@@ -356,10 +356,17 @@ impl<P> PrefixTree<P> {
     /// Keeps the first `units` units (at least 1). The node must have no children.
     pub fn truncate(&mut self, node: NodeId, units: u32) {
         debug_assert_eq!(self.children(node), 0);
-        let tokens = units * self.unit_tokens;
         let node = &mut self.nodes[node.index()];
         assert!(units > 0 && units <= node.units, "a node keeps at least one unit");
-        node.label = cut(&node.label, Position::default(), tokens);
+        let mut excess = (node.units - units) * self.unit_tokens;
+        while let Some(last) = node.label.last_mut().filter(|_| excess > 0) {
+            let gone = last.len.min(excess);
+            last.len -= gone;
+            excess -= gone;
+            if last.len == 0 {
+                node.label.pop();
+            }
+        }
         node.units = units;
     }
 
@@ -435,6 +442,9 @@ impl<P> PrefixTree<P> {
 
 /// Appends pieces to a label, merging at the seam.
 fn append(label: &mut Label, more: Label) {
+    if more.len() > 1 {
+        label.reserve(more.len());
+    }
     for piece in more {
         match label.last_mut() {
             Some(last) if last.continues_into(&piece) => last.len += piece.len,

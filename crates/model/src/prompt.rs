@@ -57,7 +57,8 @@ pub struct Prompt {
 
 impl Prompt {
     pub fn new(pieces: impl IntoIterator<Item = Piece>) -> Self {
-        let mut canonical: Vec<Piece> = Vec::new();
+        let pieces = pieces.into_iter();
+        let mut canonical: Vec<Piece> = Vec::with_capacity(pieces.size_hint().0);
         let mut tokens = 0;
         for piece in pieces {
             tokens += piece.len;
@@ -72,6 +73,11 @@ impl Prompt {
 
     pub const fn tokens(&self) -> Tokens {
         Tokens(self.tokens)
+    }
+
+    /// True for clones of one prompt. Equal prompts made apart are false.
+    pub fn is_clone_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.pieces, &other.pieces)
     }
 
     /// Equal prompts have equal digests.

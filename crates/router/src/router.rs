@@ -69,13 +69,14 @@ impl Policy {
                 index: PreciseIndex::new(
                     *block_tokens,
                     TierWeights { gpu: index.gpu_weight, below: index.tier_weight },
+                    false,
                 ),
                 delay: index.lookup_latency,
             },
         }
     }
 
-    fn index(&self) -> Option<&dyn BlockIndex> {
+    fn index(&mut self) -> Option<&mut dyn BlockIndex> {
         match self {
             Self::Random(_) | Self::RoundRobin { .. } | Self::LeastLoaded => None,
             Self::Approximate { index, .. } => Some(index),
@@ -154,7 +155,7 @@ impl Router {
         }
     }
 
-    pub fn stats(&self) -> RouterStats {
+    pub fn stats(&mut self) -> RouterStats {
         let index_keys = self.policy.index().map_or(0, BlockIndex::known_blocks);
         RouterStats { index_keys, ..self.stats.clone() }
     }
@@ -183,7 +184,7 @@ struct Lookup<'a> {
 impl Lookup<'_> {
     fn decide(
         &self,
-        index: &impl BlockIndex,
+        index: &mut impl BlockIndex,
         prompt: &Prompt,
         matches: &mut [Match],
         stats: &mut RouterStats,

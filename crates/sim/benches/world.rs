@@ -1,12 +1,16 @@
 //! Simulated requests per second on the published evaluation's workload: one prefix of 10,000
 //! tokens, 141 in, 128 out, 500 users, fixed pass times. Rows are dropped; the binary's benches
 //! include recording.
+//!
+//! Then routing: 16 replicas, 2,000 prefixes of 8,192 tokens, 8 turns, by chance and by a precise
+//! index, and the ratio of the two.
 
 use std::convert::Infallible;
+use std::time::{Duration, Instant};
 
 use weir_engine::{EngineConfig, TimingConfig};
 use weir_model::{Nanos, RequestRow, StepRow, Tokens};
-use weir_router::{PolicyConfig, RouterConfig};
+use weir_router::{IndexConfig, PolicyConfig, RouterConfig, ScorerWeights};
 use weir_sim::{Load, Recorder, World, WorldConfig};
 use weir_workload::config::{Count, Draw, Length, SharedPrefix};
 use weir_workload::{Ramp, SourceOptions, WorkloadConfig, open};
@@ -25,7 +29,49 @@ impl Recorder for Dropped {
     }
 }
 
-fn simulate(requests: u64, prefix_tokens: u32) -> u64 {
+struct Case {
+    policy: PolicyConfig,
+    replicas: u16,
+    users: u32,
+    requests: u64,
+    prefixes: u64,
+    prefix_tokens: u32,
+    turns: u32,
+}
+
+fn one_prefix(requests: u64, prefix_tokens: u32) -> Case {
+    Case {
+        policy: PolicyConfig::LeastLoaded,
+        replicas: 1,
+        users: 500,
+        requests,
+        prefixes: 1,
+        prefix_tokens,
+        turns: 1,
+    }
+}
+
+fn routed(policy: PolicyConfig) -> Case {
+    Case {
+        policy,
+        replicas: 16,
+        users: 640,
+        requests: 20_000,
+        prefixes: 2_000,
+        prefix_tokens: 8_192,
+        turns: 8,
+    }
+}
+
+fn precise() -> PolicyConfig {
+    PolicyConfig::PrecisePrefix {
+        weights: ScorerWeights::default(),
+        block_tokens: 16,
+        index: IndexConfig::default(),
+    }
+}
+
+fn simulate(case: &Case) -> u64 {
     let config = WorldConfig {
         engine: EngineConfig {
             block_size: 16,
@@ -42,19 +88,19 @@ fn simulate(requests: u64, prefix_tokens: u32) -> u64 {
             per_token: Nanos::from_micros(10),
         },
         offload: None,
-        router: RouterConfig { policy: PolicyConfig::LeastLoaded, seed: 1 },
-        replicas: 1,
-        load: Load::Users(Ramp::new(500, Nanos::ZERO)),
+        router: RouterConfig { policy: case.policy.clone(), seed: 1 },
+        replicas: case.replicas,
+        load: Load::Users(Ramp::new(case.users, Nanos::ZERO)),
         duration: None,
         warmup: Nanos::ZERO,
         drain: Nanos::from_secs(30),
-        max_requests: Some(requests),
+        max_requests: Some(case.requests),
     };
     let workload = WorkloadConfig::SharedPrefix(SharedPrefix {
-        prefixes: Count::Absolute(1),
+        prefixes: Count::Absolute(case.prefixes),
         draw: Draw::Uniform,
-        prefix_tokens,
-        turns: 1,
+        prefix_tokens: case.prefix_tokens,
+        turns: case.turns,
         prompt_tokens: Length::Fixed(141),
         output_tokens: Length::Fixed(128),
         think: Nanos::ZERO,
@@ -75,7 +121,9 @@ fn simulate(requests: u64, prefix_tokens: u32) -> u64 {
 /// Flat in the number of requests.
 #[divan::bench(args = [10_000, 100_000, 1_000_000], sample_count = 5)]
 fn requests(bencher: divan::Bencher, requests: u64) {
-    bencher.counter(divan::counter::ItemsCount::new(requests)).bench(|| simulate(requests, 10_000));
+    bencher
+        .counter(divan::counter::ItemsCount::new(requests))
+        .bench(|| simulate(&one_prefix(requests, 10_000)));
 }
 
 /// Flat in the length of the shared prefix (in blocks of 16).
@@ -83,9 +131,35 @@ fn requests(bencher: divan::Bencher, requests: u64) {
 fn prefix_tokens(bencher: divan::Bencher, tokens: u32) {
     bencher
         .counter(divan::counter::ItemsCount::new(100_000u64))
-        .bench(|| simulate(100_000, tokens));
+        .bench(|| simulate(&one_prefix(100_000, tokens)));
+}
+
+/// Both arms in turn, so that a busy machine slows both.
+#[allow(clippy::print_stdout, reason = "the ratio is the result")]
+fn routing() {
+    let arms = [routed(PolicyConfig::Random), routed(precise())];
+    let mut best = [Duration::MAX; 2];
+    for _ in 0..5 {
+        for (arm, best) in arms.iter().zip(&mut best) {
+            let start = Instant::now();
+            divan::black_box(simulate(arm));
+            *best = start.elapsed().min(*best);
+        }
+    }
+    let [random, precise] = best.map(|time| time.as_secs_f64());
+    let per_request = 1e6 / arms[0].requests as f64;
+    println!(
+        "routing: random {:.1} us, precise {:.1} us per request, ratio {:.2}",
+        random * per_request,
+        precise * per_request,
+        precise / random
+    );
 }
 
 fn main() {
     divan::main();
+    // Not in a test run.
+    if std::env::args().any(|argument| argument == "--bench") {
+        routing();
+    }
 }

@@ -93,12 +93,13 @@ impl CellCounters {
         self.start.is_some()
     }
 
-    pub(crate) fn open(&mut self, cluster: &Cluster) {
-        self.start = Some(self.totals(cluster, &cluster.router_stats()));
+    pub(crate) fn open(&mut self, cluster: &mut Cluster) {
+        let stats = cluster.router_stats();
+        self.start = Some(self.totals(cluster, &stats));
     }
 
     /// Ends the window once.
-    pub(crate) fn close(&mut self, cluster: &Cluster) {
+    pub(crate) fn close(&mut self, cluster: &mut Cluster) {
         if self.end.is_some() {
             return;
         }
@@ -192,7 +193,7 @@ impl CellCounters {
     }
 
     /// Hits of the measured set, counters of the window.
-    pub(crate) fn signals(&mut self, cluster: &Cluster) -> Signals {
+    pub(crate) fn signals(&mut self, cluster: &mut Cluster) -> Signals {
         self.close(cluster);
         let start = self.start.unwrap_or_default();
         let Some(end) = self.end.clone() else { return Signals::default() };

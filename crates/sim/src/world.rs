@@ -70,7 +70,7 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
         let follow_end = self.config.duration.map(|end| end + self.config.drain);
         while let Some(at) = self.next_at() {
             if at >= window.end {
-                self.accounting.counters.close(&self.cluster);
+                self.accounting.counters.close(&mut self.cluster);
                 if !self.accounting.has_measured() || follow_end.is_some_and(|end| at >= end) {
                     break;
                 }
@@ -80,7 +80,7 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
                 break;
             }
             if !self.accounting.counters.is_open() && at >= self.config.warmup {
-                self.accounting.counters.open(&self.cluster);
+                self.accounting.counters.open(&mut self.cluster);
             }
             self.now = at;
             self.handle_moment(at)?;
@@ -125,7 +125,7 @@ impl<'a, S: SessionSource, R: Recorder> World<'a, S, R> {
         let flow = flow.map_err(SimError::Record)?;
         Ok(Summary {
             end: self.now,
-            signals: self.accounting.counters.signals(&self.cluster),
+            signals: self.accounting.counters.signals(&mut self.cluster),
             issued: self.accounting.demand.issued(),
             unfinished: flow.unfinished,
             passes: self.cluster.replicas().map(|replica| replica.counters().passes).sum(),

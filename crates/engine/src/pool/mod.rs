@@ -13,8 +13,8 @@
 //! has several extents, its *copies*; a lookup takes the oldest, as vLLM does.
 
 use smallvec::SmallVec;
-use weir_model::Piece;
 use weir_model::prefix_tree::{NodeId, Position, PrefixTree};
+use weir_model::{Piece, Prompt};
 use weir_tier::recency::RecencyList;
 
 /// One physical copy of a node's blocks. The generation distinguishes it from an earlier one in the
@@ -93,8 +93,8 @@ pub struct Hit {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Eviction {
-    /// From the first token to the end of the run.
-    pub path: Vec<Piece>,
+    /// From the first token to the end of the run or beyond it.
+    pub path: Prompt,
     pub from_block: u32,
     pub to_block: u32,
 }
@@ -114,6 +114,9 @@ pub struct BlockPool {
     evicted: u64,
     /// If logged, since the last [`BlockPool::take_evictions`].
     log: Option<Vec<Eviction>>,
+    /// The node of the last logged eviction and the path to its end at that time or later. Most
+    /// evictions take one more block from the same node.
+    last_path: Option<(NodeId, Prompt)>,
 }
 
 impl BlockPool {
@@ -129,6 +132,7 @@ impl BlockPool {
             idle: 0,
             evicted: 0,
             log: log_evictions.then(Vec::new),
+            last_path: None,
         }
     }
 
@@ -159,8 +163,9 @@ impl BlockPool {
         self.extents.len() - self.vacant.len()
     }
 
-    pub fn take_evictions(&mut self) -> Vec<Eviction> {
-        self.log.as_mut().map(std::mem::take).unwrap_or_default()
+    /// In order; none if they are not logged.
+    pub fn take_evictions(&mut self) -> impl Iterator<Item = Eviction> {
+        self.log.as_mut().map(|log| log.drain(..)).into_iter().flatten()
     }
 
     /// At most `limit` blocks.
@@ -231,6 +236,7 @@ impl BlockPool {
             let node = holding.node.0;
             if self.may_extend(holding) {
                 self.tree.extend(node, sequence, holding.position, left);
+                self.forget_path(node);
                 self.advance(holding, node, sequence, left);
                 return;
             }
@@ -296,6 +302,7 @@ impl BlockPool {
         }
         self.evicted += u64::from(self.idle);
         self.tree.clear();
+        self.last_path = None;
         self.extents.clear();
         self.vacant.clear();
         self.recency.clear();
@@ -388,11 +395,7 @@ impl BlockPool {
         );
         let units = self.tree.units(node);
         let taken = wanted.min(units);
-        if let Some(log) = &mut self.log {
-            let to_block = self.tree.end_units(node);
-            let from_block = to_block - taken;
-            log.push(Eviction { path: self.tree.path(node), from_block, to_block });
-        }
+        self.log_eviction(node, taken);
         if taken < units && copies == 1 {
             self.tree.truncate(node, units - taken);
         } else {
@@ -406,6 +409,25 @@ impl BlockPool {
         taken
     }
 
+    fn log_eviction(&mut self, node: NodeId, taken: u32) {
+        let Some(log) = &mut self.log else { return };
+        let path = match &self.last_path {
+            Some((last, path)) if *last == node => path.clone(),
+            _ => {
+                let path = Prompt::new(self.tree.path(node));
+                self.last_path = Some((node, path.clone()));
+                path
+            }
+        };
+        let to_block = self.tree.end_units(node);
+        log.push(Eviction { path, from_block: to_block - taken, to_block });
+    }
+
+    /// Its blocks change, or its id will mean another node.
+    fn forget_path(&mut self, node: NodeId) {
+        self.last_path.take_if(|(last, _)| *last == node);
+    }
+
     fn remove_copy(&mut self, id: ExtentId, node: NodeId) {
         self.recency.remove(id.place);
         self.vacant.push(id.place);
@@ -413,6 +435,7 @@ impl BlockPool {
         copies.retain(|copy| *copy != id);
         if copies.is_empty() {
             self.tree.remove(node);
+            self.forget_path(node);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! pass's result is dropped, and the blocks are reused from the next pass on. Blocks that a
 //! transfer still writes to are freed at its end.
 
-use weir_model::{KvChange, KvEvent, TierKind};
+use weir_model::{KvChange, KvEvent, Prompt, TierKind};
 
 use super::Engine;
 use crate::effects::Slot;
@@ -79,13 +79,13 @@ impl Engine {
             return Err(BlocksInUse { used_blocks: self.pool.used_blocks() });
         }
         // Earlier events are void after the reset.
-        self.pool.take_evictions();
+        drop(self.pool.take_evictions());
         if let Some(events) = &mut self.events {
             events.clear();
             events.push(KvEvent {
                 change: KvChange::Cleared,
                 tier: TierKind::Gpu,
-                path: [].into(),
+                path: Prompt::new([]),
                 from_token: 0,
                 to_token: 0,
             });

@@ -9,11 +9,10 @@ impl Engine {
         let Some(events) = &mut self.events else { return };
         let block = self.pool.block_tokens();
         let sequence = &self.sequences[slot as usize];
-        let path = sequence.tokens.truncated(weir_model::Tokens(to * block));
         events.push(KvEvent {
             change: KvChange::Stored,
             tier: TierKind::Gpu,
-            path: path.pieces().into(),
+            path: sequence.tokens.clone(),
             from_token: from * block,
             to_token: to * block,
         });
@@ -23,10 +22,10 @@ impl Engine {
     fn note_removed(&mut self) {
         let Some(events) = &mut self.events else { return };
         let block = self.pool.block_tokens();
-        events.extend(self.pool.take_evictions().into_iter().map(|gone| KvEvent {
+        events.extend(self.pool.take_evictions().map(|gone| KvEvent {
             change: KvChange::Removed,
             tier: TierKind::Gpu,
-            path: gone.path.into(),
+            path: gone.path,
             from_token: gone.from_block * block,
             to_token: gone.to_block * block,
         }));

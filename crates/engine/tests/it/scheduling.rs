@@ -170,7 +170,7 @@ fn kv_events_are_told_in_the_order_in_which_they_happened() {
     assert_eq!(bench.begin(), Some((vec![(63, 0)], 0)));
     let mut events = Vec::new();
     bench.engine.take_events(&mut events);
-    let told: Vec<_> = events.iter().map(|it| (it.change, it.path[0].content.0)).collect();
+    let told: Vec<_> = events.iter().map(|it| (it.change, it.path.pieces()[0].content.0)).collect();
     assert_eq!(told, [(KvChange::Stored, 1), (KvChange::Removed, 1), (KvChange::Stored, 3)]);
 }
 

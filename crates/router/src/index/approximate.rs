@@ -14,9 +14,6 @@ use weir_model::{KvEvent, Prompt};
 use super::extent::{ExtentTree, Mark, Span, Watch};
 use super::{BlockIndex, Match};
 
-/// llm-d raises smaller block sizes to this.
-pub const MIN_BLOCK_TOKENS: u32 = 64;
-
 /// When a replica last got the blocks, in placements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Use {
@@ -103,9 +100,9 @@ pub struct ApproximateIndex {
 }
 
 impl ApproximateIndex {
-    /// `block_tokens` is at least [`MIN_BLOCK_TOKENS`]. Prefixes match up to `max_prefix_tokens`.
+    /// `block_tokens` is at least 1. Prefixes match up to `max_prefix_tokens`.
     pub fn new(block_tokens: u32, blocks_per_replica: u32, max_prefix_tokens: u32) -> Self {
-        let block_tokens = block_tokens.max(MIN_BLOCK_TOKENS);
+        let block_tokens = block_tokens.max(1);
         Self {
             extents: ExtentTree::new(block_tokens),
             recencies: Recencies::default(),
@@ -170,7 +167,7 @@ impl ApproximateIndex {
 }
 
 impl BlockIndex for ApproximateIndex {
-    fn lookup(&self, prompt: &Prompt, matches: &mut [Match]) -> u32 {
+    fn lookup(&mut self, prompt: &Prompt, matches: &mut [Match]) -> u32 {
         matches.fill(Match::default());
         let total = self.blocks(prompt);
         self.extents.follow(prompt.pieces(), total, |uses, units| {
@@ -209,11 +206,11 @@ impl BlockIndex for ApproximateIndex {
         self.extents.tree().unit_tokens()
     }
 
-    fn known_blocks(&self) -> u64 {
+    fn known_blocks(&mut self) -> u64 {
         self.known_blocks
     }
 
-    fn extents(&self) -> usize {
+    fn extents(&mut self) -> usize {
         self.extents.tree().len() - 1
     }
 

@@ -7,9 +7,10 @@
 mod approximate;
 mod extent;
 mod keyed;
+mod pending;
 mod precise;
 
-pub use approximate::{ApproximateIndex, MIN_BLOCK_TOKENS};
+pub use approximate::ApproximateIndex;
 pub use keyed::{KeyedIndex, Medium};
 pub use precise::{PreciseIndex, TierWeights};
 
@@ -26,21 +27,20 @@ pub struct Match {
 /// Every index has both inputs and uses one of them.
 pub trait BlockIndex {
     /// Fills `matches`, one per replica from 0 on. Returns the blocks looked up.
-    fn lookup(&self, prompt: &Prompt, matches: &mut [Match]) -> u32;
+    fn lookup(&mut self, prompt: &Prompt, matches: &mut [Match]) -> u32;
 
     fn placed(&mut self, replica: u16, prompt: &Prompt);
 
-    /// The event's path must be canonical, like a [`Prompt`]'s.
     fn apply(&mut self, replica: u16, event: &KvEvent);
 
     fn block_tokens(&self) -> u32;
 
     /// Distinct blocks: the keys of a stored index.
-    fn known_blocks(&self) -> u64;
+    fn known_blocks(&mut self) -> u64;
 
     /// Runs of blocks with equal holders, as few as the prompts' branches allow. Memory and walks
     /// grow with them.
-    fn extents(&self) -> usize;
+    fn extents(&mut self) -> usize;
 
     fn clear(&mut self);
 }

@@ -8,6 +8,7 @@ use weir_model::prefix_tree::NodeId;
 use weir_model::{KvChange, KvEvent, Prompt, TierKind};
 
 use super::extent::{ExtentTree, Mark, Span};
+use super::pending::Pending;
 use super::{BlockIndex, Match};
 
 /// Score of a block per tier. The best tier of a replica counts.
@@ -26,7 +27,7 @@ impl TierWeights {
     }
 }
 
-/// Stores less removals by a replica in a tier.
+/// Stores less removals by a replica in a tier; at most 1 unless stores are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Holder {
     replica: u16,
@@ -49,9 +50,9 @@ impl Holders {
         self.0.binary_search_by_key(&(replica, tier), |holder| (holder.replica, holder.tier))
     }
 
-    fn store(&mut self, replica: u16, tier: TierKind) {
+    fn store(&mut self, replica: u16, tier: TierKind, counts: bool) {
         match self.find(replica, tier) {
-            Ok(index) => self.0[index].stores += 1,
+            Ok(index) => self.0[index].stores += u32::from(counts),
             Err(index) => self.0.insert(index, Holder { replica, tier, stores: 1 }),
         }
     }
@@ -66,10 +67,8 @@ impl Holders {
         }
     }
 
-    fn clear(&mut self, replica: u16, tier: TierKind) {
-        if let Ok(index) = self.find(replica, tier) {
-            self.0.remove(index);
-        }
+    fn clear(&mut self, replica: u16) {
+        self.0.retain(|holder| holder.replica != replica);
     }
 
     /// Each holder with the weight of its best tier.
@@ -81,25 +80,64 @@ impl Holders {
     }
 }
 
-/// As llm-d's precise prefix scorer. Like its event filter it counts stores per block, replica and
-/// tier: a block stored twice must be removed twice. A removal without a store does nothing;
-/// `Cleared` removes all stores of the replica in that tier.
+/// As the index of llm-d's precise prefix scorer (llm-d-kv-cache 0.9 `pkg/kvevents`,
+/// `pkg/kvcache`). A removal without a store does nothing. `Cleared` forgets the replica's blocks in
+/// all tiers, whatever tier it names.
 #[derive(Debug, Clone)]
 pub struct PreciseIndex {
     extents: ExtentTree<Holders>,
     weights: TierWeights,
+    counts_stores: bool,
     known_blocks: u64,
+    pending: Pending,
     nodes: Vec<NodeId>,
 }
 
 impl PreciseIndex {
-    /// `block_tokens` is at least 1.
-    pub fn new(block_tokens: u32, weights: TierWeights) -> Self {
+    /// `block_tokens` is at least 1. With `counts_stores` a block stored twice by a replica in a
+    /// tier must be removed twice.
+    pub fn new(block_tokens: u32, weights: TierWeights, counts_stores: bool) -> Self {
         Self {
             extents: ExtentTree::new(block_tokens.max(1)),
             weights,
+            counts_stores,
             known_blocks: 0,
+            pending: Pending::default(),
             nodes: Vec::new(),
+        }
+    }
+
+    fn settle_all(&mut self) {
+        for (replica, event) in self.pending.take_all() {
+            self.change(replica, &event);
+        }
+    }
+
+    /// Events that matter to lookups of the prompt.
+    fn settle_for(&mut self, prompt: &Prompt) {
+        let Some(first) = prompt.pieces().first() else { return };
+        let Some(events) = self.pending.take(first.content) else { return };
+        for (replica, event) in &events {
+            self.change(*replica, event);
+        }
+        self.pending.give_back(events);
+    }
+
+    fn change(&mut self, replica: u16, event: &KvEvent) {
+        let (tier, unit) = (event.tier, self.block_tokens());
+        let pieces = event.path.pieces();
+        let span = Span { pieces, from: event.from_token / unit, to: event.to_token / unit };
+        if span.from >= span.to {
+            return;
+        }
+        self.nodes.clear();
+        let stored = event.change == KvChange::Stored;
+        self.extents.cover(span, stored, &mut (), &mut self.nodes);
+        if stored {
+            let counts = self.counts_stores;
+            self.change_nodes(|holders| holders.store(replica, tier, counts));
+        } else {
+            self.change_nodes(|holders| holders.remove(replica, tier));
         }
     }
 
@@ -121,7 +159,8 @@ impl PreciseIndex {
 }
 
 impl BlockIndex for PreciseIndex {
-    fn lookup(&self, prompt: &Prompt, matches: &mut [Match]) -> u32 {
+    fn lookup(&mut self, prompt: &Prompt, matches: &mut [Match]) -> u32 {
+        self.settle_for(prompt);
         matches.fill(Match::default());
         let total = prompt.tokens().0 / self.block_tokens();
         let mut at = 0;
@@ -147,30 +186,19 @@ impl BlockIndex for PreciseIndex {
     fn placed(&mut self, _replica: u16, _prompt: &Prompt) {}
 
     fn apply(&mut self, replica: u16, event: &KvEvent) {
-        let tier = event.tier;
-        self.nodes.clear();
         if event.change == KvChange::Cleared {
+            self.settle_all();
+            self.nodes.clear();
             self.nodes.extend(self.extents.tree().extents());
-            self.change_nodes(|holders| holders.clear(replica, tier));
+            self.change_nodes(|holders| holders.clear(replica));
             return;
         }
-        let path_tokens: u64 = event.path.iter().map(|piece| u64::from(piece.len)).sum();
-        if path_tokens < u64::from(event.to_token) {
-            // A span beyond its path has no blocks.
-            return;
+        // A span beyond its path has no blocks.
+        if event.from_token < event.to_token && event.to_token <= event.path.tokens().0 {
+            self.pending.push(replica, event);
         }
-        let unit = self.block_tokens();
-        let span =
-            Span { pieces: &event.path, from: event.from_token / unit, to: event.to_token / unit };
-        let stored = event.change == KvChange::Stored;
-        if span.from >= span.to {
-            return;
-        }
-        self.extents.cover(span, stored, &mut (), &mut self.nodes);
-        if stored {
-            self.change_nodes(|holders| holders.store(replica, tier));
-        } else {
-            self.change_nodes(|holders| holders.remove(replica, tier));
+        if self.pending.is_full() {
+            self.settle_all();
         }
     }
 
@@ -178,15 +206,18 @@ impl BlockIndex for PreciseIndex {
         self.extents.tree().unit_tokens()
     }
 
-    fn known_blocks(&self) -> u64 {
+    fn known_blocks(&mut self) -> u64 {
+        self.settle_all();
         self.known_blocks
     }
 
-    fn extents(&self) -> usize {
+    fn extents(&mut self) -> usize {
+        self.settle_all();
         self.extents.tree().len() - 1
     }
 
     fn clear(&mut self) {
+        self.pending.clear();
         self.extents.clear();
         self.known_blocks = 0;
     }

@@ -49,12 +49,13 @@ fn predecessor(block: &Block, block_tokens: u32) -> Block {
 pub(crate) struct EventReference {
     pub(crate) block_tokens: u32,
     pub(crate) weights: TierWeights,
+    counts_stores: bool,
     stores: BTreeMap<Block, BTreeMap<(u16, TierKind), u32>>,
 }
 
 impl EventReference {
-    pub(crate) fn new(block_tokens: u32, weights: TierWeights) -> Self {
-        Self { block_tokens, weights, stores: BTreeMap::new() }
+    pub(crate) fn new(block_tokens: u32, weights: TierWeights, counts_stores: bool) -> Self {
+        Self { block_tokens, weights, counts_stores, stores: BTreeMap::new() }
     }
 
     fn weight(&self, block: &Block, replica: u16) -> Option<f64> {
@@ -68,7 +69,7 @@ impl EventReference {
 }
 
 impl BlockIndex for EventReference {
-    fn lookup(&self, prompt: &Prompt, matches: &mut [Match]) -> u32 {
+    fn lookup(&mut self, prompt: &Prompt, matches: &mut [Match]) -> u32 {
         let total = prompt.tokens().0 / self.block_tokens;
         for (replica, found) in matches.iter_mut().enumerate() {
             *found = Match::default();
@@ -90,17 +91,17 @@ impl BlockIndex for EventReference {
         let holder = (replica, event.tier);
         if event.change == KvChange::Cleared {
             for holders in self.stores.values_mut() {
-                holders.remove(&holder);
+                holders.retain(|(owner, _), _| *owner != replica);
             }
             self.stores.retain(|_, holders| !holders.is_empty());
             return;
         }
-        let prompt = Prompt::new(event.path.iter().copied());
         let ends = (1..=event.to_token / self.block_tokens).map(|index| index * self.block_tokens);
         for end in ends.filter(|end| *end > event.from_token) {
-            let block = name_of(&prompt, end);
+            let block = name_of(&event.path, end);
             if event.change == KvChange::Stored {
-                *self.stores.entry(block).or_default().entry(holder).or_insert(0) += 1;
+                let count = self.stores.entry(block).or_default().entry(holder).or_insert(0);
+                *count = if self.counts_stores { *count + 1 } else { 1 };
             } else if let Some(holders) = self.stores.get_mut(&block) {
                 if let Some(count) = holders.get_mut(&holder) {
                     *count -= 1;
@@ -119,11 +120,11 @@ impl BlockIndex for EventReference {
         self.block_tokens
     }
 
-    fn known_blocks(&self) -> u64 {
+    fn known_blocks(&mut self) -> u64 {
         self.stores.len() as u64
     }
 
-    fn extents(&self) -> usize {
+    fn extents(&mut self) -> usize {
         fewest_runs(&self.stores, self.block_tokens)
     }
 
@@ -166,7 +167,7 @@ impl PlacementReference {
 }
 
 impl BlockIndex for PlacementReference {
-    fn lookup(&self, prompt: &Prompt, matches: &mut [Match]) -> u32 {
+    fn lookup(&mut self, prompt: &Prompt, matches: &mut [Match]) -> u32 {
         let blocks = self.blocks(prompt);
         matches.fill(Match::default());
         for block in &blocks {
@@ -201,14 +202,14 @@ impl BlockIndex for PlacementReference {
         self.block_tokens
     }
 
-    fn known_blocks(&self) -> u64 {
+    fn known_blocks(&mut self) -> u64 {
         let mut all: Vec<&Block> = self.recent.values().flatten().map(|(block, _)| block).collect();
         all.sort();
         all.dedup();
         all.len() as u64
     }
 
-    fn extents(&self) -> usize {
+    fn extents(&mut self) -> usize {
         let mut marks: BTreeMap<Block, BTreeMap<u16, u64>> = BTreeMap::new();
         for (replica, blocks) in &self.recent {
             for (block, stamp) in blocks {

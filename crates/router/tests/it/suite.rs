@@ -51,16 +51,15 @@ fn events() -> impl Strategy<Value = Change> {
         // Half of all spans begin at the first token, as most do.
         let from_token = ((2.0 * from - 1.0).max(0.0) * units) as u32 * unit;
         let to_token = (to * (units + 1.0)) as u32 * unit;
-        let path = prompt.truncated(weir_model::Tokens(to_token)).pieces().into();
         let to_token = to_token.max(from_token);
-        Change::Event(replica, KvEvent { change, tier, path, from_token, to_token })
+        Change::Event(replica, KvEvent { change, tier, path: prompt, from_token, to_token })
     });
     let cleared = (0..REPLICAS, prop::bool::ANY).prop_map(|(replica, gpu)| {
         let tier = if gpu { TierKind::Gpu } else { TierKind::Host };
         let event = KvEvent {
             change: KvChange::Cleared,
             tier,
-            path: Vec::new().into(),
+            path: Prompt::new([]),
             from_token: 0,
             to_token: 0,
         };
@@ -94,7 +93,7 @@ pub(crate) fn equals_reference<I: BlockIndex, R: BlockIndex>(
         for change in &changes {
             step(&mut index, change);
             step(&mut reference, change);
-            compare(&index, &reference, change, &probes)?;
+            compare(&mut index, &mut reference, change, &probes)?;
         }
         Ok(())
     });
@@ -110,8 +109,8 @@ fn step(index: &mut impl BlockIndex, change: &Change) {
 }
 
 fn compare(
-    index: &impl BlockIndex,
-    reference: &impl BlockIndex,
+    index: &mut impl BlockIndex,
+    reference: &mut impl BlockIndex,
     change: &Change,
     probes: &[Prompt],
 ) -> Result<(), TestCaseError> {
@@ -119,7 +118,7 @@ fn compare(
     prop_assert_eq!(index.known_blocks(), reference.known_blocks(), "known blocks");
     let own = match change {
         Change::Placed(_, prompt) => Some(prompt.clone()),
-        Change::Event(_, event) => Some(Prompt::new(event.path.iter().copied())),
+        Change::Event(_, event) => Some(event.path.clone()),
         Change::Clear => None,
     };
     for prompt in probes.iter().chain(own.as_ref()) {
@@ -157,7 +156,7 @@ pub(crate) fn stored(prompt: &Prompt) -> KvEvent {
     KvEvent {
         change: KvChange::Stored,
         tier: TierKind::Gpu,
-        path: prompt.pieces().into(),
+        path: prompt.clone(),
         from_token: 0,
         to_token: prompt.tokens().0,
     }

@@ -56,7 +56,7 @@ impl Expander {
         let mut hashes = Vec::new();
         let salt = salt_of(event, span.start, ids);
         let token_ids = tokens(event, span.clone(), ids)?;
-        let parent = self.chain.store(&event.path, span, ids, &mut hashes)?;
+        let parent = self.chain.store(event.path.pieces(), span, ids, &mut hashes)?;
         let block_tokens = self.block_tokens;
         into.push(Event::Stored(BlockStored { hashes, parent, token_ids, block_tokens, salt }));
         Ok(())
@@ -70,19 +70,19 @@ impl Expander {
     ) -> Result<(), Forgotten> {
         let span = event.from_token..event.to_token;
         let mut hashes = Vec::new();
-        self.chain.remove(&event.path, span, ids, &mut hashes)?;
+        self.chain.remove(event.path.pieces(), span, ids, &mut hashes)?;
         into.extend(hashes.into_iter().rev().map(Event::Removed));
         Ok(())
     }
 }
 
 fn salt_of(event: &KvEvent, from: u32, ids: &dyn TokenIds) -> Option<String> {
-    if from == 0 { ids.cache_salt(&event.path).map(str::to_owned) } else { None }
+    if from == 0 { ids.cache_salt(event.path.pieces()).map(str::to_owned) } else { None }
 }
 
 fn tokens(event: &KvEvent, span: Range<u32>, ids: &dyn TokenIds) -> Result<Vec<u32>, Forgotten> {
     let mut tokens = Vec::with_capacity(span.len());
-    if ids.append_token_ids(&cut(&event.path, span), &mut tokens) {
+    if ids.append_token_ids(&cut(event.path.pieces(), span), &mut tokens) {
         Ok(tokens)
     } else {
         Err(Forgotten)

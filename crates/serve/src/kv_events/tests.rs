@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use weir_model::{ContentId, KvChange, KvEvent, Piece, TierKind};
+use weir_model::{ContentId, KvChange, KvEvent, Piece, Prompt, TierKind};
 use zeromq::{DealerSocket, Socket as _, SocketRecv as _, SocketSend as _, SubSocket, ZmqMessage};
 
 use super::*;
@@ -58,7 +58,13 @@ fn book() -> Book {
 }
 
 fn event(change: KvChange, tier: TierKind, path: &[Piece], from: u32, to: u32) -> KvEvent {
-    KvEvent { change, tier, path: path.into(), from_token: from, to_token: to }
+    KvEvent {
+        change,
+        tier,
+        path: Prompt::new(path.iter().copied()),
+        from_token: from,
+        to_token: to,
+    }
 }
 
 fn stored(content: ContentId, to: u32) -> KvEvent {

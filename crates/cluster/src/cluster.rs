@@ -13,6 +13,7 @@ use crate::event_queue::EventQueue;
 use crate::io::IoRequest;
 use crate::observer::Observer;
 use crate::replica::{Event, Replica, SharedParts};
+use crate::scrapes::Scrapes;
 use crate::view::{InFlight, Placement};
 
 pub struct Cluster {
@@ -21,7 +22,7 @@ pub struct Cluster {
     replicas: Vec<Replica>,
     store: Option<ModelledStore>,
     router: Router,
-    loads: Vec<weir_router::ReplicaLoad>,
+    scrapes: Scrapes,
 }
 
 impl Cluster {
@@ -45,7 +46,7 @@ impl Cluster {
                 .collect(),
             store,
             router: Router::new(&config.router, replicas),
-            loads: Vec::new(),
+            scrapes: Scrapes::new(&config.router.policy, replicas),
             config,
         })
     }
@@ -100,7 +101,7 @@ impl Cluster {
         request: Request,
         observer: &mut impl Observer,
     ) -> Placement {
-        let now = now.max(self.queue.now());
+        let now = self.arrive_at(now);
         let (placement, delay) = self.place(now, &request.prompt);
         observer.placed(now, tag, &placement);
         let replica = &mut self.replicas[usize::from(placement.replica)];
@@ -114,6 +115,8 @@ impl Cluster {
     }
 
     pub fn step(&mut self, observer: &mut impl Observer) -> bool {
+        let Some(at) = self.queue.next_at() else { return false };
+        self.arrive_at(at);
         let Some(event) = self.queue.next() else { return false };
         let now = self.queue.now();
         let shared = &mut SharedParts { queue: &mut self.queue, store: self.store.as_mut() };
@@ -150,9 +153,10 @@ impl Cluster {
     /// Ends all events of the request. Its blocks are free at once, except those that a load writes
     /// to. Unknown tags are ignored: a client may disconnect while its last token is sent.
     pub fn abort(&mut self, now: Nanos, tag: u64) {
+        let now = self.arrive_at(now);
         let owner = self.replicas.iter_mut().find_map(|it| it.abort(tag).then_some(it.number));
         if let Some(number) = owner {
-            self.queue.schedule(now.max(self.queue.now()), Event::Wake(number));
+            self.queue.schedule(now, Event::Wake(number));
         }
     }
 
@@ -167,7 +171,7 @@ impl Cluster {
         if external && !self.tiers_idle() {
             return false;
         }
-        let now = now.max(self.queue.now());
+        let now = self.arrive_at(now);
         for replica in &mut self.replicas {
             replica.engine.reset().expect("no request holds a block");
             if external {
@@ -212,22 +216,21 @@ impl Cluster {
         self.replicas.iter().all(Replica::is_idle)
     }
 
+    /// Before anything changes at `now`, or at the last event's time if that is later, which is
+    /// returned: what the router reads until then, it reads in the present state.
+    fn arrive_at(&mut self, now: Nanos) -> Nanos {
+        let now = now.max(self.queue.now());
+        self.scrapes.take_due(now, &self.replicas);
+        now
+    }
+
     /// Also returns the time that the decision takes.
     fn place(&mut self, now: Nanos, prompt: &Prompt) -> (Placement, Nanos) {
         if self.replicas.len() == 1 {
             return (Placement::default(), Nanos::ZERO);
         }
-        self.loads.clear();
-        self.loads.extend(self.replicas.iter().map(|replica| {
-            let running = replica.engine.running();
-            weir_router::ReplicaLoad {
-                // The router counts a request once sent, before it reaches the engine.
-                waiting: replica.in_flight - running,
-                running,
-                kv_usage: replica.kv_usage(),
-            }
-        }));
-        let decision = self.router.place(now, prompt, &self.loads);
+        let loads = self.scrapes.loads(&self.replicas);
+        let decision = self.router.place(now, prompt, loads);
         let mut placement = Placement { replica: decision.replica, ..Placement::default() };
         let block = self.config.engine.block_size;
         let limit = (prompt.tokens().0.max(1) - 1) / block;

@@ -9,6 +9,7 @@ mod event_queue;
 mod io;
 mod observer;
 mod replica;
+mod scrapes;
 mod view;
 
 pub use cluster::Cluster;

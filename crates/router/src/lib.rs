@@ -4,12 +4,14 @@
 
 pub mod config;
 pub mod index;
+#[cfg(test)]
+mod recorded;
 pub mod router;
 pub mod score;
 
-pub use config::{IndexConfig, PolicyConfig, RouterConfig, ScorerWeights};
+pub use config::{IndexConfig, Normalization, PolicyConfig, RouterConfig, ScorerWeights};
 pub use index::{
     ApproximateIndex, BlockIndex, KeyedIndex, Match, Medium, PreciseIndex, TierWeights,
 };
 pub use router::{Router, RouterStats, RoutingDecision};
-pub use score::ReplicaLoad;
+pub use score::{ReplicaLoad, Scorers};

@@ -3,13 +3,13 @@
 //! A decision depends on the caller's time, loads and events and on the seed alone, so simulator
 //! and live proxy choose alike.
 
-use rand_core::{Rng, SeedableRng};
+use rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use weir_model::{KvEvent, Nanos, Prompt};
 
-use crate::config::{PolicyConfig, RouterConfig, ScorerWeights};
+use crate::config::{Normalization, PolicyConfig, RouterConfig};
 use crate::index::{ApproximateIndex, BlockIndex, Match, PreciseIndex, TierWeights};
-use crate::score::{ReplicaLoad, best_replica, least_loaded};
+use crate::score::{ReplicaLoad, Scorers, below, least_loaded};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RoutingDecision {
@@ -41,14 +41,15 @@ enum Policy {
     Random(Xoshiro256PlusPlus),
     RoundRobin { next: u16 },
     LeastLoaded,
-    Approximate { weights: ScorerWeights, index: ApproximateIndex },
-    Precise { weights: ScorerWeights, index: PreciseIndex, delay: Nanos },
+    Approximate { scorers: Scorers, index: ApproximateIndex },
+    Precise { scorers: Scorers, index: PreciseIndex, delay: Nanos },
 }
 
 impl Policy {
     fn new(config: &RouterConfig) -> Self {
+        let seed = config.seed;
         match &config.policy {
-            PolicyConfig::Random => Self::Random(Xoshiro256PlusPlus::seed_from_u64(config.seed)),
+            PolicyConfig::Random => Self::Random(Xoshiro256PlusPlus::seed_from_u64(seed)),
             PolicyConfig::RoundRobin => Self::RoundRobin { next: 0 },
             PolicyConfig::LeastLoaded => Self::LeastLoaded,
             PolicyConfig::ApproximatePrefix {
@@ -56,23 +57,26 @@ impl Policy {
                 block_tokens,
                 lru_blocks_per_replica,
                 max_prefix_tokens,
+                ..
             } => Self::Approximate {
-                weights: *weights,
+                scorers: Scorers::new(*weights, Normalization::Share, seed),
                 index: ApproximateIndex::new(
                     *block_tokens,
                     *lru_blocks_per_replica,
                     *max_prefix_tokens,
                 ),
             },
-            PolicyConfig::PrecisePrefix { weights, block_tokens, index } => Self::Precise {
-                weights: *weights,
-                index: PreciseIndex::new(
-                    *block_tokens,
-                    TierWeights { gpu: index.gpu_weight, below: index.tier_weight },
-                    false,
-                ),
-                delay: index.lookup_latency,
-            },
+            PolicyConfig::PrecisePrefix { weights, normalization, block_tokens, index, .. } => {
+                Self::Precise {
+                    scorers: Scorers::new(*weights, *normalization, seed),
+                    index: PreciseIndex::new(
+                        *block_tokens,
+                        TierWeights { gpu: index.gpu_weight, below: index.tier_weight },
+                        index.counts_stores,
+                    ),
+                    delay: index.lookup_latency,
+                }
+            }
         }
     }
 
@@ -120,23 +124,29 @@ impl Router {
             *load = loads.get(replica).copied().unwrap_or_default();
         }
         let replicas = self.loads.len() as u16;
+        let mut lookup = Lookup {
+            prompt,
+            loads: &self.loads,
+            matches: &mut self.matches,
+            stats: &mut self.stats,
+            delay: Nanos::ZERO,
+        };
         let decision = match &mut self.policy {
-            Policy::Random(random) => unindexed(below(random, replicas)),
+            Policy::Random(chance) => unindexed(below(chance, replicas)),
             Policy::RoundRobin { next } => {
                 let replica = *next;
                 *next = (replica + 1) % replicas;
                 unindexed(replica)
             }
             Policy::LeastLoaded => unindexed(least_loaded(&self.loads)),
-            Policy::Approximate { weights, index } => {
-                let seen = Lookup { weights, loads: &self.loads, delay: Nanos::ZERO };
-                let decision = seen.decide(index, prompt, &mut self.matches, &mut self.stats);
+            Policy::Approximate { scorers, index } => {
+                let decision = lookup.decide(scorers, index);
                 index.placed(decision.replica, prompt);
                 decision
             }
-            Policy::Precise { weights, index, delay } => {
-                let seen = Lookup { weights, loads: &self.loads, delay: *delay };
-                seen.decide(index, prompt, &mut self.matches, &mut self.stats)
+            Policy::Precise { scorers, index, delay } => {
+                lookup.delay = *delay;
+                lookup.decide(scorers, index)
             }
         };
         self.stats.decisions[usize::from(decision.replica)] += 1;
@@ -170,27 +180,19 @@ const fn unindexed(replica: u16) -> RoutingDecision {
     RoutingDecision { replica, matched_tokens: 0, uniform_matched_tokens: 0.0, delay: Nanos::ZERO }
 }
 
-/// Below `bound`, by Lemire's multiplication; its bias of at most one in 2^48 is negligible.
-fn below(random: &mut impl Rng, bound: u16) -> u16 {
-    ((u128::from(random.next_u64()) * u128::from(bound)) >> 64) as u16
-}
-
 struct Lookup<'a> {
-    weights: &'a ScorerWeights,
+    prompt: &'a Prompt,
     loads: &'a [ReplicaLoad],
+    matches: &'a mut [Match],
+    stats: &'a mut RouterStats,
     delay: Nanos,
 }
 
 impl Lookup<'_> {
-    fn decide(
-        &self,
-        index: &mut impl BlockIndex,
-        prompt: &Prompt,
-        matches: &mut [Match],
-        stats: &mut RouterStats,
-    ) -> RoutingDecision {
+    fn decide(self, scorers: &mut Scorers, index: &mut impl BlockIndex) -> RoutingDecision {
+        let Self { prompt, loads, matches, stats, delay } = self;
         let total_blocks = index.lookup(prompt, matches);
-        let replica = best_replica(self.weights, self.loads, matches, total_blocks);
+        let replica = scorers.choose(loads, matches, total_blocks);
         let block_tokens = index.block_tokens();
         let all_blocks: u64 = matches.iter().map(|found| u64::from(found.blocks)).sum();
         stats.lookups += 1;
@@ -200,7 +202,7 @@ impl Lookup<'_> {
             matched_tokens: matches[usize::from(replica)].blocks * block_tokens,
             uniform_matched_tokens: all_blocks as f64 * f64::from(block_tokens)
                 / matches.len() as f64,
-            delay: self.delay,
+            delay,
         }
     }
 }

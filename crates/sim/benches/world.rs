@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use weir_engine::{EngineConfig, TimingConfig};
 use weir_model::{Nanos, RequestRow, StepRow, Tokens};
-use weir_router::{IndexConfig, PolicyConfig, RouterConfig, ScorerWeights};
+use weir_router::{IndexConfig, Normalization, PolicyConfig, RouterConfig, ScorerWeights};
 use weir_sim::{Load, Recorder, World, WorldConfig};
 use weir_workload::config::{Count, Draw, Length, SharedPrefix};
 use weir_workload::{Ramp, SourceOptions, WorkloadConfig, open};
@@ -66,8 +66,10 @@ fn routed(policy: PolicyConfig) -> Case {
 fn precise() -> PolicyConfig {
     PolicyConfig::PrecisePrefix {
         weights: ScorerWeights::default(),
+        normalization: Normalization::MinMax,
         block_tokens: 16,
         index: IndexConfig::default(),
+        scrape_interval: PolicyConfig::SCRAPE_INTERVAL,
     }
 }
 

@@ -1,8 +1,10 @@
 //! The caller's contract, on small clusters.
 
+use std::collections::BTreeSet;
+
 use weir_cluster::{Cluster, Observer};
 use weir_model::{Nanos, StepRow};
-use weir_router::{IndexConfig, PolicyConfig, ScorerWeights};
+use weir_router::{IndexConfig, Normalization, PolicyConfig, ScorerWeights};
 
 use crate::fixture::{Log, analytic, config, drain, native, request, step_to};
 
@@ -82,8 +84,10 @@ fn a_reset_waits_for_nobody_and_reaches_router_and_observer() {
     config.replicas = 2;
     config.router.policy = PolicyConfig::PrecisePrefix {
         weights: ScorerWeights::default(),
+        normalization: Normalization::MinMax,
         block_tokens: 16,
         index: IndexConfig::default(),
+        scrape_interval: PolicyConfig::SCRAPE_INTERVAL,
     };
     let mut cluster = Cluster::new(config).expect("the fixture is valid");
     let mut log = Log::default();
@@ -100,6 +104,35 @@ fn a_reset_waits_for_nobody_and_reaches_router_and_observer() {
     assert_eq!((log.cleared, cluster.router_stats().index_keys), (2, 0));
     let after = cluster.submit(Nanos::from_secs(3), 2, request(2, &[(1, 100)], 1), &mut log);
     assert_eq!(after.best_hit, 0);
+}
+
+#[test]
+fn the_router_sees_gauges_as_of_the_last_scrape() {
+    let mut config = config(400);
+    config.replicas = 2;
+    config.router.policy = PolicyConfig::ApproximatePrefix {
+        weights: ScorerWeights { queue: 0.0, kv_usage: 1.0, prefix: 0.0, no_hit_lru: 0.0 },
+        block_tokens: 64,
+        lru_blocks_per_replica: 1000,
+        max_prefix_tokens: 1024,
+        scrape_interval: Nanos::from_millis(50),
+    };
+    let mut cluster = Cluster::new(config).expect("the fixture is valid");
+    let mut log = Log::default();
+    // Holds blocks for 500 passes of 5 ms.
+    let long = cluster.submit(Nanos::ZERO, 0, request(0, &[(1, 100)], 500), &mut log).replica;
+    let mut replica_at = |millis: u64, tag: u64| {
+        let now = Nanos::from_millis(millis);
+        step_to(&mut cluster, now, &mut log);
+        cluster.submit(now, tag, request(tag, &[(10 + tag, 16)], 1), &mut log).replica
+    };
+    // The pools were equal at 0 ms, so chance decides.
+    let early: BTreeSet<u16> = (1..20).map(|tag| replica_at(10 + tag, tag)).collect();
+    assert_eq!(early, BTreeSet::from([0, 1]));
+    // At 50 ms only the long request held blocks.
+    for tag in 20..40 {
+        assert_ne!(replica_at(40 + tag, tag), long);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use weir_cluster::{Cluster, ClusterConfig, Replica};
 use weir_engine::offload::Offload;
 use weir_engine::{LoadMode, OffloadConfig};
 use weir_model::Nanos;
-use weir_router::{IndexConfig, PolicyConfig, ScorerWeights};
+use weir_router::{IndexConfig, Normalization, PolicyConfig, ScorerWeights};
 
 use crate::fixture::{Log, analytic, config, drain, lmcache, native, request, step_to};
 
@@ -50,8 +50,10 @@ fn policies() -> impl Strategy<Value = PolicyConfig> {
         Just(PolicyConfig::LeastLoaded),
         Just(PolicyConfig::PrecisePrefix {
             weights,
+            normalization: Normalization::MinMax,
             block_tokens: 16,
             index: IndexConfig::default(),
+            scrape_interval: PolicyConfig::SCRAPE_INTERVAL,
         }),
     ]
 }

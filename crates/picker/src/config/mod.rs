@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use weir_model::Product;
+use weir_model::{Nanos, Product};
 use weir_router::PolicyConfig;
 use weir_router::config::ScorerWeights;
 
@@ -75,7 +75,10 @@ impl PickerConfig {
     pub fn document(&self, release: PickerRelease) -> Result<Value, ConfigError> {
         match release {
             PickerRelease::Scheduler | PickerRelease::Gateway => scheduler::document(self, release),
-            PickerRelease::Router => router::document(self),
+            PickerRelease::Router => {
+                self.no_hit_weight(release)?;
+                router::document(self)
+            }
         }
     }
 
@@ -121,6 +124,12 @@ impl PickerConfig {
             ["--secure-serving=false", "--metrics-endpoint-auth=false", "--tracing=false"]
                 .map(str::to_owned),
         );
+        if let Some(interval) = self.policy.scrape_interval() {
+            // It cannot read them at each decision, and stops at 0.
+            let interval = interval.max(Nanos::from_millis(1));
+            let micros = interval.0.div_ceil(1000);
+            args.extend(["--refresh-metrics-interval".to_owned(), format!("{micros}us")]);
+        }
         // Scores of each decision, with the request's id.
         args.extend(["-v", "4"].map(str::to_owned));
         args
@@ -154,6 +163,17 @@ impl PickerConfig {
             .filter(|(_, weight)| *weight > 0.0)
             .map(|(kind, weight)| Scorer { kind, weight, parameters: None })
             .collect()
+    }
+
+    /// Of the scorer that orders cold prompts. The gateway's picker has none, and how llm-d-router's
+    /// finds its matches is not known.
+    fn no_hit_weight(&self, release: PickerRelease) -> Result<f64, ConfigError> {
+        let weight = self.weights().map_or(0.0, |weights| weights.no_hit_lru);
+        if weight > 0.0 && release != PickerRelease::Scheduler {
+            let what = "`weights.no_hit_lru`";
+            return Err(ConfigError::Unsupported { release: release.name(), what });
+        }
+        Ok(weight)
     }
 
     fn picker(&self) -> Result<&'static str, ConfigError> {

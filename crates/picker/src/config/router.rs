@@ -37,6 +37,7 @@ pub(super) fn document(config: &PickerConfig) -> Result<Value, ConfigError> {
             block_tokens,
             lru_blocks_per_replica,
             max_prefix_tokens,
+            ..
         } => {
             plugins.push(json!({
                 "type": APPROXIMATE,
@@ -49,7 +50,7 @@ pub(super) fn document(config: &PickerConfig) -> Result<Value, ConfigError> {
             }));
             scorers.insert(0, prefix(weights.prefix, APPROXIMATE));
         }
-        PolicyConfig::PrecisePrefix { weights, block_tokens, index } => {
+        PolicyConfig::PrecisePrefix { weights, block_tokens, index, .. } => {
             let engine = config.replicas.names().into_iter().next().unwrap_or_default();
             plugins.push(json!({"type": "endpoint-notification-source"}));
             plugins.push(json!({

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 use weir_model::Product;
-use weir_router::PolicyConfig;
+use weir_router::{Normalization, PolicyConfig};
 
 use super::{ConfigError, PickerConfig, Scorer, with_profile};
 use crate::release::PickerRelease;
@@ -24,6 +24,7 @@ pub(super) fn document(
             block_tokens,
             lru_blocks_per_replica,
             max_prefix_tokens,
+            ..
         } => {
             let parameters = json!({
                 // Else the engine's own block size and cache size replace the next ones.
@@ -42,15 +43,28 @@ pub(super) fn document(
             scorers
                 .insert(0, Scorer { kind: "prefix-cache-scorer", weight, parameters: of_scorer });
         }
-        PolicyConfig::PrecisePrefix { weights, .. } => {
+        PolicyConfig::PrecisePrefix { weights, normalization, index, .. } => {
+            let refused = |what| Err(ConfigError::Unsupported { release: release.name(), what });
             if release == PickerRelease::Gateway {
-                let what = "precise prefix index";
-                return Err(ConfigError::Unsupported { release: release.name(), what });
+                return refused("precise prefix index");
+            }
+            if *normalization == Normalization::Share {
+                return refused("`normalization: share`");
+            }
+            if index.counts_stores {
+                return refused("`counts_stores: true`");
             }
             let (kind, weight) = ("precise-prefix-cache-scorer", weights.prefix);
             scorers.insert(0, Scorer { kind, weight, parameters: Some(precise(config)) });
         }
         PolicyConfig::Random | PolicyConfig::RoundRobin | PolicyConfig::LeastLoaded => {}
+    }
+    let weight = config.no_hit_weight(release)?;
+    if let Some(prefix) = scorers.first().map(|scorer| scorer.kind).filter(|_| weight > 0.0) {
+        // Otherwise it looks for the state of `prefix-cache-scorer`, and takes all as cold.
+        let parameters = json!({"prefixPluginType": prefix, "prefixPluginName": prefix});
+        let kind = "no-hit-lru-scorer";
+        scorers.push(Scorer { kind, weight, parameters: Some(parameters) });
     }
     Ok(with_profile(API, plugins, &scorers, picker))
 }

@@ -1,5 +1,5 @@
 use super::*;
-use weir_router::config::IndexConfig;
+use weir_router::config::{IndexConfig, Normalization};
 
 fn config(policy: PolicyConfig, index: IndexStore) -> PickerConfig {
     PickerConfig {
@@ -20,8 +20,10 @@ fn config(policy: PolicyConfig, index: IndexStore) -> PickerConfig {
 fn precise() -> PolicyConfig {
     PolicyConfig::PrecisePrefix {
         weights: ScorerWeights::default(),
+        normalization: Normalization::MinMax,
         block_tokens: 16,
         index: IndexConfig::default(),
+        scrape_interval: PolicyConfig::SCRAPE_INTERVAL,
     }
 }
 
@@ -31,6 +33,7 @@ fn approximate() -> PolicyConfig {
         block_tokens: 64,
         lru_blocks_per_replica: 31_250,
         max_prefix_tokens: 131_072,
+        scrape_interval: PolicyConfig::SCRAPE_INTERVAL,
     }
 }
 
@@ -91,7 +94,7 @@ fn the_gateway_has_an_approximate_index_by_a_producer_and_no_precise_one() {
 fn weights_of_zero_leave_a_scorer_out() {
     let mut policy = approximate();
     if let PolicyConfig::ApproximatePrefix { weights, .. } = &mut policy {
-        *weights = ScorerWeights { queue: 0.0, kv_usage: 1.0, prefix: 3.0 };
+        *weights = ScorerWeights { queue: 0.0, kv_usage: 1.0, prefix: 3.0, no_hit_lru: 0.0 };
     }
     let document = config(policy, IndexStore::Memory).document(PickerRelease::Scheduler).unwrap();
     assert!(plugin(&document, "queue-scorer").is_none());
@@ -101,6 +104,46 @@ fn weights_of_zero_leave_a_scorer_out() {
         .filter_map(|entry| Some((entry["pluginRef"].as_str()?, entry["weight"].as_f64()?)))
         .collect();
     assert_eq!(weights, [("prefix-cache-scorer", 3.0), ("kv-cache-utilization-scorer", 1.0)]);
+}
+
+#[test]
+fn what_a_release_does_not_do_is_refused() {
+    let with = |change: fn(&mut Normalization, &mut IndexConfig, &mut ScorerWeights)| {
+        let mut policy = precise();
+        if let PolicyConfig::PrecisePrefix { weights, normalization, index, .. } = &mut policy {
+            change(normalization, index, weights);
+        }
+        config(policy, IndexStore::Memory)
+    };
+    let share = with(|normalization, _, _| *normalization = Normalization::Share);
+    assert_eq!(
+        share.document(PickerRelease::Scheduler).unwrap_err().to_string().split(';').next(),
+        Some(&*format!("{} has no `normalization: share`", PickerRelease::Scheduler.name()))
+    );
+    assert!(share.document(PickerRelease::Router).is_ok());
+    let counted = with(|_, index, _| index.counts_stores = true);
+    assert!(counted.document(PickerRelease::Scheduler).is_err());
+    let cold = with(|_, _, weights| weights.no_hit_lru = 0.5);
+    assert!(cold.document(PickerRelease::Router).is_err());
+    let document = cold.document(PickerRelease::Scheduler).unwrap();
+    let parameters = &plugin(&document, "no-hit-lru-scorer").unwrap()["parameters"];
+    assert_eq!(parameters["prefixPluginName"], "precise-prefix-cache-scorer");
+}
+
+#[test]
+fn gauges_are_read_as_often_as_the_policy_says() {
+    let flag = |policy| {
+        let args = config(policy, IndexStore::Memory).arguments(PickerRelease::Scheduler, "/c");
+        let at = args.iter().position(|arg| arg == "--refresh-metrics-interval")?;
+        Some(args[at + 1].clone())
+    };
+    assert_eq!(flag(precise()), Some("50000us".to_owned()));
+    let mut always = approximate();
+    if let PolicyConfig::ApproximatePrefix { scrape_interval, .. } = &mut always {
+        *scrape_interval = Nanos::ZERO;
+    }
+    assert_eq!(flag(always), Some("1000us".to_owned()));
+    assert_eq!(flag(PolicyConfig::Random), None);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use weir_model::{ContentId, Nanos, Piece, Prompt};
 use weir_router::{
-    IndexConfig, PolicyConfig, ReplicaLoad, Router, RouterConfig, RouterStats, RoutingDecision,
-    ScorerWeights,
+    IndexConfig, Normalization, PolicyConfig, ReplicaLoad, Router, RouterConfig, RouterStats,
+    RoutingDecision, ScorerWeights,
 };
 
 use crate::suite::stored;
@@ -16,14 +16,17 @@ fn approximate() -> PolicyConfig {
         block_tokens: 64,
         lru_blocks_per_replica: 31_250,
         max_prefix_tokens: 131_072,
+        scrape_interval: PolicyConfig::SCRAPE_INTERVAL,
     }
 }
 
 fn precise() -> PolicyConfig {
     PolicyConfig::PrecisePrefix {
         weights: ScorerWeights::default(),
+        normalization: Normalization::MinMax,
         block_tokens: 16,
         index: IndexConfig::default(),
+        scrape_interval: PolicyConfig::SCRAPE_INTERVAL,
     }
 }
 
@@ -32,7 +35,7 @@ fn prompt(prefix: u64, question: u64) -> Prompt {
 }
 
 fn idle(replicas: usize) -> Vec<ReplicaLoad> {
-    vec![ReplicaLoad { waiting: 0, running: 0, kv_usage: 0.5 }; replicas]
+    vec![ReplicaLoad { in_flight: 0, waiting: 0, kv_usage: 0.5 }; replicas]
 }
 
 fn replicas_of(router: &mut Router, decisions: u64) -> Vec<u16> {
@@ -65,12 +68,12 @@ fn round_robin_takes_turns() {
 }
 
 #[test]
-fn least_loaded_looks_at_requests_only() {
+fn least_loaded_looks_at_requests_in_flight_only() {
     let mut router = router(PolicyConfig::LeastLoaded, 3);
     let loads = [
-        ReplicaLoad { waiting: 0, running: 5, kv_usage: 0.0 },
-        ReplicaLoad { waiting: 2, running: 1, kv_usage: 1.0 },
-        ReplicaLoad { waiting: 0, running: 4, kv_usage: 0.0 },
+        ReplicaLoad { in_flight: 5, waiting: 0, kv_usage: 0.0 },
+        ReplicaLoad { in_flight: 3, waiting: 2, kv_usage: 1.0 },
+        ReplicaLoad { in_flight: 4, waiting: 0, kv_usage: 0.0 },
     ];
     let decision = router.place(Nanos::ZERO, &prompt(1, 2), &loads);
     let expected = RoutingDecision {
@@ -87,8 +90,9 @@ fn least_loaded_looks_at_requests_only() {
 #[test]
 fn approximate_prefixes_stick_to_where_they_went() {
     let mut router = router(approximate(), 2);
+    // A fuller pool, so that chance has no choice.
     let mut loads = idle(2);
-    loads[0].running = 1;
+    loads[0].kv_usage = 0.6;
     let first = router.place(Nanos::ZERO, &prompt(1, 50), &loads);
     assert_eq!((first.replica, first.matched_tokens, first.delay), (1, 0, Nanos::ZERO));
     // The same prefix again: 10,141 tokens are 158 blocks of 64, of which 10,000 / 64 = 156 agree.
@@ -106,17 +110,54 @@ fn approximate_prefixes_stick_to_where_they_went() {
     };
     assert_eq!(stats, expected);
     router.reset();
+    loads[1].kv_usage = 0.6;
     assert_eq!(router.place(Nanos::ZERO, &prompt(1, 52), &loads).replica, 0);
+}
+
+#[test]
+fn chance_breaks_ties_and_repeats_with_its_seed() {
+    let mut router = router(precise(), 4);
+    let first = replicas_of(&mut router, 4000);
+    // 1000 expected; 150 is more than five standard deviations of sqrt(4000 x 3/16) = 27.4.
+    for count in &router.stats().decisions {
+        assert!(count.abs_diff(1000) < 150, "{count}");
+    }
+    router.reset();
+    assert_eq!(replicas_of(&mut router, 4000), first);
+    // Without a tie nothing is drawn.
+    router.reset();
+    let mut loads = idle(4);
+    loads[2].kv_usage = 0.4;
+    for _ in 0..10 {
+        assert_eq!(router.place(Nanos::ZERO, &prompt(1, 9), &loads).replica, 2);
+    }
+    assert_eq!(replicas_of(&mut router, 4000), first);
+}
+
+#[test]
+fn cold_prompts_go_round_by_the_optional_scorer() {
+    let mut policy = approximate();
+    if let PolicyConfig::ApproximatePrefix { weights, .. } = &mut policy {
+        weights.no_hit_lru = 1.0;
+    }
+    let mut router = router(policy, 3);
+    let mut place =
+        |prefix| router.place(Nanos::ZERO, &prompt(prefix, 1000 + prefix), &idle(3)).replica;
+    assert_eq!([1, 2, 3, 4, 5].map(&mut place), [0, 1, 2, 0, 1]);
+    // A warm one does not change the order.
+    assert_eq!([1, 6].map(&mut place), [0, 2]);
 }
 
 #[test]
 fn a_full_queue_outweighs_a_cached_prefix() {
     let mut router = router(approximate(), 2);
-    router.place(Nanos::ZERO, &prompt(1, 50), &idle(2));
+    let mut fuller = idle(2);
+    fuller[1].kv_usage = 0.6;
+    assert_eq!(router.place(Nanos::ZERO, &prompt(1, 50), &fuller).replica, 0);
     // Replica 0: queue 0, usage 2 x 0.1, prefix 3 x 156/158 = 3.16; replica 1: 2 + 2 x 0.6 = 3.2.
     let loads = [
-        ReplicaLoad { waiting: 9, running: 50, kv_usage: 0.9 },
-        ReplicaLoad { waiting: 0, running: 50, kv_usage: 0.4 },
+        ReplicaLoad { in_flight: 59, waiting: 9, kv_usage: 0.9 },
+        ReplicaLoad { in_flight: 50, waiting: 0, kv_usage: 0.4 },
     ];
     let decision = router.place(Nanos::ZERO, &prompt(1, 51), &loads);
     assert_eq!((decision.replica, decision.matched_tokens), (1, 0));
@@ -127,7 +168,9 @@ fn a_full_queue_outweighs_a_cached_prefix() {
 fn precise_prefixes_follow_the_events() {
     let mut router = router(precise(), 2);
     let asked = prompt(1, 50);
-    let before = router.place(Nanos::ZERO, &asked, &idle(2));
+    let mut loads = idle(2);
+    loads[1].kv_usage = 0.6;
+    let before = router.place(Nanos::ZERO, &asked, &loads);
     assert_eq!((before.replica, before.matched_tokens), (0, 0));
     assert_eq!(before.delay, Nanos::from_micros(100));
     // The index learns from the engine of replica 1, not from the placement on replica 0.

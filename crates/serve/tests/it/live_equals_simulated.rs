@@ -9,7 +9,7 @@ use weir_cluster::ClusterConfig;
 use weir_engine::OffloadConfig;
 use weir_model::prompt::token_id;
 use weir_model::{ContentId, Nanos, Prompt, RequestRow, StepRow, Tokens};
-use weir_router::{IndexConfig, PolicyConfig, ScorerWeights};
+use weir_router::{IndexConfig, Normalization, PolicyConfig, ScorerWeights};
 use weir_serve::engine_loop::{EngineLoop, NewRequest};
 use weir_serve::interner::{AnswerVocabulary, Interner};
 use weir_serve::metrics::FinishedRequest;
@@ -208,11 +208,14 @@ fn policies() -> impl Strategy<Value = PolicyConfig> {
             block_tokens: 64,
             lru_blocks_per_replica: 100,
             max_prefix_tokens: 8192,
+            scrape_interval: PolicyConfig::SCRAPE_INTERVAL,
         }),
         Just(PolicyConfig::PrecisePrefix {
             weights,
+            normalization: Normalization::MinMax,
             block_tokens: 16,
             index: IndexConfig::default(),
+            scrape_interval: PolicyConfig::SCRAPE_INTERVAL,
         }),
     ]
 }

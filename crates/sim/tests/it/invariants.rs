@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use weir_engine::{LoadMode, OffloadConfig};
 use weir_model::{Mechanism, Nanos, Outcome, RequestRow, SignalKind, TierKind, Window};
-use weir_router::{IndexConfig, PolicyConfig, ScorerWeights};
+use weir_router::{IndexConfig, Normalization, PolicyConfig, ScorerWeights};
 use weir_sim::WorldConfig;
 
 use crate::fixture::{Kept, lmcache_with_store, native, run, workload, world};
@@ -42,11 +42,14 @@ fn policies() -> impl Strategy<Value = PolicyConfig> {
             block_tokens: 64,
             lru_blocks_per_replica: 100,
             max_prefix_tokens: 8192,
+            scrape_interval: PolicyConfig::SCRAPE_INTERVAL,
         }),
         Just(PolicyConfig::PrecisePrefix {
             weights,
+            normalization: Normalization::MinMax,
             block_tokens: 16,
             index: IndexConfig::default(),
+            scrape_interval: PolicyConfig::SCRAPE_INTERVAL,
         }),
     ]
 }

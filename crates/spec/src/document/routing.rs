@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with_macros::skip_serializing_none;
-use weir_router::config::ScorerWeights;
+use weir_router::config::{Normalization, ScorerWeights};
 
 use weir_model::quantity::Span;
 
@@ -17,6 +17,12 @@ pub struct RoutingSection {
     pub policy: String,
     /// Weights of the scorers (prefix policies).
     pub weights: Option<ScorerWeights>,
+    /// How matched blocks are scored (precise prefix): `min-max` as in llm-d-inference-scheduler
+    /// 0.7.1, `share` as in llm-d-router 0.10.
+    pub normalization: Option<Normalization>,
+    /// Time between two readings of the replicas' gauges (prefix policies); 0 reads them at each
+    /// decision.
+    pub scrape_interval: Option<Span>,
     /// Tokens per block of the index (prefix policies).
     pub block_tokens: Option<u32>,
     /// Blocks remembered per replica (approximate prefix).
@@ -42,4 +48,7 @@ pub struct IndexSection {
     pub gpu_weight: Option<f64>,
     /// Score of a block in a tier below it.
     pub tier_weight: Option<f64>,
+    /// Whether a block stored twice must be removed twice, as in llm-d-router 0.10. Otherwise its
+    /// first removal forgets it.
+    pub counts_stores: Option<bool>,
 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use weir_engine::OffloadConfig;
 use weir_engine::timing::{PassShape, Timing, TimingModel};
 use weir_model::TierKind;
-use weir_router::config::{PolicyConfig, ScorerWeights};
+use weir_router::config::{Normalization, PolicyConfig, ScorerWeights};
 use weir_tier::EvictionPolicy;
 
 use super::cache::{ByKey, Cache};
@@ -60,7 +60,6 @@ struct Replica {
     gpu: Cache,
     tiers: Vec<(TierKind, Cache)>,
     reuse: Reuse,
-    in_flight: u64,
     in_flight_tokens: u64,
 }
 
@@ -97,7 +96,6 @@ impl Caches {
                     .collect()
             }),
             reuse: Reuse::default(),
-            in_flight: 0,
             in_flight_tokens: 0,
         };
         let store = offload.and_then(|offload| Some((offload, offload.store.as_ref()?)));
@@ -271,58 +269,71 @@ impl Router {
         }
         let hits: Vec<u64> =
             caches.replicas.iter().map(|replica| replica.gpu.prefix(asked.prompt())).collect();
+        let shares = || hits.iter().map(|held| *held as f64 / asked.prompt_tokens.max(1) as f64);
         let chosen = match &caches.policy {
+            PolicyConfig::PrecisePrefix {
+                weights, normalization: Normalization::MinMax, ..
+            } => self.best(caches, between_extremes(&hits), weights),
             PolicyConfig::ApproximatePrefix { weights, .. }
             | PolicyConfig::PrecisePrefix { weights, .. } => {
-                best(caches, &hits, asked.prompt_tokens, weights)
+                self.best(caches, shares().collect(), weights)
             }
-            _ => (self.chance.next_u64() % count as u64) as usize,
+            _ => self.any_of(count),
         };
         counts.routed_hits += hits[chosen];
         counts.uniform_hits += hits.iter().sum::<u64>() as f64 / count as f64;
         counts.best_hits += hits.iter().copied().max().unwrap_or(0);
         let tokens = asked.prompt_tokens + u64::from(asked.output_tokens);
         let replica = &mut caches.replicas[chosen];
-        replica.in_flight += 1;
         replica.in_flight_tokens += tokens;
         self.recent.push_back((chosen, tokens));
         if self.recent.len() > self.window
             && let Some((done, tokens)) = self.recent.pop_front()
         {
             let replica = &mut caches.replicas[done];
-            replica.in_flight -= 1;
             replica.in_flight_tokens -= tokens;
         }
         chosen
     }
+
+    fn any_of(&mut self, count: usize) -> usize {
+        (self.chance.next_u64() % count as u64) as usize
+    }
+
+    /// Highest score, by chance between several. Tokens in flight stand for usage, and for the queue
+    /// where they exceed the pool.
+    fn best(&mut self, caches: &Caches, prefix: Vec<f64>, weights: &ScorerWeights) -> usize {
+        let waiting = |replica: &Replica| replica.in_flight_tokens.saturating_sub(caches.pool);
+        let least = caches.replicas.iter().map(waiting).min().unwrap_or(0);
+        let most = caches.replicas.iter().map(waiting).max().unwrap_or(0);
+        let score = |(replica, prefix): (&Replica, f64)| {
+            let queue = if most == least {
+                1.0
+            } else {
+                (most - waiting(replica)) as f64 / (most - least) as f64
+            };
+            let usage = (replica.in_flight_tokens as f64 / caches.pool.max(1) as f64).min(1.0);
+            weights.prefix * prefix + weights.queue * queue + weights.kv_usage * (1.0 - usage)
+        };
+        let scores: Vec<f64> = caches.replicas.iter().zip(prefix).map(score).collect();
+        let highest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let best: Vec<usize> =
+            (0..scores.len()).filter(|index| scores[*index] == highest).collect();
+        if best.len() == 1 { best[0] } else { best[self.any_of(best.len())] }
+    }
 }
 
-/// Highest score. Tokens in flight stand for usage, and for the queue where they exceed the pool.
-fn best(caches: &Caches, hits: &[u64], prompt: u64, weights: &ScorerWeights) -> usize {
-    let replicas = &caches.replicas;
-    let waiting = |replica: &Replica| replica.in_flight_tokens.saturating_sub(caches.pool);
-    let least = replicas.iter().map(waiting).min().unwrap_or(0);
-    let most = replicas.iter().map(waiting).max().unwrap_or(0);
-    let score = |index: usize| {
-        let replica = &replicas[index];
-        let queue = if most == least {
-            1.0
-        } else {
-            (most - waiting(replica)) as f64 / (most - least) as f64
-        };
-        let usage = (replica.in_flight_tokens as f64 / caches.pool.max(1) as f64).min(1.0);
-        let prefix = hits[index] as f64 / prompt.max(1) as f64;
-        weights.prefix * prefix + weights.queue * queue + weights.kv_usage * (1.0 - usage)
+/// As the picker scores matches against each other: 1 for the longest, 0 for the shortest and for
+/// none, 1 for all matches of one length.
+fn between_extremes(hits: &[u64]) -> Vec<f64> {
+    let least = hits.iter().copied().filter(|held| *held > 0).min().unwrap_or(0);
+    let most = hits.iter().copied().max().unwrap_or(0);
+    let score = |held: u64| match held {
+        0 => 0.0,
+        _ if least == most => 1.0,
+        _ => (held - least) as f64 / (most - least) as f64,
     };
-    let mut chosen = 0;
-    for index in 1..replicas.len() {
-        let tie =
-            score(index) == score(chosen) && replicas[index].in_flight < replicas[chosen].in_flight;
-        if score(index) > score(chosen) || tie {
-            chosen = index;
-        }
-    }
-    chosen
+    hits.iter().map(|held| score(*held)).collect()
 }
 
 /// GPU seconds per request: the prompt alone, and its share of the passes that it decodes in.

@@ -1,6 +1,6 @@
 use weir_model::Nanos;
 use weir_router::RouterConfig;
-use weir_router::config::{IndexConfig, PolicyConfig, ScorerWeights};
+use weir_router::config::{IndexConfig, Normalization, PolicyConfig, ScorerWeights};
 
 use super::{HOUR, check_span, derived_seed};
 use crate::catalogue::presets::{self, Preset, RoutingKind};
@@ -10,7 +10,7 @@ use crate::document::routing::{IndexSection, RoutingSection};
 use crate::document::written::NameOr;
 use crate::error::SpecError;
 
-/// llm-d's limit for blocks of the approximate index.
+/// The smallest block of the approximate index that all releases of llm-d take as written.
 const APPROXIMATE_BLOCK_TOKENS: u32 = 64;
 /// llm-d's `lruCapacityPerServer`.
 const APPROXIMATE_LRU_BLOCKS: u32 = 31_250;
@@ -59,11 +59,14 @@ fn preset_policy(kind: RoutingKind, block_size: u32) -> PolicyConfig {
             block_tokens: APPROXIMATE_BLOCK_TOKENS,
             lru_blocks_per_replica: APPROXIMATE_LRU_BLOCKS,
             max_prefix_tokens: APPROXIMATE_MAX_TOKENS,
+            scrape_interval: PolicyConfig::SCRAPE_INTERVAL,
         },
         RoutingKind::Precise(backend) => PolicyConfig::PrecisePrefix {
             weights: ScorerWeights::default(),
+            normalization: Normalization::default(),
             block_tokens: block_size,
             index: index(backend),
+            scrape_interval: PolicyConfig::SCRAPE_INTERVAL,
         },
     }
 }
@@ -133,16 +136,26 @@ fn with_parameters(
             block_tokens,
             lru_blocks_per_replica,
             max_prefix_tokens,
+            scrape_interval,
         } => {
             *weights = left.weights.take().unwrap_or(*weights);
             *block_tokens = left.block_tokens.take().unwrap_or(*block_tokens);
             *lru_blocks_per_replica =
                 left.lru_blocks_per_replica.take().unwrap_or(*lru_blocks_per_replica);
             *max_prefix_tokens = left.max_prefix_tokens.take().unwrap_or(*max_prefix_tokens);
+            *scrape_interval = left.scrape_interval.take().map_or(*scrape_interval, |it| it.0);
         }
-        PolicyConfig::PrecisePrefix { weights, block_tokens, index } => {
+        PolicyConfig::PrecisePrefix {
+            weights,
+            normalization,
+            block_tokens,
+            index,
+            scrape_interval,
+        } => {
             *weights = left.weights.take().unwrap_or(*weights);
+            *normalization = left.normalization.take().unwrap_or(*normalization);
             *block_tokens = left.block_tokens.take().unwrap_or(*block_tokens);
+            *scrape_interval = left.scrape_interval.take().map_or(*scrape_interval, |it| it.0);
             if let Some(section) = left.index.take() {
                 *index = with_index(index, &section, key)?;
             }
@@ -151,6 +164,8 @@ fn with_parameters(
     }
     for (name, ignored) in [
         ("weights", left.weights.is_some()),
+        ("normalization", left.normalization.is_some()),
+        ("scrape_interval", left.scrape_interval.is_some()),
         ("block_tokens", left.block_tokens.is_some()),
         ("lru_blocks_per_replica", left.lru_blocks_per_replica.is_some()),
         ("max_prefix_tokens", left.max_prefix_tokens.is_some()),
@@ -189,6 +204,7 @@ fn with_index(
         lookup_latency: section.lookup_latency.map_or(base.lookup_latency, |span| span.0),
         gpu_weight: section.gpu_weight.unwrap_or(base.gpu_weight),
         tier_weight: section.tier_weight.unwrap_or(base.tier_weight),
+        counts_stores: section.counts_stores.unwrap_or(base.counts_stores),
     })
 }
 
@@ -199,6 +215,7 @@ fn check(policy: &PolicyConfig, key: &str) -> Result<(), SpecError> {
             block_tokens,
             lru_blocks_per_replica,
             max_prefix_tokens,
+            ..
         } => (
             weights,
             vec![
@@ -207,7 +224,7 @@ fn check(policy: &PolicyConfig, key: &str) -> Result<(), SpecError> {
                 ("max_prefix_tokens", *max_prefix_tokens),
             ],
         ),
-        PolicyConfig::PrecisePrefix { weights, block_tokens, index } => {
+        PolicyConfig::PrecisePrefix { weights, block_tokens, index, .. } => {
             for (name, weight) in
                 [("gpu_weight", index.gpu_weight), ("tier_weight", index.tier_weight)]
             {
@@ -219,9 +236,15 @@ fn check(policy: &PolicyConfig, key: &str) -> Result<(), SpecError> {
         }
         _ => return Ok(()),
     };
-    for (name, weight) in
-        [("queue", weights.queue), ("kv_usage", weights.kv_usage), ("prefix", weights.prefix)]
-    {
+    if let Some(interval) = policy.scrape_interval() {
+        check_span(&format!("{key}.scrape_interval"), interval, HOUR)?;
+    }
+    for (name, weight) in [
+        ("queue", weights.queue),
+        ("kv_usage", weights.kv_usage),
+        ("prefix", weights.prefix),
+        ("no_hit_lru", weights.no_hit_lru),
+    ] {
         check_weight(&format!("{key}.weights.{name}"), weight)?;
     }
     for (name, number) in numbers {

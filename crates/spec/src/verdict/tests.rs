@@ -4,7 +4,7 @@ use weir_model::{
     TierKind, TokenShare, VoidReason,
 };
 use weir_router::RouterConfig;
-use weir_router::config::{IndexConfig, PolicyConfig, ScorerWeights};
+use weir_router::config::{IndexConfig, Normalization, PolicyConfig, ScorerWeights};
 use weir_tier::EvictionPolicy;
 use weir_tier::config::{LinkConfig, StoreConfig, TierConfig};
 
@@ -63,8 +63,10 @@ fn offloading() -> Arm {
 fn routing() -> Arm {
     let policy = PolicyConfig::PrecisePrefix {
         weights: ScorerWeights::default(),
+        normalization: Normalization::MinMax,
         block_tokens: 16,
         index: IndexConfig::default(),
+        scrape_interval: PolicyConfig::SCRAPE_INTERVAL,
     };
     let routing = RouterConfig { policy, seed: 0 };
     Arm { routing, routing_is_claim: true, ..arm(ArmRole::Treatment) }

@@ -415,6 +415,18 @@ fn limits_of_arms_and_workload() {
              remove it, or use another policy",
         ),
         (
+            "native-offload",
+            "{preset: llm-d-approx, routing: {policy: llm-d-approx, normalization: share}}",
+            "arms.llm-d-approx.routing.normalization: the policy `llm-d-approx` has no such \
+             parameter; remove it, or use another policy",
+        ),
+        (
+            "native-offload",
+            "{preset: llm-d-inmemory, routing: {policy: llm-d-inmemory, weights: {no_hit_lru: -1}}}",
+            "arms.llm-d-inmemory.routing.weights.no_hit_lru: unsupported weight -1; write a \
+             number of at least 0",
+        ),
+        (
             "native-offload]",
             "native-offload, lmcache-disk]\nequal_resources: {bytes: 1GiB}",
             "equal_resources.bytes: 1 GiB leave nothing behind the 10 GiB of host memory of the \
@@ -491,7 +503,7 @@ arms:
     bytes: 60000 tokens
     link: {read_gb_per_s: 5, write_gb_per_s: 6, latency: 8us, per_copy: 4us, lanes: 11}
     store: {bytes: 70GB, client_gb_per_s: 1.5, lookup_latency: 22us, lookup_per_key: 33us}
-    routing: {policy: llm-d-redis, weights: {queue: 2.5, kv_usage: 3.5, prefix: 4.5}, block_tokens: 48, index: {event_delay: 21ms, gpu_weight: 1.1, tier_weight: 0.7}}
+    routing: {policy: llm-d-redis, weights: {queue: 2.5, kv_usage: 3.5, prefix: 4.5, no_hit_lru: 5.5}, scrape_interval: 45ms, block_tokens: 48, index: {event_delay: 21ms, gpu_weight: 1.1, tier_weight: 0.7}}
   - {preset: no-offload, routing: {policy: llm-d-approx, lru_blocks_per_replica: 77, max_prefix_tokens: 88}}
 workload:
   shared-prefix: {prefixes: {per_user: 3}, draw: {zipf: {exponent: 1.2}}, prefix_tokens: 1000, turns: 4, prompt_tokens: 150, output_tokens: 20, think: 5s}

@@ -165,7 +165,7 @@ impl Front {
         let server = self.index.as_ref()?;
         let client = StoreClient::new(&server.address(), &TlsConfig::default()).ok()?;
         let reports = client.counters(Instant::now() + SCRAPE).ok()?;
-        Some((server.product(), reports.first()?.keys?))
+        Some((server.product(), reports.first()?.keyspace?.keys))
     }
 
     /// An error where a part has died, with the cause from its log.

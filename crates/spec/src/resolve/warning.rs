@@ -46,9 +46,10 @@ pub(super) fn all(spec: &Spec, deployments: &[Deployment], assumed: &[String]) -
             ));
         }
     }
-    if spec.target.local().is_some() && spec.replicas > 1 {
+    let unrouted = |deployment: &Deployment| deployment.arms.iter().any(|arm| !arm.is_routed());
+    if spec.target.local().is_some() && spec.replicas > 1 && deployments.iter().any(unrouted) {
         warnings.push(
-            "On the local target sessions go to the replicas in turn: no router is brought up."
+            "On the local target, sessions of arms without routing go to the replicas in turn."
                 .to_owned(),
         );
     }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use weir_http::{TlsConfig, Url, request};
-use weir_model::{Nanos, Window};
+use weir_model::{Nanos, Prompt, Window};
 use weir_workload::Arrivals;
 use weir_workload::client::{Answers, Api, ClientOptions};
 
@@ -153,6 +153,18 @@ impl LoadConfig {
             request::check(name, value).map_err(|error| LoadError::Config(error.to_string()))?;
         }
         Ok(())
+    }
+
+    /// A prompt's token ids as the engine gets them. None where it gets others: a template is put
+    /// around chats, and own answers are not known beforehand.
+    pub fn prompt_ids(&self, prompt: &Prompt) -> Option<Vec<u32>> {
+        match (&self.prompts, self.client.api, self.client.answers) {
+            (_, _, Answers::Own) | (_, Api::Chat, _) => None,
+            (PromptForm::TokenIds { vocabulary }, ..) => {
+                Some(prompt.token_ids(*vocabulary).collect())
+            }
+            (PromptForm::Text(maker), ..) => maker.token_ids(prompt).ok(),
+        }
     }
 
     /// The answer limit in the caller's own fields.

@@ -18,6 +18,9 @@ pub trait TextMaker: fmt::Debug + Send + Sync {
     /// give texts with one, or no prefix cache could serve them.
     fn text(&self, prompt: &Prompt) -> Result<String, TextError>;
 
+    /// The tokens of [`Self::text`], as the engine's tokenizer makes them.
+    fn token_ids(&self, prompt: &Prompt) -> Result<Vec<u32>, TextError>;
+
     /// Tokens of generated text, without those added around a prompt.
     fn output_tokens(&self, text: &str) -> Result<u32, TextError>;
 }

@@ -89,8 +89,10 @@ pub enum SignalKind {
     BestHitTokens,
     /// KV events that reached the index.
     IndexEvents,
-    /// Gauge: blocks known to the index at the end.
+    /// Gauge: blocks known to the precise index at the end.
     IndexKeys,
+    /// Gauge: blocks in a router's memory of its own choices, the approximate index, at the end.
+    ApproximateKeys,
     /// Lookups in the index.
     IndexLookups,
     /// Lookups that found something.
@@ -142,6 +144,7 @@ impl SignalKind {
             | Self::RoutingChoices
             | Self::IndexEvents
             | Self::IndexKeys
+            | Self::ApproximateKeys
             | Self::IndexLookups
             | Self::IndexHits => "count",
         }
@@ -157,6 +160,7 @@ impl SignalKind {
                 | Self::DiskFiles
                 | Self::Replicas
                 | Self::IndexKeys
+                | Self::ApproximateKeys
                 | Self::RoutingMaxSharePercent
         )
     }

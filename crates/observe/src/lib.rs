@@ -22,7 +22,7 @@ pub use clock::{UnixNanos, UtcClock};
 pub use difference::{GapError, SnapshotDifference};
 pub use exposition::{Exposition, ExpositionError, Format};
 pub use host::{HostProbe, HostSample, HostUse};
-pub use kv_events::{KvEventCounts, KvEventError, KvEventWatch};
+pub use kv_events::{KvEventConfig, KvEventCounts, KvEventError, KvEventWatch};
 pub use labels::Labels;
 pub use sampler::{
     Gap, SampleSource, Sampler, SamplerConfig, SamplerError, SamplerEvent, SourceSample,

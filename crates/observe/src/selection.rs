@@ -33,6 +33,7 @@ const RELEVANT: &[&str] = &[
     "lmcache_mp_*",
     "lmcache:*",
     "llm_d_epp_*",
+    "llm_d_router_epp_kv_cache_*",
     "kvcache_index_*",
     "inference_pool_*",
     "inference_extension_prefix_indexer_*",

@@ -4,12 +4,12 @@
 //! first, because a verdict takes the first. A missing counter gives no signal, which is not zero;
 //! a restarted process gives a gap. Replicas are summed only when every one has the family: a
 //! partial sum would be wrong.
-//! replicas would be a wrong figure, not a smaller one.
 
 mod client;
 mod epp;
 mod kv_events;
 mod lmcache;
+mod routing;
 mod store;
 mod vllm;
 mod weir;
@@ -22,6 +22,7 @@ pub use client::{AskedLoad, PromptTotals, add_client};
 pub use epp::add_epp;
 pub use kv_events::{EventBytes, add_kv_events};
 pub use lmcache::{LMCACHE_SERVER_FAMILIES, Objects, add_lmcache_in_process, add_lmcache_server};
+pub use routing::{AnsweredBy, ReplicaTotals, add_choices};
 pub use store::{StoreCounts, StoredChunk, add_store};
 pub use vllm::add_vllm;
 pub use weir::add_weir;

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use weir_deploy::{RemoteStore, Site, TierReaders};
 use weir_load::{Live, LoadConfig, LoadReport};
-use weir_model::{CellFailure, LoadNote, Nanos, Note, Stalled, Window};
+use weir_model::{CellFailure, LoadNote, Nanos, Note, RoutingNote, Stalled, Window};
+use weir_observe::signals::AnsweredBy;
 use weir_observe::{
     HostProbe, KvEventWatch, SampleSource, Sampler, SamplerConfig, SamplerEvent, Scraper,
     UnixNanos, UtcClock,
@@ -15,11 +16,12 @@ use weir_workload::Salted;
 
 use crate::live::beyond::{self, Allowance, InWindow};
 use crate::live::checks::Checks;
+use crate::live::choices::Choices;
 use crate::live::error::LiveError;
 use crate::live::foreign::{self, PromptCount, ScrapedWindow};
 use crate::live::lost;
 use crate::live::neighbours;
-use crate::live::signals::{WindowSignals, WindowSources};
+use crate::live::signals::{SeenLoad, WindowSignals, WindowSources};
 use crate::live::sink::Rows;
 use crate::live::stalls::{UnixWindow, silent_parts};
 use crate::live::watchdog;
@@ -79,7 +81,9 @@ impl Measurement<'_> {
         let sampling = SamplerConfig::default();
         let (sampler, samples) = Sampler::start(self.sources(&scrapers)?, sampling, clock)?;
         let planned = self.window();
-        let mut rows = Rows::new(writer, planned, self.deployment.engine.block_size);
+        let choices = self.choices(config);
+        let block_size = self.deployment.engine.block_size;
+        let mut rows = Rows::new(writer, planned, block_size, choices);
         let offered = self.offer(config, &mut source, &mut rows, &scrapers);
         sampler.stop();
         let Offered { report, counters, others } = offered?;
@@ -89,7 +93,7 @@ impl Measurement<'_> {
             return Err(error.clone().into());
         }
         watchdog::answered(&rows, self.site)?;
-        let Rows { asked, residence, at_edges, pace, mut flow, .. } = rows;
+        let Rows { asked, answered, residence, at_edges, pace, mut flow, .. } = rows;
         let (window, started) = (report.window, UnixNanos(report.started_unix_ns));
         let steady_from = pace.steady_from(window);
         let stood_still = flow.stalled(window);
@@ -101,7 +105,9 @@ impl Measurement<'_> {
         let answering = self.without_store(observations);
         stalls.extend(silent_parts(&answering, &sampling, UnixWindow::of(window, started)));
         let sources = self.window_sources(&counters);
-        let WindowSignals { signals, counted_prompts } = sources.signals(&asked, &mut notes);
+        let seen = SeenLoad { asked: &asked, answered: &answered };
+        let WindowSignals { signals, counted_prompts } = sources.signals(seen, &mut notes);
+        notes.extend(self.unknown_choices(choices.as_ref(), &answered));
         let scraped = ScrapedWindow { window: planned, late: counters.lateness(started, planned) };
         let counted = counted_prompts.and_then(|counted| {
             let count = PromptCount::of(counted, &asked.looked_up, report.answers.by_usage > 0);
@@ -209,11 +215,29 @@ impl Measurement<'_> {
         })
     }
 
+    /// Where the events of all replicas are heard.
+    fn choices<'a>(&'a self, config: &'a LoadConfig) -> Option<Choices<'a>> {
+        let events = self.events.as_ref()?;
+        (self.site.replicas().len() > 1).then_some(Choices { events, config, live: self.live })
+    }
+
+    fn unknown_choices(&self, choices: Option<&Choices<'_>>, answered: &AnsweredBy) -> Vec<Note> {
+        let replicas = self.site.replicas().len().max(answered.replicas.len());
+        if replicas < 2 {
+            return Vec::new();
+        }
+        let (requests, of) = (answered.unknown, answered.unknown + answered.known());
+        let unnamed = (requests > 0).then(|| RoutingNote::ReplicasUnknown { requests, of }.into());
+        let unheld = choices.and_then(|choices| choices.note(answered));
+        unnamed.into_iter().chain(unheld).collect()
+    }
+
     fn window_sources<'a>(&'a self, counters: &'a WindowCounters) -> WindowSources<'a> {
         WindowSources {
             deployment: self.deployment,
             arm: self.arm(),
             site: self.site,
+            client: &self.plan.client,
             readers: self.readers.as_ref(),
             counters,
         }

@@ -7,6 +7,7 @@
 mod beyond;
 mod caches;
 mod checks;
+mod choices;
 mod error;
 mod first;
 mod foreign;
@@ -31,7 +32,7 @@ use weir_deploy::leftovers::run_id;
 use weir_deploy::{CellPlace, Presence, Site, front};
 use weir_load::Live;
 use weir_model::CellFailure;
-use weir_observe::KvEventWatch;
+use weir_observe::{KvEventConfig, KvEventWatch, UtcClock};
 use weir_record::{CellWriter, RunFolder};
 use weir_spec::plan::{Arm, ArmRole, Cell, Deployment, LiveTarget, Plan};
 
@@ -141,7 +142,10 @@ impl Protocol<'_> {
         let mut notes = site.notes();
         // Before the first request: events before the subscription are lost.
         let heard = site.kv_event_endpoints();
-        let events = (!heard.is_empty()).then(|| KvEventWatch::start(heard)).transpose()?;
+        // A request is judged when it has ended, at the latest after its time limit.
+        let remember = (heard.len() > 1).then_some(plan.client.request_timeout);
+        let config = KvEventConfig { clock: UtcClock::anchored(), remember };
+        let events = (!heard.is_empty()).then(|| KvEventWatch::start(heard, config)).transpose()?;
         progress.phase(Phase::WarmUp);
         let stopped = || live.is_aborted();
         let config = load_config::config(plan, deployment, cell, site)?;

@@ -3,11 +3,12 @@
 use weir_deploy::{Front, Site, TierReaders, Tiers};
 use weir_model::{Note, SignalKind, SignalSource, Signals, Software, TierKind};
 use weir_observe::signals::{
-    AskedLoad, EventBytes, LMCACHE_SERVER_FAMILIES, Objects, StoredChunk, add_client, add_epp,
-    add_kv_events, add_lmcache_in_process, add_lmcache_server, add_store, add_vllm, add_weir,
+    AnsweredBy, AskedLoad, EventBytes, LMCACHE_SERVER_FAMILIES, Objects, StoredChunk, add_choices,
+    add_client, add_epp, add_kv_events, add_lmcache_in_process, add_lmcache_server, add_store,
+    add_vllm, add_weir,
 };
 use weir_observe::{GapError, SnapshotDifference};
-use weir_spec::plan::{Arm, Deployment};
+use weir_spec::plan::{Arm, ClientOptions, Deployment};
 
 use crate::live::origin;
 use crate::live::window_counters::WindowCounters;
@@ -18,11 +19,19 @@ pub(crate) struct WindowSignals {
     pub(crate) counted_prompts: Option<f64>,
 }
 
+/// What the load generator saw.
+#[derive(Clone, Copy)]
+pub(crate) struct SeenLoad<'a> {
+    pub(crate) asked: &'a AskedLoad,
+    pub(crate) answered: &'a AnsweredBy,
+}
+
 /// Counters at the window's ends, and their arm.
 pub(crate) struct WindowSources<'a> {
     pub(crate) deployment: &'a Deployment,
     pub(crate) arm: &'a Arm,
     pub(crate) site: &'a Site,
+    pub(crate) client: &'a ClientOptions,
     /// Processes that read the blocks of the farthest tier.
     pub(crate) readers: Option<&'a TierReaders>,
     pub(crate) counters: &'a WindowCounters,
@@ -96,6 +105,16 @@ impl WindowSources<'_> {
         }
     }
 
+    /// Who says which replica answered.
+    fn named_by(&self) -> SignalSource {
+        let is_replica = |url: String| self.site.replicas().contains(&url);
+        let mut doors = self.site.doors().iter().map(|door| door.url().address());
+        if doors.all(is_replica) {
+            return SignalSource::of("the endpoints asked");
+        }
+        SignalSource::of("the responses").metric(&self.client.replica_header)
+    }
+
     fn add_events(&self, signals: &mut Signals, notes: &mut Vec<Note>) {
         let Some((before, after)) = &self.counters.events else { return };
         let engine = self.deployment.engine_of(self.arm);
@@ -108,8 +127,12 @@ impl WindowSources<'_> {
     }
 
     /// A note says which counters are missing.
-    pub(crate) fn signals(&self, asked: &AskedLoad, notes: &mut Vec<Note>) -> WindowSignals {
+    pub(crate) fn signals(&self, seen: SeenLoad<'_>, notes: &mut Vec<Note>) -> WindowSignals {
+        let SeenLoad { asked, answered } = seen;
         let mut signals = Signals::default();
+        // First: they are of the measured set.
+        let replicas = self.site.replicas().len().max(self.deployment.replicas as usize);
+        add_choices(answered, replicas, &self.named_by(), &mut signals);
         let differences = self.counters.differences(notes);
         // Each part has its own counters: an engine has none of a server's.
         let of = |prefix| -> Vec<SnapshotDifference<'_>> {

@@ -2,9 +2,10 @@ use std::collections::BTreeMap;
 
 use weir_load::Sink;
 use weir_model::{Outcome, Prompt, RequestRow, Window};
-use weir_observe::signals::AskedLoad;
+use weir_observe::signals::{AnsweredBy, AskedLoad};
 use weir_record::CellWriter;
 
+use crate::live::choices::Choices;
 use crate::live::foreign::EdgeRequests;
 use crate::live::stalls::Flow;
 use crate::live::steady::Pace;
@@ -19,6 +20,8 @@ pub(crate) struct Rows<'a> {
     writer: &'a mut CellWriter,
     window: Window,
     block_tokens: u32,
+    choices: Option<Choices<'a>>,
+    pub(crate) answered: AnsweredBy,
     pub(crate) asked: AskedLoad,
     pub(crate) at_edges: EdgeRequests,
     pub(crate) residence: Residence,
@@ -29,11 +32,18 @@ pub(crate) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    pub(crate) fn new(writer: &'a mut CellWriter, window: Window, block_tokens: u32) -> Self {
+    pub(crate) fn new(
+        writer: &'a mut CellWriter,
+        window: Window,
+        block_tokens: u32,
+        choices: Option<Choices<'a>>,
+    ) -> Self {
         Self {
             writer,
             window,
             block_tokens,
+            choices,
+            answered: AnsweredBy::default(),
             asked: AskedLoad::default(),
             at_edges: EdgeRequests::default(),
             residence: Residence::default(),
@@ -56,7 +66,10 @@ impl Rows<'_> {
 }
 
 impl Sink for Rows<'_> {
-    fn row(&mut self, row: RequestRow, _prompt: &Prompt) -> Result<(), String> {
+    fn row(&mut self, row: RequestRow, prompt: &Prompt) -> Result<(), String> {
+        let hits = self.choices.and_then(|choices| choices.hits(&row, prompt));
+        let row = RequestRow { hits, ..row };
+        self.answered.add(&row, self.window);
         self.asked.add(&row, self.window, self.block_tokens);
         self.at_edges.add(&row, self.window);
         self.pace.add(&row);

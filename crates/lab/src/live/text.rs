@@ -28,8 +28,11 @@ impl EmulatedText {
 
 impl TextMaker for EmulatedText {
     fn text(&self, prompt: &Prompt) -> Result<String, TextError> {
-        let ids: Vec<u32> = prompt.token_ids(self.words).map(|word| self.first + word).collect();
-        Ok(self.tokenizer.decode(&ids))
+        Ok(self.tokenizer.decode(&self.token_ids(prompt)?))
+    }
+
+    fn token_ids(&self, prompt: &Prompt) -> Result<Vec<u32>, TextError> {
+        Ok(prompt.token_ids(self.words).map(|word| self.first + word).collect())
     }
 
     fn output_tokens(&self, text: &str) -> Result<u32, TextError> {
@@ -54,6 +57,8 @@ mod tests {
             let (one, other) =
                 (ids(vec![piece(1, 300), piece(2, 20)]), ids(vec![piece(1, 300), piece(3, 20)]));
             assert_eq!((one.len(), other.len()), (320, 320));
+            let told = text.token_ids(&Prompt::new([piece(1, 300), piece(2, 20)])).unwrap();
+            assert_eq!(one, told);
             assert_eq!(one[..300], other[..300]);
             assert_ne!(one[300..], other[300..]);
         }

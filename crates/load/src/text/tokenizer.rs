@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use tokenizers::Tokenizer;
-use weir_model::{Prompt, prompt::token_id};
+use weir_model::Prompt;
 
 use crate::text::{TextError, TextMaker};
 
@@ -22,6 +22,10 @@ pub struct TokenizerText {
     tokenizer: Tokenizer,
     /// Each with a leading space.
     words: Vec<String>,
+    /// Ids of each word at the start of a text, and elsewhere.
+    ids: Vec<[u32; 2]>,
+    /// Ids that the server puts before and after a text.
+    around: [Vec<u32>; 2],
     /// The text starts with the first word's space.
     space_first: bool,
     /// Added by the server (the begin-of-text token of some models).
@@ -54,7 +58,40 @@ impl TokenizerText {
         }
         let special_tokens = count(&tokenizer, "", add_special_tokens).map_err(refuse)?;
         let path = path.to_path_buf();
-        Ok(Self { path, tokenizer, words, space_first, special_tokens, add_special_tokens })
+        let (words, ids) = words.into_iter().unzip();
+        let around = [Vec::new(), Vec::new()];
+        let mut made = Self {
+            path,
+            tokenizer,
+            words,
+            ids,
+            around,
+            space_first,
+            special_tokens,
+            add_special_tokens,
+        };
+        made.around = made.ids_around()?;
+        Ok(made)
+    }
+
+    /// Of a text of one word.
+    fn ids_around(&self) -> Result<[Vec<u32>; 2], TextError> {
+        let refuse = |what: String| TextError(format!("{}: {what}", self.path.display()));
+        let word = if self.space_first { &self.words[0][..] } else { &self.words[0][1..] };
+        let encoding = self
+            .tokenizer
+            .encode_fast(word, self.add_special_tokens)
+            .map_err(|error| refuse(error.to_string()))?;
+        let ids = encoding.get_ids();
+        let at = ids.iter().position(|id| *id == self.ids[0][0]);
+        let at = at.ok_or_else(|| refuse("special tokens change the text".to_owned()))?;
+        Ok([ids[..at].to_vec(), ids[at + 1..].to_vec()])
+    }
+
+    /// The words of a prompt. Special tokens replace the first ones.
+    fn places<'a>(&'a self, prompt: &'a Prompt) -> impl Iterator<Item = usize> + 'a {
+        let words = self.words.len() as u32;
+        prompt.token_ids(words).skip(self.special_tokens as usize).map(|word| word as usize)
     }
 
     /// As a server counts them.
@@ -75,13 +112,8 @@ impl TextMaker for TokenizerText {
             )));
         }
         let mut text = String::with_capacity(wanted as usize * 8);
-        let words = self.words.len() as u32;
-        let places = prompt.pieces().iter().flat_map(|piece| {
-            (piece.start..piece.start + piece.len).map(|at| token_id(piece.content, at, words))
-        });
-        // Special tokens replace the first words.
-        for word in places.skip(self.special_tokens as usize) {
-            let word = &self.words[word as usize];
+        for word in self.places(prompt) {
+            let word = &self.words[word];
             let skip = usize::from(text.is_empty() && !self.space_first);
             text.push_str(&word[skip..]);
         }
@@ -93,6 +125,13 @@ impl TextMaker for TokenizerText {
             )));
         }
         Ok(text)
+    }
+
+    fn token_ids(&self, prompt: &Prompt) -> Result<Vec<u32>, TextError> {
+        let [before, after] = &self.around;
+        let words = self.places(prompt).enumerate();
+        let words = words.map(|(place, word)| self.ids[word][usize::from(place > 0)]);
+        Ok(before.iter().copied().chain(words).chain(after.iter().copied()).collect())
     }
 
     fn output_tokens(&self, text: &str) -> Result<u32, TextError> {
@@ -127,16 +166,22 @@ fn candidates(tokenizer: &Tokenizer) -> Vec<String> {
     found
 }
 
-/// Those that are one token at the start, in the middle and at the end.
-fn lone_words(tokenizer: &Tokenizer, candidates: &[String], space_first: bool) -> Vec<String> {
-    let stands_alone = |word: &&String| {
+/// Those that are one token at the start, in the middle and at the end, with their first two ids.
+fn lone_words(
+    tokenizer: &Tokenizer,
+    candidates: &[String],
+    space_first: bool,
+) -> Vec<(String, [u32; 2])> {
+    let alone = |word: &String| {
         let text = word.repeat(3);
         let text = if space_first { &text } else { &text[1..] };
-        let Ok(encoding) = tokenizer.encode(text, false) else { return false };
-        let ids = encoding.get_ids();
-        ids.len() == 3 && ids[1] == ids[2]
+        let encoding = tokenizer.encode(text, false).ok()?;
+        match encoding.get_ids() {
+            [first, second, third] if second == third => Some((word.clone(), [*first, *second])),
+            _ => None,
+        }
     };
-    candidates.iter().filter(stands_alone).take(WORDS_MAX).cloned().collect()
+    candidates.iter().filter_map(alone).take(WORDS_MAX).collect()
 }
 
 #[cfg(test)]
@@ -204,6 +249,9 @@ mod tests {
             for tokens in [2, 17, 1000] {
                 let text = maker.text(&prompt(&[(1, tokens)])).unwrap();
                 assert_eq!(maker.count(&text).unwrap(), tokens);
+                let ids = maker.token_ids(&prompt(&[(1, tokens)])).unwrap();
+                let encoded = maker.tokenizer.encode(text, true).unwrap();
+                assert_eq!(ids, encoded.get_ids());
             }
             let short = maker.text(&prompt(&[(1, 100)])).unwrap();
             let long = maker.text(&prompt(&[(1, 100), (2, 33)])).unwrap();

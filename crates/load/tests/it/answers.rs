@@ -97,6 +97,9 @@ impl TextMaker for Letters {
     fn text(&self, prompt: &Prompt) -> Result<String, TextError> {
         Ok("x".repeat(prompt.tokens().get() as usize))
     }
+    fn token_ids(&self, prompt: &Prompt) -> Result<Vec<u32>, TextError> {
+        Ok(vec![0; prompt.tokens().get() as usize])
+    }
     fn output_tokens(&self, text: &str) -> Result<u32, TextError> {
         Ok(text.len() as u32)
     }

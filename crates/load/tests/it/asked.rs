@@ -176,6 +176,10 @@ impl TextMaker for Words {
         Ok(words.concat())
     }
 
+    fn token_ids(&self, prompt: &Prompt) -> Result<Vec<u32>, TextError> {
+        Ok(prompt.pieces().iter().map(|piece| piece.len).collect())
+    }
+
     fn output_tokens(&self, text: &str) -> Result<u32, TextError> {
         Ok(text.split_whitespace().count() as u32)
     }

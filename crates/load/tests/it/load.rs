@@ -234,6 +234,9 @@ fn starving_is_measured_and_refused() {
             std::thread::sleep(Duration::from_millis(20));
             Ok("x".to_owned())
         }
+        fn token_ids(&self, prompt: &weir_model::Prompt) -> Result<Vec<u32>, weir_load::TextError> {
+            Ok(prompt.token_ids(100).collect())
+        }
         fn output_tokens(&self, text: &str) -> Result<u32, weir_load::TextError> {
             Ok(text.len() as u32)
         }

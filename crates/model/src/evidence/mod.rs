@@ -11,7 +11,7 @@ mod unfit;
 
 pub use claim::{Claim, Claimed};
 pub use failure::{CellFailure, FailureCause, FailureReason, RowContradiction};
-pub use note::{CacheNote, LoadNote, Note, TierNote};
+pub use note::{CacheNote, LoadNote, Note, RoutingNote, TierNote};
 pub use reason::{
     FarthestTier, Inaction, OffloadReason, Reason, RoutingReason, TokenShare, Unseen,
 };

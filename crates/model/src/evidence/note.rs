@@ -13,6 +13,7 @@ pub enum Note {
     Load(LoadNote),
     Cache(CacheNote),
     Tier(TierNote),
+    Routing(RoutingNote),
     Stalled(Stalled),
     /// In an arm as deployed: what would make another arm fail.
     Unfit(Unfit),
@@ -112,6 +113,32 @@ pub enum TierNote {
     },
     /// In the words of `weir-store`.
     Warning(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum RoutingNote {
+    /// Answered requests of the window whose replica no answer names.
+    ReplicasUnknown { requests: u64, of: u64 },
+    /// Answered requests for which it is unknown what the replicas held.
+    HitsUnknown {
+        requests: u64,
+        of: u64,
+        /// False for chats and own answers, whose token ids are not known.
+        prompts_known: bool,
+        /// Batches of KV events.
+        lost: u64,
+        /// Blocks stored after one that no event had stored.
+        orphans: u64,
+        /// The replicas hold more blocks than are kept in memory.
+        is_full: bool,
+    },
+}
+
+impl From<RoutingNote> for Note {
+    fn from(note: RoutingNote) -> Self {
+        Self::Routing(note)
+    }
 }
 
 impl From<LoadNote> for Note {

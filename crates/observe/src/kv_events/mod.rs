@@ -3,9 +3,13 @@
 //!
 //! An engine publishes numbered batches over `ZeroMQ`, from 0. Batches before the subscription are
 //! not received. A later missing number is a lost batch; it is counted, because sums without it
-//! are too small.
+//! are too small. A doubled batch counts once.
+//!
+//! For a choice among engines, what each held when is kept too.
 
 mod decode;
+mod held_blocks;
+mod sequence;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,9 +17,15 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use weir_model::{ChoiceHits, Nanos};
+use xxhash_rust::xxh3::xxh3_64;
 use zeromq::{Socket as _, SocketRecv as _, SubSocket, ZmqMessage};
 
+use crate::clock::{UnixNanos, UtcClock};
+use sequence::{Arrived, Sequence};
+
 pub use decode::{Heard, HeardEvent, KvEventChange, decode};
+pub use held_blocks::{HeldBlocks, HeldGaps};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MediumCounts {
@@ -31,6 +41,7 @@ pub struct KvEventCounts {
     pub media: BTreeMap<String, MediumCounts>,
     pub batches: u64,
     pub lost: u64,
+    pub doubled: u64,
     pub unreadable: u64,
     pub problem: Option<String>,
 }
@@ -59,27 +70,44 @@ pub enum KvEventError {
     Thread(std::io::Error),
 }
 
+/// What a subscription keeps.
+#[derive(Debug, Clone, Copy)]
+pub struct KvEventConfig {
+    pub clock: UtcClock,
+    /// None keeps counts alone. Else also which engine held which blocks when; blocks that left
+    /// are kept for this long.
+    pub remember: Option<Nanos>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    clock: UtcClock,
+    counts: Mutex<KvEventCounts>,
+    held: Option<Mutex<HeldBlocks>>,
+}
+
 /// Receives events on its own thread until it is dropped.
 #[derive(Debug)]
 pub struct KvEventWatch {
-    counts: Arc<Mutex<KvEventCounts>>,
+    shared: Arc<Shared>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl KvEventWatch {
-    /// To all events of endpoints such as `tcp://127.0.0.1:5557`.
-    pub fn start(endpoints: Vec<String>) -> Result<Self, KvEventError> {
+    /// To all events of endpoints such as `tcp://127.0.0.1:5557`, one per engine.
+    pub fn start(endpoints: Vec<String>, config: KvEventConfig) -> Result<Self, KvEventError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(KvEventError::Thread)?;
-        let counts: Arc<Mutex<KvEventCounts>> = Arc::default();
+        let held = config.remember.map(|span| Mutex::new(HeldBlocks::new(endpoints.len(), span)));
+        let shared = Arc::new(Shared { clock: config.clock, counts: Mutex::default(), held });
         let (stop, stopped) = oneshot::channel();
-        let shared = Arc::clone(&counts);
+        let heard = Arc::clone(&shared);
         let hear = move || {
-            for endpoint in endpoints {
-                runtime.spawn(hear(endpoint, Arc::clone(&shared)));
+            for (engine, endpoint) in endpoints.into_iter().enumerate() {
+                runtime.spawn(hear(endpoint, engine, Arc::clone(&heard)));
             }
             // Ends by a message or a closed channel. The tasks end with the runtime.
             let _ = runtime.block_on(stopped);
@@ -88,11 +116,25 @@ impl KvEventWatch {
             .name("weir-kv-events".to_owned())
             .spawn(hear)
             .map_err(KvEventError::Thread)?;
-        Ok(Self { counts, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { shared, stop: Some(stop), thread: Some(thread) })
     }
 
     pub fn counts(&self) -> KvEventCounts {
-        self.counts.lock().clone()
+        self.shared.counts.lock().clone()
+    }
+
+    /// Of the times at which events were heard.
+    pub fn clock(&self) -> UtcClock {
+        self.shared.clock
+    }
+
+    /// See [`HeldBlocks::hits`]; None also where only counts are kept.
+    pub fn hits(&self, at: UnixNanos, token_ids: &[u32], chosen: usize) -> Option<ChoiceHits> {
+        self.shared.held.as_ref()?.lock().hits(at, token_ids, chosen)
+    }
+
+    pub fn gaps(&self) -> HeldGaps {
+        self.shared.held.as_ref().map_or_else(HeldGaps::default, |held| held.lock().gaps())
     }
 }
 
@@ -105,19 +147,19 @@ impl Drop for KvEventWatch {
     }
 }
 
-async fn hear(endpoint: String, counts: Arc<Mutex<KvEventCounts>>) {
+async fn hear(endpoint: String, engine: usize, shared: Arc<Shared>) {
     let mut socket = SubSocket::new();
     let connected = match socket.connect(&endpoint).await {
         Ok(()) => socket.subscribe("").await,
         Err(error) => Err(error),
     };
     if let Err(error) = connected {
-        note(&mut counts.lock(), format!("{endpoint}: {error}"));
+        note(&mut shared.counts.lock(), format!("{endpoint}: {error}"));
         return;
     }
-    let mut last = None;
+    let mut sequence = Sequence::default();
     while let Ok(message) = socket.recv().await {
-        take(&message, &mut last, &mut counts.lock());
+        take(&message, engine, &mut sequence, &shared);
     }
 }
 
@@ -126,20 +168,48 @@ fn note(counts: &mut KvEventCounts, problem: String) {
     counts.problem.get_or_insert(problem);
 }
 
-fn take(message: &ZmqMessage, last: &mut Option<u64>, counts: &mut KvEventCounts) {
+fn take(message: &ZmqMessage, engine: usize, sequence: &mut Sequence, shared: &Shared) {
+    let at = shared.clock.now();
+    let mut counts = shared.counts.lock();
     counts.batches += 1;
     let number =
         message.get(1).and_then(|frame| Some(u64::from_be_bytes(frame[..].try_into().ok()?)));
+    let mut held = shared.held.as_ref().map(Mutex::lock);
     let (Some(number), Some(payload)) = (number, message.get(2)) else {
-        return note(counts, format!("a batch of {} frames, not 3", message.len()));
+        if let Some(held) = &mut held {
+            held.lose(engine, at);
+        }
+        return note(&mut counts, format!("a batch of {} frames, not 3", message.len()));
     };
-    if let Some(last) = *last {
-        // A number that starts again means a restarted engine, not a loss.
-        counts.lost += number.saturating_sub(last + 1);
+    let arrived = sequence.take(number, xxh3_64(payload));
+    match arrived {
+        Arrived::Again => {
+            counts.doubled += 1;
+            return;
+        }
+        Arrived::After(lost) | Arrived::Restarted(lost) => counts.lost += lost,
+        Arrived::First(_) | Arrived::Next => {}
     }
-    *last = Some(number);
-    match decode(payload) {
-        Ok(heard) => counts.add(&heard),
-        Err(problem) => note(counts, problem),
+    if let Some(held) = &mut held {
+        if matches!(arrived, Arrived::Restarted(_)) {
+            held.restart(engine, at);
+        }
+        if matches!(arrived, Arrived::First(1..) | Arrived::After(_) | Arrived::Restarted(1..)) {
+            held.lose(engine, at);
+        }
+    }
+    match (decode(payload), held) {
+        (Ok(heard), held) => {
+            counts.add(&heard);
+            if let Some(mut held) = held {
+                held.apply(engine, at, &heard.events);
+            }
+        }
+        (Err(problem), held) => {
+            if let Some(mut held) = held {
+                held.lose(engine, at);
+            }
+            note(&mut counts, problem);
+        }
     }
 }

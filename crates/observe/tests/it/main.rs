@@ -5,6 +5,7 @@ mod difference;
 mod exporter;
 mod exposition;
 mod facts;
+mod held_blocks;
 mod host;
 /// The parser against an independent one, and on damaged input.
 mod oracle;

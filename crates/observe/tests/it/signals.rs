@@ -1,9 +1,10 @@
 use weir_model::{
-    Nanos, Outcome, RequestRow, SignalKind as Kind, SignalSource, Signals, TierKind, Tokens, Window,
+    ChoiceHits, Nanos, Outcome, RequestRow, SignalKind as Kind, SignalSource, Signals, TierKind,
+    Tokens, Window,
 };
 use weir_observe::signals::{
-    AskedLoad, Objects, PromptTotals, add_client, add_epp, add_lmcache_in_process,
-    add_lmcache_server, add_vllm,
+    AnsweredBy, AskedLoad, Objects, PromptTotals, ReplicaTotals, add_choices, add_client, add_epp,
+    add_lmcache_in_process, add_lmcache_server, add_vllm,
 };
 use weir_observe::{Snapshot, SnapshotDifference};
 
@@ -265,9 +266,9 @@ fn lmcache_in_process_counts_tokens_and_bytes() {
 
 #[test]
 fn the_routers_index_is_read_under_both_of_its_names() {
-    let new = "llm_d_epp_kv_cache_events_messages_received_total 40\n\
-               llm_d_epp_kv_cache_index_lookup_requests_total 10\n\
-               llm_d_epp_kv_cache_index_lookup_hits_total 4\n\
+    let new = "llm_d_router_epp_kv_cache_events_messages_received_total 40\n\
+               llm_d_router_epp_kv_cache_index_lookup_requests_total 10\n\
+               llm_d_router_epp_kv_cache_index_lookup_hits_total 4\n\
                kvcache_index_lookup_requests_total 10\nllm_d_epp_ready_endpoints 2\n";
     let (signals, _) = of_texts("", new, add_epp);
     assert_eq!(signals.get(Kind::IndexEvents), Some(40.0));
@@ -276,7 +277,11 @@ fn the_routers_index_is_read_under_both_of_its_names() {
     assert!(!sources(&signals, Kind::IndexLookups)[0].1.at_lookup);
     assert_eq!(signals.get(Kind::IndexHits), Some(4.0));
     assert_eq!(signals.get(Kind::Replicas), Some(2.0));
-    assert_eq!(signals.get(Kind::IndexKeys), None);
+    assert_eq!(signals.get(Kind::ApproximateKeys), None);
+    // A scorer of the router's own choices has its index.
+    let approximate = format!("{new}llm_d_epp_prefix_indexer_size 12\n");
+    let (signals, _) = of_texts("", &approximate, add_epp);
+    assert_eq!(signals.get(Kind::ApproximateKeys), Some(12.0));
     let old = "kvcache_index_admissions_total 7\nkvcache_index_lookup_hits_total 3\n";
     let (signals, _) = of_texts("", old, add_epp);
     assert_eq!(signals.get(Kind::IndexEvents), Some(7.0));
@@ -378,4 +383,62 @@ fn eligible_is_what_was_seen_in_whole_blocks_and_not_on_the_gpu() {
     signals.add(Kind::GpuHitTokens, 1e6, "vLLM's /metrics");
     add_client(&asked, true, &mut signals);
     assert_eq!(signals.get(Kind::EligibleTokens), Some(0.0));
+}
+
+/// Answered by a replica at a due time.
+fn answered(replica: Option<u16>, due: u64, hits: Option<u32>) -> RequestRow {
+    let hits = hits.map(|routed| ChoiceHits {
+        routed: Tokens(routed),
+        uniform: routed as f32 / 2.0,
+        best: Tokens(64),
+    });
+    RequestRow { replica, due: Nanos(due), hits, ..row(Some(due + 1), 100, 0, 32) }
+}
+
+const WINDOW: Window = Window { start: Nanos(10), end: Nanos(20) };
+
+fn choices(rows: &[RequestRow], replicas: usize) -> (AnsweredBy, Signals) {
+    let mut load = AnsweredBy::default();
+    rows.iter().for_each(|row| load.add(row, WINDOW));
+    let mut signals = Signals::default();
+    add_choices(&load, replicas, &"test".into(), &mut signals);
+    (load, signals)
+}
+
+#[test]
+fn choices_are_counted_by_the_replica_that_answered() {
+    let mut rows: Vec<RequestRow> = (0..4).map(|_| answered(Some(0), 10, Some(16))).collect();
+    rows.push(answered(Some(1), 19, Some(64)));
+    // Outside of the window, and without an answer.
+    rows.push(answered(Some(1), 20, Some(64)));
+    rows.push(RequestRow { outcome: Outcome::Failed, ..answered(Some(1), 15, None) });
+    let (load, signals) = choices(&rows, 2);
+    let first = ReplicaTotals { requests: 4, prompt_tokens: 400, cached_tokens: 128 };
+    assert_eq!(load.replicas[&0], first);
+    assert_eq!(signals.get(Kind::RoutingChoices), Some(5.0));
+    assert_eq!(signals.get(Kind::RoutingMaxSharePercent), Some(80.0));
+    assert_eq!(signals.get(Kind::RoutedHitTokens), Some(128.0));
+    assert_eq!(signals.get(Kind::UniformHitTokens), Some(64.0));
+    assert_eq!(signals.get(Kind::BestHitTokens), Some(320.0));
+    // One replica has no choice, and one that is known to be among others has.
+    assert_eq!(choices(&rows[..4], 1).1, Signals::default());
+    assert_eq!(choices(&rows[..4], 2).1.get(Kind::RoutingMaxSharePercent), Some(100.0));
+}
+
+#[test]
+fn too_many_unknown_replicas_or_hits_are_no_signal() {
+    let many = |unknown: usize, of: &dyn Fn() -> RequestRow| {
+        let known = (0..38).map(|at| answered(Some(at % 2), 10, Some(16)));
+        let mut rows: Vec<RequestRow> = known.collect();
+        rows.extend((0..unknown).map(|_| of()));
+        choices(&rows, 2).1
+    };
+    let nameless = || answered(None, 10, None);
+    assert_eq!(many(2, &nameless).get(Kind::RoutingChoices), Some(38.0));
+    assert_eq!(many(3, &nameless), Signals::default());
+    let unheld = || answered(Some(0), 10, None);
+    assert_eq!(many(2, &unheld).get(Kind::RoutedHitTokens), Some(608.0));
+    let signals = many(3, &unheld);
+    assert_eq!(signals.get(Kind::RoutingChoices), Some(41.0));
+    assert_eq!(signals.get(Kind::RoutedHitTokens), None);
 }

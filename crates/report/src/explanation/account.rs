@@ -294,11 +294,11 @@ impl Account<'_> {
             });
             lines.push(format!("Routing: {} choices{share}", numerals::whole(choices)));
         }
-        if let (Some(routed), Some(uniform), Some(best), true) = (
+        if let (Some(routed), Some(uniform), Some(best), false) = (
             get(SignalKind::RoutedHitTokens),
             get(SignalKind::UniformHitTokens),
             get(SignalKind::BestHitTokens),
-            self.deployment.replicas > 1,
+            lines.is_empty(),
         ) {
             lines.push(format!(
                 "Held by the chosen replica: {}; by an average one {}, by the best {}",

@@ -1,12 +1,13 @@
 //! What a reader must know besides, a sentence each without a full stop.
 
-use weir_model::{COLD_SHARE, CacheNote, LoadNote, Note, TierNote};
+use weir_model::{COLD_SHARE, CacheNote, LoadNote, Note, RoutingNote, TierNote};
 
 pub fn note(of: &Note) -> String {
     match of {
         Note::Load(note) => of_load(note),
         Note::Cache(note) => of_cache(note),
         Note::Tier(note) => of_tier(note),
+        Note::Routing(note) => of_routing(note),
         Note::Stalled(stalled) => stalled.to_string(),
         Note::Unfit(unfit) => unfit.to_string(),
         Note::OtherRun { pid } => {
@@ -67,6 +68,34 @@ fn of_cache(note: &CacheNote) -> String {
             format!("{begins}: what others or an earlier load left there can serve the cell")
         }
     }
+}
+
+fn of_routing(note: &RoutingNote) -> String {
+    let (requests, of, why) = match note {
+        RoutingNote::ReplicasUnknown { requests, of } => {
+            return format!(
+                "{requests} of {of} answers do not name their replica (client.replica_header)"
+            );
+        }
+        RoutingNote::HitsUnknown { requests, of, prompts_known: false, .. } => {
+            (requests, of, "token ids of chats and of own answers are not known".to_owned())
+        }
+        RoutingNote::HitsUnknown { requests, of, is_full: true, .. } => {
+            (requests, of, "the replicas hold more blocks than are kept in memory".to_owned())
+        }
+        RoutingNote::HitsUnknown { requests, of, lost, orphans, .. } => {
+            let why = match (*lost, *orphans) {
+                (0, 0) => "no KV event came from the replica in time".to_owned(),
+                (lost, 0) => format!("{lost} batches of KV events were lost"),
+                (lost, orphans) => format!(
+                    "{lost} batches of KV events were lost, and {orphans} blocks came after one \
+                     that was never reported"
+                ),
+            };
+            (requests, of, why)
+        }
+    };
+    format!("what the replicas held is unknown for {requests} of {of} answers: {why}")
 }
 
 fn of_tier(note: &TierNote) -> String {

@@ -44,12 +44,18 @@ pub enum Claimed {
     ServedEligible { engines: Signal, eligible: f64 },
     /// There were several replicas to choose from.
     SeveralReplicas { replicas: u32 },
+    /// More than one replica answered.
+    SeveralAnswered { largest_percent: f64 },
     /// KV events reached the index.
     IndexEvents { events: Option<f64> },
     /// The router queried the index.
     IndexAsked { lookups: Option<f64> },
     /// Lookups in the index found blocks.
     IndexHits { lookups: Option<f64> },
+    /// No scorer uses the router's own choices in place of the index.
+    PreciseDecides { approximate_blocks: f64 },
+    /// The store of the index holds it.
+    IndexStored { keys: Option<f64> },
     /// The choices gained at least `least` (0 to 1) of the best possible gain over chance.
     ChoicesGained {
         least: f64,

@@ -33,6 +33,8 @@ pub enum Unseen {
     Served,
     ServedBy(TierKind),
     IndexEvents,
+    /// Which replicas answered.
+    Replicas,
     /// What the chosen replicas held at the decisions.
     Choices,
 }
@@ -113,6 +115,8 @@ pub enum OffloadReason {
 pub enum RoutingReason {
     /// One replica: nothing to choose.
     OneReplica,
+    /// Of several, one answered all requests.
+    OneAnswered,
     /// The best choice would hardly gain over chance. A share of the prompt tokens.
     ReplicasAlike { possible: TokenShare },
     /// A share of the best possible gain over chance.
@@ -123,6 +127,13 @@ pub enum RoutingReason {
     NoEvents,
     /// The router never queried the index.
     IndexNotAsked,
+    /// A scorer of the router's own choices fills its index, which decides in place of the precise
+    /// one.
+    ApproximateDecides { blocks: f64 },
+    /// Events reached the index, prompts were asked again, and no lookup found a block.
+    NothingFound,
+    /// The store of the index is empty: an index in memory serves.
+    IndexStoreEmpty,
 }
 
 /// Tokens and bytes are those of the window.

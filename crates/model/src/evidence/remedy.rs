@@ -16,6 +16,10 @@ pub enum Remedy {
     RemoveConnector,
     /// Make the metrics of engine, router and stores reachable.
     ReachMetrics,
+    /// A gateway names the replica in each response.
+    NameReplicas,
+    /// Engines publish KV events, which Weir hears.
+    HearEvents,
     /// Name the metrics of all engines that answer, and no others.
     NameEngines,
     /// Empty the tiers, send new prompts, and name the metrics of the engines that answer.
@@ -69,6 +73,12 @@ pub enum CheckSetup {
     /// Engines publish KV events, and the index subscribes to them.
     Events,
     Scorer,
+    /// The scorer names the producer of the precise index, and prompts are tokenized for it.
+    Producer,
+    /// Tokens, block size and hash seed of the index are the engines'.
+    IndexKeys,
+    /// The index is told its store, by the keys of its version.
+    IndexStore,
     Blocks,
 }
 

@@ -399,7 +399,9 @@ const WINDOW: Window = Window { start: Nanos(10), end: Nanos(20) };
 
 fn choices(rows: &[RequestRow], replicas: usize) -> (AnsweredBy, Signals) {
     let mut load = AnsweredBy::default();
-    rows.iter().for_each(|row| load.add(row, WINDOW));
+    for row in rows {
+        load.add(row, WINDOW);
+    }
     let mut signals = Signals::default();
     add_choices(&load, replicas, &"test".into(), &mut signals);
     (load, signals)

@@ -31,6 +31,9 @@ pub(crate) fn claimed(of: &Claimed) -> String {
             "the tiers served no more than was asked before".to_owned()
         }
         Claimed::SeveralReplicas { .. } => "there were replicas to choose from".to_owned(),
+        Claimed::SeveralAnswered { .. } => "more than one replica answered".to_owned(),
+        Claimed::PreciseDecides { .. } => "the precise index decides".to_owned(),
+        Claimed::IndexStored { .. } => "the index's store holds it".to_owned(),
         Claimed::IndexEvents { .. } => "KV events reached the index".to_owned(),
         Claimed::IndexAsked { .. } => "the index was asked".to_owned(),
         Claimed::IndexHits { .. } => "lookups found blocks".to_owned(),
@@ -71,6 +74,13 @@ pub(crate) fn seen(of: &Claimed) -> String {
         }
         Claimed::SeveralReplicas { replicas: 1 } => "1 replica".to_owned(),
         Claimed::SeveralReplicas { replicas } => format!("{replicas} replicas"),
+        Claimed::SeveralAnswered { largest_percent } => {
+            format!("{largest_percent:.1} % of the answers are of one replica")
+        }
+        Claimed::PreciseDecides { approximate_blocks } => {
+            format!("{approximate_blocks:.0} blocks of its own choices")
+        }
+        Claimed::IndexStored { keys } => counted(*keys, |keys| format!("{keys:.0} keys")),
         Claimed::IndexEvents { events } => counted(*events, |count| format!("{count:.0} events")),
         Claimed::IndexAsked { lookups } | Claimed::IndexHits { lookups } => {
             counted(*lookups, |count| format!("{count:.0} lookups"))

@@ -60,6 +60,7 @@ fn unseen(what: Unseen) -> String {
         Unseen::Served => "what the mechanism served or could have served".to_owned(),
         Unseen::ServedBy(of) => format!("what {} served", tier(of)),
         Unseen::IndexEvents => "the events of the index".to_owned(),
+        Unseen::Replicas => "which replicas answered".to_owned(),
         Unseen::Choices => "what the chosen replicas held at the decisions".to_owned(),
     }
 }
@@ -192,6 +193,10 @@ fn routing(why: RoutingReason) -> String {
         RoutingReason::OneReplica => {
             "There is one replica: the router has nothing to choose.".to_owned()
         }
+        RoutingReason::OneAnswered => {
+            "One replica answered all requests: the router had nothing to choose, or did not choose."
+                .to_owned()
+        }
         RoutingReason::ReplicasAlike { possible } => format!(
             "All replicas hold the same: the best choice would gain {:.2} % of the prompt tokens \
              over chance.",
@@ -211,6 +216,19 @@ fn routing(why: RoutingReason) -> String {
         }
         RoutingReason::IndexNotAsked => {
             "The index was never asked: the router decides without it.".to_owned()
+        }
+        RoutingReason::ApproximateDecides { blocks } => format!(
+            "The router scores by its own earlier choices ({blocks:.0} blocks of them), not by the \
+             index of KV events."
+        ),
+        RoutingReason::NothingFound => {
+            "KV events reached the index, prompts were asked again, and no lookup found a block: \
+             router and engines make different keys of the same prompt."
+                .to_owned()
+        }
+        RoutingReason::IndexStoreEmpty => {
+            "The index's store holds no key: an index in the router's memory serves in its place."
+                .to_owned()
         }
     }
 }

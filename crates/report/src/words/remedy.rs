@@ -24,6 +24,11 @@ pub fn remedy(of: Remedy) -> String {
         Remedy::FlushTiers => "flush all tiers, and check that no connector is loaded",
         Remedy::RemoveConnector => "serve the control without a connector",
         Remedy::ReachMetrics => "make the metrics of engine, router and stores reachable",
+        Remedy::NameReplicas => {
+            "let the gateway add a response header with the replica's address \
+             (client.replica_header)"
+        }
+        Remedy::HearEvents => "let all engines publish KV events where Weir hears them",
         Remedy::NameEngines => {
             "name the metrics of the engines that answer, all of them, and no others"
         }
@@ -96,6 +101,17 @@ fn check(what: CheckSetup) -> String {
             "check that the engines publish KV events and that the index subscribes to them"
         }
         CheckSetup::Scorer => "check that the router's profile uses the precise scorer",
+        CheckSetup::Producer => {
+            "check that the precise scorer names its producer (prefixMatchInfoProducerName) and \
+             that a token producer is configured"
+        }
+        CheckSetup::IndexKeys => {
+            "check that the router's tokens, block size and hash seed are those of the engines, and \
+             that it has a token producer"
+        }
+        CheckSetup::IndexStore => {
+            "check that the store's address stands where this version of the router reads it"
+        }
         CheckSetup::Blocks => {
             "find the blocks that come back wrong before any figure of this arm is read: block and \
              chunk size, dtype and parallel ranks of what is stored, the connector's own \

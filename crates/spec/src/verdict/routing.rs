@@ -1,48 +1,89 @@
 //! The routing half of the decision table.
 
 use weir_model::{
-    CheckSetup, Claim, Claimed, OverheadReason, Remedy, RoutingReason, SignalKind, Signals,
+    CheckSetup, Claim, Claimed, OverheadReason, Reason, Remedy, RoutingReason, SignalKind, Signals,
     TokenShare, Unseen, Verdict, VoidReason,
 };
-use weir_router::config::PolicyConfig;
+use weir_router::config::{IndexConfig, PolicyConfig};
 
 use super::{Decision, Facts, NEGLIGIBLE_SHARE, unverified};
 use crate::plan::Arm;
+
+/// [`IndexConfig::backend`] without a store.
+const IN_MEMORY: &str = "in-memory";
 
 pub(super) fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decision {
     if facts.replicas < 2 {
         return no_choice(facts.replicas, Vec::new());
     }
-    let claims = if matches!(arm.routing.policy, PolicyConfig::PrecisePrefix { .. }) {
-        match index_claims(signals) {
+    let mut claims = match &arm.routing.policy {
+        PolicyConfig::PrecisePrefix { index, .. } => match index_claims(index, signals) {
             Ok(claims) => claims,
             Err(decision) => return *decision,
-        }
-    } else {
-        Vec::new()
+        },
+        _ => Vec::new(),
     };
+    if let Some(largest_percent) = signals.get(SignalKind::RoutingMaxSharePercent) {
+        let several = largest_percent < 100.0;
+        let claim = Claimed::SeveralAnswered { largest_percent };
+        claims.push(Claim { claim, held: Some(several) });
+        if !several {
+            let verdict = Verdict::Void(VoidReason::NoChoice);
+            let remedy = Some(Remedy::Check(CheckSetup::Replicas));
+            return Decision::of(verdict, claims, RoutingReason::OneAnswered, remedy);
+        }
+    }
     choices(claims, facts, signals)
 }
 
 /// A decision where the claims already settle it.
-fn index_claims(signals: &Signals) -> Result<Vec<Claim>, Box<Decision>> {
+fn index_claims(index: &IndexConfig, signals: &Signals) -> Result<Vec<Claim>, Box<Decision>> {
     let get = |kind| signals.get(kind);
     let counted = |count: Option<f64>, claim| Claim { claim, held: count.map(|count| count > 0.0) };
     let (events, lookups) = (get(SignalKind::IndexEvents), get(SignalKind::IndexLookups));
     let hits = get(SignalKind::IndexHits);
-    let claims = vec![
+    let mut claims = vec![
         counted(events, Claimed::IndexEvents { events }),
         counted(lookups, Claimed::IndexAsked { lookups }),
         counted(hits, Claimed::IndexHits { lookups: hits }),
     ];
-    let (silent, unasked) = (claims[0].held == Some(false), claims[1].held == Some(false));
-    if silent || unasked {
-        return Err(Box::new(placebo(claims, silent)));
+    let [silent, unasked, unfound] = [0, 1, 2].map(|place| claims[place].held == Some(false));
+    if silent {
+        return Err(placebo(claims, Placebo::NoEvents));
+    }
+    if unasked {
+        return Err(placebo(claims, Placebo::NotAsked));
+    }
+    if let Some(blocks) = get(SignalKind::ApproximateKeys) {
+        let held = Some(blocks == 0.0);
+        claims.push(Claim { claim: Claimed::PreciseDecides { approximate_blocks: blocks }, held });
+        if blocks > 0.0 {
+            return Err(placebo(claims, Placebo::Approximate { blocks }));
+        }
+    }
+    if unfound && events.is_some() && was_asked_again(signals) {
+        return Err(placebo(claims, Placebo::NothingFound));
+    }
+    if index.backend != IN_MEMORY {
+        let keys = get(SignalKind::IndexKeys);
+        let stored = counted(keys, Claimed::IndexStored { keys });
+        let is_empty = stored.held == Some(false);
+        claims.push(stored);
+        if is_empty && events.is_some() {
+            return Err(placebo(claims, Placebo::StoreEmpty));
+        }
     }
     if events.is_none() {
         return Err(Box::new(unverified(claims, Unseen::IndexEvents)));
     }
     Ok(claims)
+}
+
+/// Whether there was something to find: what a replica held, else what earlier requests had.
+fn was_asked_again(signals: &Signals) -> bool {
+    let again = signals.get(SignalKind::BestHitTokens).or(signals.get(SignalKind::SeenTokens));
+    let prompt = signals.get(SignalKind::PromptTokens).unwrap_or(0.0);
+    again.is_some_and(|again| again > 0.0 && again >= NEGLIGIBLE_SHARE * prompt)
 }
 
 fn choices(mut claims: Vec<Claim>, facts: &Facts<'_>, signals: &Signals) -> Decision {
@@ -53,7 +94,7 @@ fn choices(mut claims: Vec<Claim>, facts: &Facts<'_>, signals: &Signals) -> Deci
         hit(SignalKind::BestHitTokens),
         hit(SignalKind::PromptTokens),
     ) else {
-        return unverified(claims, Unseen::Choices);
+        return unseen_choices(claims, signals);
     };
     let (gained, possible) = (routed - uniform, best - uniform);
     let matters = possible >= NEGLIGIBLE_SHARE * prompt;
@@ -82,14 +123,39 @@ fn choices(mut claims: Vec<Claim>, facts: &Facts<'_>, signals: &Signals) -> Deci
     Decision::of(verdict, claims, reason, remedy)
 }
 
-/// A precise index without events or lookups routes like any other.
-fn placebo(claims: Vec<Claim>, silent: bool) -> Decision {
-    let (void, reason, remedy) = if silent {
-        (VoidReason::NoEvents, RoutingReason::NoEvents, Remedy::Check(CheckSetup::Events))
-    } else {
-        (VoidReason::NoOperation, RoutingReason::IndexNotAsked, Remedy::Check(CheckSetup::Scorer))
+/// A precise index that does not decide: such an arm routes like any other.
+#[derive(Debug, Clone, Copy)]
+enum Placebo {
+    NoEvents,
+    NotAsked,
+    Approximate { blocks: f64 },
+    NothingFound,
+    StoreEmpty,
+}
+
+fn placebo(claims: Vec<Claim>, how: Placebo) -> Box<Decision> {
+    let (reason, check) = match how {
+        Placebo::NoEvents => (RoutingReason::NoEvents, CheckSetup::Events),
+        Placebo::NotAsked => (RoutingReason::IndexNotAsked, CheckSetup::Scorer),
+        Placebo::Approximate { blocks } => {
+            (RoutingReason::ApproximateDecides { blocks }, CheckSetup::Producer)
+        }
+        Placebo::NothingFound => (RoutingReason::NothingFound, CheckSetup::IndexKeys),
+        Placebo::StoreEmpty => (RoutingReason::IndexStoreEmpty, CheckSetup::IndexStore),
     };
-    Decision::of(Verdict::Void(void), claims, reason, Some(remedy))
+    let void = match how {
+        Placebo::NoEvents => VoidReason::NoEvents,
+        _ => VoidReason::NoOperation,
+    };
+    Box::new(Decision::of(Verdict::Void(void), claims, reason, Some(Remedy::Check(check))))
+}
+
+fn unseen_choices(claims: Vec<Claim>, signals: &Signals) -> Decision {
+    let (what, remedy) = match signals.get(SignalKind::RoutingChoices) {
+        None => (Unseen::Replicas, Remedy::NameReplicas),
+        Some(_) => (Unseen::Choices, Remedy::HearEvents),
+    };
+    Decision::of(Verdict::Unverified, claims, Reason::NoSource(what), Some(remedy))
 }
 
 pub(super) fn no_choice(replicas: u32, mut claims: Vec<Claim>) -> Decision {

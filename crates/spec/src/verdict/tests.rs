@@ -12,6 +12,7 @@ use super::*;
 
 mod farthest;
 mod limits;
+mod placebos;
 
 fn arm(role: ArmRole) -> Arm {
     Arm {

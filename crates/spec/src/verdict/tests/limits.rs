@@ -223,7 +223,7 @@ fn an_index_that_heard_or_was_asked_nothing_holds_no_claim() {
     seen.add(SignalKind::IndexHits, 0.0, "test");
     let decision = decide(&routing(), &facts(4), &seen);
     let held: Vec<Option<bool>> = decision.claims.iter().map(|claim| claim.held).collect();
-    assert_eq!(held, [Some(true), Some(true), Some(false), Some(true)]);
+    assert_eq!(held, [Some(true), Some(true), Some(false)]);
     seen.0.remove(&SignalKind::IndexEvents);
     assert_eq!(verdict(&routing(), 4, &seen), Verdict::Unverified, "nobody counted events");
 }

@@ -8,6 +8,7 @@ mod facts;
 mod held_blocks;
 mod host;
 /// The parser against an independent one, and on damaged input.
+mod kv_events;
 mod oracle;
 mod sampler;
 mod scrape;

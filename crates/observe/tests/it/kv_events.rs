@@ -1,0 +1,151 @@
+//! Engines' KV events over real sockets.
+
+use std::time::{Duration, Instant};
+
+use rmp::encode::{write_array_len, write_f64, write_nil, write_str, write_uint};
+use weir_model::{ChoiceHits, Nanos, Tokens};
+use weir_observe::{KvEventConfig, KvEventWatch, UtcClock};
+use zeromq::{PubSocket, Socket as _, SocketSend as _, ZmqMessage};
+
+const BLOCK: u64 = 2;
+
+/// An engine's publisher.
+struct Engine {
+    socket: PubSocket,
+    endpoint: String,
+}
+
+struct World {
+    engines: Vec<Engine>,
+    watch: KvEventWatch,
+    /// Last: the sockets' tasks are its.
+    runtime: tokio::runtime::Runtime,
+}
+
+impl World {
+    /// Two engines that were heard once: they cleared their caches with batch 0.
+    fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let engine = || async {
+            let mut socket = PubSocket::new();
+            let endpoint = socket.bind("tcp://127.0.0.1:0").await.unwrap().to_string();
+            Engine { socket, endpoint }
+        };
+        let engines = vec![runtime.block_on(engine()), runtime.block_on(engine())];
+        let endpoints = engines.iter().map(|engine| engine.endpoint.clone()).collect();
+        let config =
+            KvEventConfig { clock: UtcClock::anchored(), remember: Some(Nanos::from_secs(60)) };
+        let watch = KvEventWatch::start(endpoints, config).unwrap();
+        let mut world = Self { engines, watch, runtime };
+        // A subscription takes a moment; the same batch may come several times.
+        for engine in 0..2 {
+            world.until(|world| {
+                world.publish(engine, 0, &cleared());
+                let heard = world.watch.counts();
+                heard.batches - heard.doubled > engine as u64
+            });
+        }
+        world
+    }
+
+    fn publish(&mut self, engine: usize, number: u64, payload: &[u8]) {
+        let mut message = ZmqMessage::from("kv@here@model");
+        message.push_back(number.to_be_bytes().to_vec().into());
+        message.push_back(payload.to_vec().into());
+        let socket = &mut self.engines[engine].socket;
+        self.runtime.block_on(async {
+            socket.send(message).await.unwrap();
+            for _ in 0..200 {
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+
+    /// Publishes once, and waits until it was heard.
+    fn tell(&mut self, engine: usize, number: u64, payload: &[u8]) {
+        let before = self.watch.counts().batches;
+        self.publish(engine, number, payload);
+        self.until(|world| {
+            world.runtime.block_on(tokio::task::yield_now());
+            world.watch.counts().batches > before
+        });
+    }
+
+    fn until(&mut self, mut is_so: impl FnMut(&mut Self) -> bool) {
+        let began = Instant::now();
+        while !is_so(self) {
+            assert!(began.elapsed() < Duration::from_secs(20), "{:?}", self.watch.counts());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn hits(&self, ids: &[u32], chosen: usize) -> Option<ChoiceHits> {
+        self.watch.hits(self.watch.clock().now(), ids, chosen)
+    }
+}
+
+fn batch(events: u32, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_array_len(&mut bytes, 3).unwrap();
+    write_f64(&mut bytes, 1.5).unwrap();
+    write_array_len(&mut bytes, events).unwrap();
+    write(&mut bytes);
+    write_uint(&mut bytes, 0).unwrap();
+    bytes
+}
+
+fn cleared() -> Vec<u8> {
+    batch(1, |bytes| {
+        write_array_len(bytes, 1).unwrap();
+        write_str(bytes, "AllBlocksCleared").unwrap();
+    })
+}
+
+/// Blocks at the start of a prompt.
+fn stored(hashes: &[u64], token_ids: &[u32]) -> Vec<u8> {
+    batch(1, |bytes| {
+        write_array_len(bytes, 7).unwrap();
+        write_str(bytes, "BlockStored").unwrap();
+        write_array_len(bytes, hashes.len() as u32).unwrap();
+        for hash in hashes {
+            write_uint(bytes, *hash).unwrap();
+        }
+        write_nil(bytes).unwrap();
+        write_array_len(bytes, token_ids.len() as u32).unwrap();
+        for id in token_ids {
+            write_uint(bytes, u64::from(*id)).unwrap();
+        }
+        write_uint(bytes, BLOCK).unwrap();
+        write_nil(bytes).unwrap();
+        write_str(bytes, "GPU").unwrap();
+    })
+}
+
+#[test]
+fn what_two_engines_hold_is_known_until_a_batch_is_lost() {
+    let mut world = World::start();
+    let prompt = [5, 6, 7, 8, 9];
+    // The engines' hashes of the same blocks differ.
+    let doubled = stored(&[11, 12], &prompt[..4]);
+    world.tell(0, 1, &doubled);
+    world.tell(1, 1, &stored(&[21], &prompt[..2]));
+    let hits = |routed| ChoiceHits { routed: Tokens(routed), uniform: 3.0, best: Tokens(4) };
+    assert_eq!(world.hits(&prompt, 0), Some(hits(4)));
+    assert_eq!(world.hits(&prompt, 1), Some(hits(2)));
+    assert_eq!(world.hits(&[6, 5, 7, 8, 9], 1), Some(ChoiceHits::default()));
+    let before = world.watch.counts();
+    world.tell(0, 1, &doubled);
+    let after = world.watch.counts();
+    assert_eq!((after.doubled, after.lost), (before.doubled + 1, 0));
+    assert_eq!(after.of("gpu").stored, 3, "a doubled batch counts once");
+    // Batches 2 and 3 are lost.
+    world.tell(1, 4, &stored(&[22], &[1, 2]));
+    assert_eq!(world.watch.counts().lost, 2);
+    assert_eq!(world.hits(&prompt, 0), None);
+    assert_eq!(world.watch.gaps().gaps, 1);
+    world.tell(1, 5, &cleared());
+    assert_eq!(world.hits(&prompt, 0), Some(ChoiceHits { uniform: 2.0, ..hits(4) }));
+    // Another process with the same address begins anew, and is empty.
+    world.tell(0, 0, &stored(&[31], &[1, 2]));
+    assert_eq!(world.hits(&prompt, 0), Some(ChoiceHits::default()));
+}

@@ -1,7 +1,9 @@
 //! One cell, from its folder to its `cell.json`: run, measure, judge, close.
 
 use weir_model::{CellFailure, FailureReason, LoadNote, SignalKind, Signals, Verdict};
-use weir_record::{CellFigures, CellState, CellStatus, CellWriter, Evidence, RunFolder};
+use weir_record::{
+    CellFigures, CellState, CellStatus, CellWriter, Evidence, ReplicaFigures, RunFolder,
+};
 use weir_report::results::without_result;
 use weir_spec::likeness::against_plan;
 use weir_spec::plan::{Cell, Plan, Target};
@@ -10,7 +12,7 @@ use weir_spec::verdict::{Facts, decide};
 use crate::error::LabError;
 use crate::host;
 use crate::live::{LiveCell, measure};
-use crate::outcome::CellOutcome;
+use crate::outcome::{CellOutcome, ReplicaSeen};
 use crate::progress::{Progress, Stop};
 use crate::recorded::Recorded;
 use crate::simulated::simulate;
@@ -71,7 +73,9 @@ fn close(plan: &Plan, cell: &Cell, writer: CellWriter, ran: &CellOutcome) -> Res
         CellStatus::Complete => comparable(plan, cell, ran),
         other => other,
     };
+    let replicas = with_addresses(&figures.replicas, &ran.replicas);
     let mut figures = CellFigures {
+        replicas,
         skipped_requests: ran.skipped,
         truncated_requests: ran.truncated,
         answers: ran.answers,
@@ -90,6 +94,19 @@ fn close(plan: &Plan, cell: &Cell, writer: CellWriter, ran: &CellOutcome) -> Res
     closed.write_evidence(&evidence(plan, cell, ran, &status, &figures))?;
     closed.finish(figures, status, 1)?;
     Ok(())
+}
+
+/// Every replica, also those that answered nothing. Empty with one.
+fn with_addresses(figures: &[ReplicaFigures], seen: &[ReplicaSeen]) -> Vec<ReplicaFigures> {
+    if seen.len() < 2 || figures.is_empty() {
+        return Vec::new();
+    }
+    let each = seen.iter().enumerate().map(|(number, replica)| ReplicaFigures {
+        address: replica.address.clone(),
+        mean_waiting: replica.mean_waiting,
+        ..figures.get(number).cloned().unwrap_or_default()
+    });
+    each.collect()
 }
 
 /// Whether a cell that ran to its end has a result, by its measured requests.

@@ -5,6 +5,14 @@ use weir_model::{
 };
 use weir_record::ShortWindow;
 
+/// A replica of a live target, whether it answered or not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReplicaSeen {
+    pub address: String,
+    /// Requests that waited in it, mean over the window; None where its metrics were not read.
+    pub mean_waiting: Option<f64>,
+}
+
 #[derive(Debug, Default)]
 pub struct CellOutcome {
     pub signals: Signals,
@@ -14,6 +22,8 @@ pub struct CellOutcome {
     pub truncated: u64,
     /// Set where the run itself shows why the rows say nothing.
     pub failure: Option<CellFailure>,
+    /// Live targets: by number.
+    pub replicas: Vec<ReplicaSeen>,
     /// Live targets.
     pub answers: Option<AnswerFacts>,
     /// Live targets.

@@ -133,12 +133,30 @@ pub struct CellFigures {
     /// Requests of a trace that were cut to fit the context.
     #[serde(default)]
     pub truncated_requests: u64,
+    /// Live cells with several replicas, by number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<ReplicaFigures>,
     /// Live cells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answers: Option<AnswerFacts>,
     /// Live cells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Certificate>,
+}
+
+/// Of the measured set's completed requests that a replica answered.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplicaFigures {
+    /// As the responses name it.
+    pub address: String,
+    pub completed: u64,
+    pub prompt_tokens: u64,
+    /// Prompt tokens that a cache served, by the answers.
+    pub hit_tokens: u64,
+    /// Requests that waited in it, mean over the window; absent where its metrics were not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_waiting: Option<f64>,
 }
 
 /// By `GuideLLM`'s definitions, to compare with its publications: completed requests that *ended*

@@ -21,7 +21,8 @@ pub mod tables;
 pub mod writer;
 
 pub use cell::{
-    CellFigures, CellRecord, CellStatus, Distribution, Evidence, GuideLlmFigures, ShortWindow,
+    CellFigures, CellRecord, CellStatus, Distribution, Evidence, GuideLlmFigures, ReplicaFigures,
+    ShortWindow,
 };
 pub use column::ColumnSpec;
 pub use environment::{Environment, RUN_FORMAT, RunHeader};

@@ -4,7 +4,8 @@ use crate::charts::{charts, png_bytes, svg_text};
 use crate::comparison::Comparison;
 use crate::error::ReportError;
 use crate::files::{
-    cells_csv, changes_csv, columns_reference, outputs_csv, peaks_csv, prediction_csv, summary_json,
+    cells_csv, changes_csv, columns_reference, outputs_csv, peaks_csv, prediction_csv,
+    replicas_csv, summary_json,
 };
 use crate::page;
 use crate::results::Results;
@@ -30,6 +31,9 @@ pub fn analysis(results: &Results<'_>, of: &Comparison) -> Result<Vec<Artifact>,
     ];
     if let Some(bytes) = outputs_csv(of)? {
         files.push(artifact("analysis/outputs.csv", bytes));
+    }
+    if let Some(bytes) = replicas_csv(of)? {
+        files.push(artifact("analysis/replicas.csv", bytes));
     }
     if let Some(prediction) = &of.prediction {
         files.push(artifact("analysis/prediction.csv", prediction_csv(prediction)?));

@@ -6,7 +6,8 @@ use crate::comparison::{Comparison, DeploymentComparison, PredictionComparison, 
 use crate::tables::{
     answer_sentences, compact_table, generator_notes, generator_sentence, generator_short_table,
     level_table, outputs_sentence, outputs_table, peak_table, prediction_sentence,
-    prediction_short_table, run_notes, run_table, scope_sentence, text, value_table, wrapped,
+    prediction_short_table, replicas_table, run_notes, run_table, scope_sentence, text,
+    value_table, wrapped,
 };
 
 /// Runs with more rows (arms x levels) are printed arm by level, one number per cell.
@@ -87,6 +88,11 @@ fn section(of: &DeploymentComparison, is_long: bool) -> String {
             out.push('\n');
             out += &text(&outputs_table(of));
         }
+    }
+    let replicas = replicas_table(of);
+    if !replicas.is_empty() && !is_long {
+        out.push('\n');
+        out += &text(&replicas);
     }
     if let Some(sentence) = generator_sentence(of) {
         out += &wrapped(&sentence, "  ");

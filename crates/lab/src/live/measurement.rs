@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use weir_deploy::{RemoteStore, Site, TierReaders};
-use weir_load::{Live, LoadConfig, LoadReport};
+use weir_load::{Live, LoadConfig, LoadReport, Url};
 use weir_model::{CellFailure, LoadNote, Nanos, Note, RoutingNote, Stalled, Window};
 use weir_observe::signals::AnsweredBy;
 use weir_observe::{
     HostProbe, KvEventWatch, SampleSource, Sampler, SamplerConfig, SamplerEvent, Scraper,
-    UnixNanos, UtcClock,
+    SourceSample, UnixNanos, UtcClock,
 };
 use weir_record::{CellWriter, SeriesRow};
 use weir_spec::plan::{Arm, Cell, Deployment, Level, Plan};
@@ -26,8 +26,11 @@ use crate::live::sink::Rows;
 use crate::live::stalls::{UnixWindow, silent_parts};
 use crate::live::watchdog;
 use crate::live::window_counters::{CounterSources, PlannedWindow, WindowCounters};
-use crate::outcome::CellOutcome;
+use crate::outcome::{CellOutcome, ReplicaSeen};
 use crate::progress::{Phase, Progress};
+
+/// Gauge of each engine.
+const WAITING: &str = "vllm:num_requests_waiting";
 
 pub(crate) struct Measurement<'a> {
     pub(crate) plan: &'a Plan,
@@ -101,9 +104,11 @@ impl Measurement<'_> {
         notes.extend(self.remarks(others, &report, &counters));
         let observations: Vec<SamplerEvent> = samples.try_iter().collect();
         record_series(writer, &observations, started)?;
+        let in_window = UnixWindow::of(window, started);
+        let replicas = replicas_seen(&report.replicas, &observations, in_window);
         let mut stalls: Vec<Stalled> = stood_still.into_iter().collect();
         let answering = self.without_store(observations);
-        stalls.extend(silent_parts(&answering, &sampling, UnixWindow::of(window, started)));
+        stalls.extend(silent_parts(&answering, &sampling, in_window));
         let sources = self.window_sources(&counters);
         let seen = SeenLoad { asked: &asked, answered: &answered };
         let WindowSignals { signals, counted_prompts } = sources.signals(seen, &mut notes);
@@ -124,6 +129,7 @@ impl Measurement<'_> {
         notes.extend(checks.notes(role, same_prompts));
         let processes = self.site.processes();
         let outcome = CellOutcome {
+            replicas,
             signals,
             skipped: source.skipped(),
             truncated: source.truncated(),
@@ -278,6 +284,33 @@ fn record_series(
         }
     }
     Ok(())
+}
+
+/// With the mean of each one's waiting requests, where its own endpoint was sampled.
+fn replicas_seen(
+    addresses: &[String],
+    observations: &[SamplerEvent],
+    window: UnixWindow,
+) -> Vec<ReplicaSeen> {
+    let waiting = |address: &String| {
+        let mut sampled = (0_u64, 0.0);
+        for observation in observations {
+            let SamplerEvent::Sample(SourceSample::Metrics(snapshot)) = observation else {
+                continue;
+            };
+            let is_own = Url::parse(&snapshot.endpoint).is_ok_and(|url| url.address() == *address);
+            if is_own
+                && window.contains(snapshot.at)
+                && let Some(requests) = snapshot.gauge_sum(WAITING, &[])
+            {
+                sampled = (sampled.0 + 1, sampled.1 + requests);
+            }
+        }
+        (sampled.0 > 0).then(|| sampled.1 / sampled.0 as f64)
+    };
+    let seen =
+        |address: &String| ReplicaSeen { address: address.clone(), mean_waiting: waiting(address) };
+    addresses.iter().map(seen).collect()
 }
 
 fn steady_note(steady_from: Option<Nanos>, window: Window) -> Option<Note> {

@@ -167,6 +167,10 @@ impl UnixWindow {
     pub(crate) fn of(window: Window, began: UnixNanos) -> Self {
         Self { start: began.after(window.start), end: began.after(window.end) }
     }
+
+    pub(crate) fn contains(&self, at: UnixNanos) -> bool {
+        self.start <= at && at < self.end
+    }
 }
 
 /// Parts that answered before, and then missed several samples in a row in the window.

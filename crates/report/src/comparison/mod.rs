@@ -11,6 +11,7 @@ mod noise;
 mod pairs;
 mod peaks;
 mod prediction;
+mod replicas;
 mod runs;
 mod standing;
 mod warnings;
@@ -34,6 +35,7 @@ pub use prediction::{
     PredictedGroup, PredictedMetric, PredictedTokens, PredictionComparison, TOLERANCE_PERCENT,
     compare_prediction,
 };
+pub use replicas::ReplicaNote;
 pub use runs::{RunComparison, RunDelta, compare_runs};
 pub use standing::{OBJECTIVES_SHARE, Standing, WORTH_PERCENT};
 pub use warnings::short_windows;
@@ -126,6 +128,9 @@ pub struct DeploymentComparison {
     /// Live targets: per arm and level, its answers against the control's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<OutputNote>,
+    /// Live targets with several replicas: what each answered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub balance: Vec<ReplicaNote>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -305,12 +310,19 @@ impl Context<'_> {
             cells_run: self.cells_run(index),
             software: SoftwareNote::of(self.results, index),
             outputs,
+            balance: self.balance(index, &levels),
             levels,
             deciding_metric,
             noise_floor,
         };
         comparison.decision = decision::decide(self, index, &comparison);
         comparison
+    }
+
+    fn balance(&self, index: usize, levels: &[LevelNote]) -> Vec<ReplicaNote> {
+        let arms = &self.results.plan.deployments[index].arms;
+        let names: Vec<String> = arms.iter().map(|arm| arm.name.clone()).collect();
+        replicas::notes(self.grid, index, &names, levels)
     }
 
     /// Run and planned.

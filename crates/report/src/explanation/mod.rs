@@ -16,7 +16,7 @@ use weir_record::CellStatus;
 use weir_spec::plan::{ArmRole, Deployment};
 
 use crate::comparison::words::{remedy_words, short_window};
-use crate::comparison::{Comparison, DeploymentComparison, GroupNote, LevelNote};
+use crate::comparison::{Comparison, DeploymentComparison, GroupNote, LevelNote, ReplicaNote};
 use crate::metric::metric;
 use crate::numerals;
 use crate::results::{CellResult, Grid, Group, Results, ResultsError, Why};
@@ -29,6 +29,9 @@ use account::Account;
 /// Where no token came from a tier, a difference from the control is no gain.
 const SERVED_NOTHING: &str = "The tiers served nothing: what differs from the control is the cost of \
                               the mechanism, another order of requests or noise, not a gain";
+
+/// More replicas are told as ranges.
+const REPLICAS_TOLD: usize = 8;
 
 /// What a live cell recorded besides signals; no full stops.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -183,6 +186,7 @@ impl Narrative<'_> {
             }
             lines.extend(account.trouble());
             lines.extend(account.routing());
+            lines.extend(self.balance(&note.arm, &level.name));
         }
         lines.extend(unproven_claims(&told));
         lines.extend(self.outputs(&note.arm, &level.name));
@@ -210,6 +214,29 @@ impl Narrative<'_> {
             note.words(),
             note.outcome.name()
         ))
+    }
+
+    /// What each replica answered; a line of ranges where there are many.
+    fn balance(&self, arm: &str, level: &str) -> Option<String> {
+        let is_here = |note: &&ReplicaNote| note.arm == arm && note.level == level;
+        let notes: Vec<&ReplicaNote> = self.of.balance.iter().filter(is_here).collect();
+        let range = |value: fn(&ReplicaNote) -> Option<f64>| {
+            let values = || notes.iter().filter_map(|note| value(note));
+            let (least, most) = (values().reduce(f64::min)?, values().reduce(f64::max)?);
+            Some(format!("{least:.1} to {most:.1}"))
+        };
+        match notes.len() {
+            0 => None,
+            1..=REPLICAS_TOLD => {
+                let each: Vec<String> = notes.iter().map(|note| replica_words(note)).collect();
+                Some(format!("Replicas: {}", each.join("; ")))
+            }
+            many => Some(format!(
+                "Replicas: {many}, each with {} % of the answers, {} % of its prompt tokens cached",
+                range(|note| note.share_percent)?,
+                range(|note| note.hit_percent)?
+            )),
+        }
     }
 
     fn effect(&self, note: &GroupNote) -> Option<String> {
@@ -268,6 +295,24 @@ impl Narrative<'_> {
         .flatten()
         .collect()
     }
+}
+
+/// "10.0.0.2:8000 51.2 % of the answers, 45.0 % of its prompt tokens cached, 0.4 waiting".
+fn replica_words(of: &ReplicaNote) -> String {
+    let mut words = of.address.clone();
+    match of.share_percent {
+        Some(share) => {
+            let _ = write!(words, " {share:.1} % of the answers");
+        }
+        None => words += " no answers",
+    }
+    if let Some(hits) = of.hit_percent {
+        let _ = write!(words, ", {hits:.1} % of its prompt tokens cached");
+    }
+    if let Some(waiting) = of.mean_waiting {
+        let _ = write!(words, ", {waiting:.1} waiting");
+    }
+    words
 }
 
 /// The repeats whose signals are described: the complete ones, else failed ones with signals.

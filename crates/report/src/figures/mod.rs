@@ -12,6 +12,7 @@ mod distribution;
 mod failures;
 mod flow;
 mod output_tokens;
+mod replicas;
 mod sketch;
 mod streams;
 mod summary;

@@ -10,6 +10,7 @@ use super::decoded::decoded;
 use super::distribution::{distribution, weighted_distribution};
 use super::flow::{check_rows, check_tokens};
 use super::output_tokens::{OutputTokens, batch_of};
+use super::replicas::replicas;
 use super::streams::Streams;
 
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +83,8 @@ pub fn summarise_streams(
     let measure = Measure { window: streams.window(), ..*measure };
     let figures = figures(columns, &measure, streams.tokens())?;
     let guidellm = GuideLlmFigures { itl_ms: streams.gaps_in_window_ms(), ..figures.guidellm };
-    Ok(CellFigures { itl_ms: streams.gaps_ms(), guidellm, ..figures })
+    let replicas = replicas(columns, measure.window);
+    Ok(CellFigures { itl_ms: streams.gaps_ms(), guidellm, replicas, ..figures })
 }
 
 /// All figures that need no token time but the first.

@@ -118,6 +118,28 @@ pub fn change_columns() -> Vec<Column> {
     ])
 }
 
+/// `replicas.csv`, live targets with several replicas: one row per arm, level and replica.
+pub fn replica_columns() -> Vec<Column> {
+    columns(&[
+        ("model", "", "Model, as in the plan."),
+        ("hardware", "", "Label of the hardware."),
+        ("arm", "", "Arm."),
+        ("level", "", "Level."),
+        ("replica", "", "Address of the replica, as the responses name it."),
+        ("completed", "count", "Completed requests of the measured set that it answered."),
+        ("share_percent", "%", "Their share of those of all replicas."),
+        ("prompt_tokens", "tokens", "Their prompt tokens."),
+        ("hit_tokens", "tokens", "Those of them that a cache served, by the answers."),
+        ("hit_percent", "%", "Hit tokens / prompt tokens."),
+        (
+            "mean_waiting",
+            "count",
+            "Requests that waited in it, mean over the window; empty where its metrics were not \
+             read.",
+        ),
+    ])
+}
+
 /// `outputs.csv`, live targets: one row per arm and level whose answers were compared.
 pub fn output_columns() -> Vec<Column> {
     columns(&[
@@ -266,6 +288,12 @@ const SUMMARY_KEYS: &[(&str, &str, &str)] = &[
          arm's, p value and outcome (as in `outputs.csv`).",
     ),
     (
+        "deployments[].balance[]",
+        "",
+        "Live targets with several replicas, per arm and level: what each answered (as in \
+         `replicas.csv`).",
+    ),
+    (
         "prediction",
         "",
         "With `weir report --prediction`: the simulated run beside this one, per arm and level (as \
@@ -289,6 +317,7 @@ pub fn columns_reference() -> String {
         ("performance_comparisons.csv", change_columns()),
         ("<model>_<arm>_metrics.csv", cell_columns()),
         ("outputs.csv", output_columns()),
+        ("replicas.csv", replica_columns()),
         ("prediction.csv (`weir report --prediction`)", prediction_columns()),
         ("runs compared (`weir compare`)", run_columns()),
     ];

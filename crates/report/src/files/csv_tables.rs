@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::columns::{
     Column, cell_columns, change_columns, output_columns, peak_columns, prediction_columns,
-    run_columns,
+    replica_columns, run_columns,
 };
 use crate::comparison::{
     Comparison, DeploymentComparison, LevelNote, PredictionComparison, RunComparison,
@@ -213,6 +213,32 @@ pub fn outputs_csv(of: &Comparison) -> Result<Option<Vec<u8>>, ReportError> {
                 number(note.p_value),
                 note.outcome.name().to_owned(),
                 note.note.map_or_else(String::new, OutputRemark::words),
+            ])?;
+        }
+    }
+    file.bytes().map(Some)
+}
+
+/// `replicas.csv`; None where no arm had several.
+pub fn replicas_csv(of: &Comparison) -> Result<Option<Vec<u8>>, ReportError> {
+    if of.deployments.iter().all(|deployment| deployment.balance.is_empty()) {
+        return Ok(None);
+    }
+    let mut file = File::new("replicas.csv", &replica_columns())?;
+    for deployment in &of.deployments {
+        for note in &deployment.balance {
+            file.row(&[
+                deployment.model.clone(),
+                deployment.hardware.clone(),
+                note.arm.clone(),
+                note.level.clone(),
+                note.address.clone(),
+                note.completed.to_string(),
+                number(note.share_percent),
+                note.prompt_tokens.to_string(),
+                note.hit_tokens.to_string(),
+                number(note.hit_percent),
+                number(note.mean_waiting),
             ])?;
         }
     }

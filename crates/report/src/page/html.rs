@@ -13,8 +13,8 @@ use crate::tables::{
     Table, answer_sentences, arms_table, definitions_table, equal_level_table, explanations_table,
     generator_notes, generator_sentence, generator_table, level_table, origins_table, outputs_rule,
     outputs_sentence, outputs_table, overview_table, peak_table, prediction_sentence,
-    prediction_table, scope_sentence, software_sentences, software_table, value_table,
-    verdict_matrix,
+    prediction_table, replicas_table, scope_sentence, software_sentences, software_table,
+    value_table, verdict_matrix,
 };
 
 const TEMPLATE: &str = include_str!("templates/report.html");
@@ -43,6 +43,7 @@ struct Section {
     software: Table,
     outputs_sentence: String,
     outputs: Table,
+    replicas: Table,
     generator_sentence: String,
     generator_notes: Vec<String>,
     generator: Table,
@@ -155,6 +156,7 @@ fn section(place: usize, of: &DeploymentComparison) -> Section {
         software: software_table(of),
         outputs_sentence: outputs_sentence(of).unwrap_or_default(),
         outputs: outputs_table(of),
+        replicas: replicas_table(of),
         generator_sentence: generator_sentence(of).unwrap_or_default(),
         generator_notes: generator_notes(of),
         generator: generator_table(of),

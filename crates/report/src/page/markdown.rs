@@ -8,8 +8,8 @@ use crate::tables::{
     self, Table, answer_sentences, arms_table, definitions_table, equal_level_table, escaped,
     explanations_table, generator_notes, generator_sentence, generator_table, level_table,
     origins_table, outputs_rule, outputs_sentence, outputs_table, overview_table, peak_table,
-    prediction_sentence, prediction_table, scope_sentence, software_sentences, software_table,
-    value_table, verdict_matrix,
+    prediction_sentence, prediction_table, replicas_table, scope_sentence, software_sentences,
+    software_table, value_table, verdict_matrix,
 };
 
 pub fn markdown(of: &Comparison) -> String {
@@ -119,6 +119,11 @@ fn section(of: &DeploymentComparison) -> String {
         let rule = escaped(&outputs_rule());
         let _ = writeln!(out, "\n### Outputs\n\n{} {rule}\n", escaped(&sentence));
         out += &tables::markdown(&outputs_table(of));
+    }
+    let replicas = replicas_table(of);
+    if !replicas.is_empty() {
+        out += "\n### Replicas\n\n";
+        out += &tables::markdown(&replicas);
     }
     if let Some(sentence) = generator_sentence(of) {
         let _ = writeln!(out, "\n### Load generator\n\n{}\n", escaped(&sentence));

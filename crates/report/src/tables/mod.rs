@@ -6,6 +6,7 @@ mod draw;
 mod generator;
 mod outputs;
 mod prediction;
+mod replicas;
 mod run;
 mod software;
 mod tokens;
@@ -23,6 +24,7 @@ pub use draw::{markdown, set_width, text, wrapped};
 pub use generator::{generator_notes, generator_sentence, generator_short_table, generator_table};
 pub use outputs::{outputs_rule, outputs_sentence, outputs_table};
 pub use prediction::{prediction_sentence, prediction_short_table, prediction_table};
+pub use replicas::replicas_table;
 pub use run::{
     columns_of, definitions_table, origins_table, overview_table, run_notes, run_table,
     scope_sentence,

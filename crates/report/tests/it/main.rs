@@ -17,5 +17,6 @@ mod oracle;
 mod outputs;
 mod precision;
 mod prediction;
+mod replicas;
 mod runs;
 mod streams;

@@ -9,7 +9,7 @@ use weir_report::comparison::{Comparison, short_windows};
 use weir_report::results::{CellResult, Results, Why, without_result};
 use weir_report::tables::{
     Table, answer_sentences, figure_text, generator_notes, generator_sentence, marked_tokens,
-    scope_sentence, text, token_sources_table, wrapped,
+    replicas_table, scope_sentence, text, token_sources_table, wrapped,
 };
 use weir_report::words;
 use weir_spec::plan::{LevelLoad, Plan};
@@ -61,6 +61,12 @@ pub(super) fn of(
     {
         out.push('\n');
         out += &text(&table);
+    }
+    for replicas in comparison.deployments.iter().map(replicas_table) {
+        if !replicas.is_empty() {
+            out.push('\n');
+            out += &text(&replicas);
+        }
     }
     if let Some(sets) = sets {
         out += &wrapped(&sets.sentence(), "  ");

@@ -36,7 +36,7 @@ crate::words! {
     pub enum VoidReason {
         /// No store and no lookup reached the mechanism.
         NoOperation = "no-operation",
-        /// One replica: nothing to choose.
+        /// One replica, or one of several that answered everything: nothing was chosen.
         NoChoice = "no-choice",
         /// A precise index that received no events.
         NoEvents = "no-events",

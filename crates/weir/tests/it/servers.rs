@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -504,4 +504,43 @@ fn a_server_that_becomes_another_while_it_is_measured_does_not_count() {
     assert_eq!(change["differs"]["fact"], "max-model-len", "{status:#}");
     assert_eq!((&change["was"], &change["is"]), (&json!(4096), &json!(2048)), "{status:#}");
     assert_eq!(change["than"], "earlier", "{status:#}");
+}
+
+#[test]
+fn replicas_that_a_gateway_names_are_told_with_their_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let asked_before = AtomicUsize::new(0);
+    let url = serve(move |asked| {
+        if asked.path == "/v1/models" {
+            return models();
+        }
+        let replica = 2 + asked_before.fetch_add(1, Ordering::SeqCst) % 2;
+        let named = format!("\r\nX-Upstream: 10.0.0.{replica}:8000\r\nConnection: close\r\n\r\n");
+        Some(stream(asked, 1, "length")?.replacen("\r\nConnection: close\r\n\r\n", &named, 1))
+    });
+    let answer = load(folder.path(), &url, &["--replica-header", "x-upstream"]);
+    let cell = cell(folder.path(), &answer);
+    let replicas = cell["figures"]["replicas"].as_array().unwrap();
+    assert_eq!(replicas.len(), 2, "{cell}");
+    let completed: u64 =
+        replicas.iter().map(|replica| replica["completed"].as_u64().unwrap()).sum();
+    assert_eq!(completed, 3);
+    assert!(answer.out.contains("Replicas: what each answered"), "{}", answer.out);
+    let table = fs::read_to_string(folder.path().join("run/analysis/replicas.csv")).unwrap();
+    for address in ["10.0.0.2:8000", "10.0.0.3:8000"] {
+        assert!(answer.out.contains(address) && table.contains(address), "{table}");
+    }
+}
+
+#[test]
+fn a_gateway_that_takes_text_alone_is_answered_with_the_option_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = serve(|asked| {
+        if asked.path == "/v1/models" {
+            return models();
+        }
+        plain("400 Bad Request", r#"{"error":"inference gateway: must have prompt field"}"#)
+    });
+    let words = load(folder.path(), &url, &[]).refusal(3, folder.path());
+    assert!(words.contains("must have prompt field") && words.contains("--tokenizer"), "{words}");
 }

@@ -187,7 +187,9 @@ fn take(message: &ZmqMessage, engine: usize, sequence: &mut Sequence, shared: &S
             counts.doubled += 1;
             return;
         }
-        Arrived::After(lost) | Arrived::Restarted(lost) => counts.lost += lost,
+        Arrived::After(lost) | Arrived::Restarted(lost) => {
+            counts.lost = counts.lost.saturating_add(lost);
+        }
         Arrived::First(_) | Arrived::Next => {}
     }
     if let Some(held) = &mut held {

@@ -28,7 +28,7 @@ impl Sequence {
     pub(crate) fn take(&mut self, number: u64, digest: u64) -> Arrived {
         let arrived = match self.recent.back() {
             None => Arrived::First(number),
-            Some((last, _)) if number == last + 1 => Arrived::Next,
+            Some((last, _)) if last.checked_add(1) == Some(number) => Arrived::Next,
             Some((last, _)) if number > *last => Arrived::After(number - last - 1),
             Some(_) if self.recent.contains(&(number, digest)) => return Arrived::Again,
             Some(_) => {
@@ -61,5 +61,8 @@ mod tests {
         // Another process: its first batch has another content.
         assert_eq!(take(1, 11), Arrived::Restarted(1));
         assert_eq!(take(2, 22), Arrived::Next);
+        // The last number there is.
+        assert_eq!(take(u64::MAX, 33), Arrived::After(u64::MAX - 3));
+        assert_eq!(take(0, 44), Arrived::Restarted(0));
     }
 }

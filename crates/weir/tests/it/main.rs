@@ -26,6 +26,7 @@ mod probe_refusals;
 mod probe_shared;
 mod real;
 mod refusals;
+mod routing;
 mod runs;
 mod servers;
 mod stalls;

@@ -216,6 +216,11 @@ impl Site {
         }
     }
 
+    /// True where programs of others were started for the cell.
+    pub fn has_processes(&self) -> bool {
+        self.processes().is_some() || self.front().is_some()
+    }
+
     pub fn store(&self) -> Option<&RemoteStore> {
         match &self.stands {
             Stands::Found(store) => store.as_deref(),

@@ -32,7 +32,14 @@ pub(crate) fn refused_stores(text: &str) -> u64 {
 /// The last line with text, without colours, shortened.
 pub(crate) fn last_line(text: &str) -> String {
     let line = text.lines().rev().map(plain).find(|line| !line.trim().is_empty());
-    line.map_or_else(|| "(nothing)".to_owned(), |line| shortened(&line))
+    line.map_or_else(|| "(nothing)".to_owned(), |line| shortened(&of_record(&line).unwrap_or(line)))
+}
+
+/// What a picker says in a line of JSON: its words, and the error behind them.
+fn of_record(line: &str) -> Option<String> {
+    let record: serde_json::Value = serde_json::from_str(line).ok()?;
+    let said = record["msg"].as_str()?;
+    Some(record["error"].as_str().map_or(said.to_owned(), |error| format!("{said}: {error}")))
 }
 
 /// Empty where it cannot be read.
@@ -48,6 +55,14 @@ pub(crate) fn since(log: &Path, begin: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::refused_stores;
+
+    #[test]
+    fn a_record_of_json_is_its_words_and_its_error() {
+        let log = r#"{"level":"info","ts":"2026-12-01","msg":"starting"}
+{"level":"error","ts":"2026-12-01","msg":"Failed to parse","error":"undefined plugin 'x'"}"#;
+        assert_eq!(super::last_line(log), "Failed to parse: undefined plugin 'x'");
+        assert_eq!(super::last_line("{\"level\": 1}"), "{\"level\": 1}");
+    }
 
     #[test]
     fn batches_that_a_tier_did_not_take_are_counted_by_line() {

@@ -24,7 +24,9 @@ pub(crate) fn watch(
     over: &AtomicBool,
     stall: Nanos,
 ) -> Option<LiveError> {
-    site.processes()?;
+    if !site.has_processes() {
+        return None;
+    }
     let stall = Duration::from_nanos(stall.0);
     let (mut events, mut since) = (0, Instant::now());
     while !over.load(Ordering::Acquire) {
@@ -57,7 +59,7 @@ pub(crate) fn watch(
 /// rest is another load.
 pub(crate) fn answered(rows: &Rows<'_>, site: &Site) -> Result<(), LiveError> {
     let failures = rows.failures();
-    if site.processes().is_none() || failures.is_empty() {
+    if !site.has_processes() || failures.is_empty() {
         return Ok(());
     }
     Err(LiveError::Requests { causes: failures.join("; ") })

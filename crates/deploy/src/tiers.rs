@@ -38,8 +38,8 @@ pub struct Tiers {
 }
 
 impl Tiers {
-    /// `servers` share the tiers of a store, each with the local tiers of its replicas. `run` is the
-    /// run's id. None without tiers, or with modelled bytes.
+    /// `servers` share the tiers of a store, each with the local tiers of its replicas. `run` is
+    /// the run's id. None without tiers, or with modelled bytes.
     pub fn open(
         target: &EmulatedTarget,
         deployment: &Deployment,

@@ -29,6 +29,8 @@ pub struct ProductTraits {
     pub limit_setting: &'static str,
     /// Setting for threads that move bytes between sockets and memory.
     pub threads_setting: &'static str,
+    /// Key for its address in the index configuration of llm-d-inference-scheduler 0.7.
+    pub picker_key: &'static str,
 }
 
 const REDIS: ProductTraits = ProductTraits {
@@ -40,6 +42,7 @@ const REDIS: ProductTraits = ProductTraits {
     version_field: "redis_version",
     limit_setting: "maxmemory",
     threads_setting: "io-threads",
+    picker_key: "redisConfig",
 };
 
 const VALKEY: ProductTraits = ProductTraits {
@@ -47,6 +50,7 @@ const VALKEY: ProductTraits = ProductTraits {
     install: "apt-get install -t bookworm-backports valkey-server (with that suite among the \
               sources)",
     version_field: "valkey_version",
+    picker_key: "valkeyConfig",
     ..REDIS
 };
 
@@ -59,6 +63,7 @@ const KVROCKS: ProductTraits = ProductTraits {
     version_field: "kvrocks_version",
     limit_setting: "max-db-size",
     threads_setting: "workers",
+    picker_key: "redisConfig",
 };
 
 impl Product {

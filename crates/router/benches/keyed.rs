@@ -1,8 +1,8 @@
 //! The index of real tokens on one core: events in, lookups out. `bench/index` does the same with
 //! llm-d's index.
 //!
-//! `cargo bench -p weir-router --bench keyed` prints the best of five rounds, because other programs
-//! use the machine too.
+//! `cargo bench -p weir-router --bench keyed` prints the best of five rounds, because other
+//! programs use the machine too.
 
 #![expect(clippy::print_stdout, reason = "the figures are the bench's output")]
 

@@ -22,7 +22,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use zeromq::{Socket as _, SocketRecv as _, SubSocket, ZmqMessage};
 
 use crate::clock::{UnixNanos, UtcClock};
-use sequence::{Arrived, Sequence};
+use sequence::{Arrived, BatchSequence};
 
 pub use decode::{Heard, HeardEvent, KvEventChange, decode};
 pub use held_blocks::{HeldBlocks, HeldGaps};
@@ -157,7 +157,7 @@ async fn hear(endpoint: String, engine: usize, shared: Arc<Shared>) {
         note(&mut shared.counts.lock(), format!("{endpoint}: {error}"));
         return;
     }
-    let mut sequence = Sequence::default();
+    let mut sequence = BatchSequence::default();
     while let Ok(message) = socket.recv().await {
         take(&message, engine, &mut sequence, &shared);
     }
@@ -168,7 +168,7 @@ fn note(counts: &mut KvEventCounts, problem: String) {
     counts.problem.get_or_insert(problem);
 }
 
-fn take(message: &ZmqMessage, engine: usize, sequence: &mut Sequence, shared: &Shared) {
+fn take(message: &ZmqMessage, engine: usize, sequence: &mut BatchSequence, shared: &Shared) {
     let at = shared.clock.now();
     let mut counts = shared.counts.lock();
     counts.batches += 1;

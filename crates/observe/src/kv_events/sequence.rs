@@ -19,12 +19,12 @@ pub(crate) enum Arrived {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Sequence {
+pub(crate) struct BatchSequence {
     /// Number and digest, oldest first.
     recent: VecDeque<(u64, u64)>,
 }
 
-impl Sequence {
+impl BatchSequence {
     pub(crate) fn take(&mut self, number: u64, digest: u64) -> Arrived {
         let arrived = match self.recent.back() {
             None => Arrived::First(number),
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn numbers_say_what_was_lost_doubled_or_begun_anew() {
-        let mut sequence = Sequence::default();
+        let mut sequence = BatchSequence::default();
         let mut take = |number, digest| sequence.take(number, digest);
         assert_eq!(take(3, 30), Arrived::First(3));
         assert_eq!(take(4, 40), Arrived::Next);

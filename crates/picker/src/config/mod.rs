@@ -165,8 +165,8 @@ impl PickerConfig {
             .collect()
     }
 
-    /// Of the scorer that orders cold prompts. The gateway's picker has none, and how llm-d-router's
-    /// finds its matches is not known.
+    /// Of the scorer that orders cold prompts. The gateway's picker has none, and how that of
+    /// llm-d-router finds its matches is not known.
     fn no_hit_weight(&self, release: PickerRelease) -> Result<f64, ConfigError> {
         let weight = self.weights().map_or(0.0, |weights| weights.no_hit_lru);
         if weight > 0.0 && release != PickerRelease::Scheduler {

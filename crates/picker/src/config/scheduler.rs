@@ -3,7 +3,6 @@
 //! Their plugins ignore unknown parameters: a misspelt key leaves a default, without a word.
 
 use serde_json::{Value, json};
-use weir_model::Product;
 use weir_router::{Normalization, PolicyConfig};
 
 use super::{ConfigError, PickerConfig, Scorer, with_profile};
@@ -73,10 +72,6 @@ fn precise(config: &PickerConfig) -> Value {
     let PolicyConfig::PrecisePrefix { block_tokens, index, .. } = &config.policy else {
         return Value::Null;
     };
-    let of_product = |product| match product {
-        Product::Valkey => "valkeyConfig",
-        Product::Redis | Product::Kvrocks => "redisConfig",
-    };
     json!({
         "tokenProcessorConfig": {"blockSize": block_tokens},
         "indexerConfig": {
@@ -85,7 +80,7 @@ fn precise(config: &PickerConfig) -> Value {
                 "workersCount": 4,
                 "uds": {"socketFile": config.tokenizer_socket.display().to_string()},
             },
-            "kvBlockIndexConfig": config.index(of_product),
+            "kvBlockIndexConfig": config.index(|product| product.traits().picker_key),
             "kvCacheBackendConfigs": [
                 {"name": "gpu", "weight": index.gpu_weight},
                 {"name": "cpu", "weight": index.tier_weight},

@@ -6,8 +6,8 @@ use weir_record::ReplicaFigures;
 use super::levels::LevelNote;
 use crate::results::{Grid, Group};
 
-/// Sums over the repeats that ran to their end: what a router did is told also where its arm does not
-/// count.
+/// Sums over the repeats that ran to their end: what a router did is told also where its arm does
+/// not count.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ReplicaNote {
     pub arm: String,

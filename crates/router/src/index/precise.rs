@@ -81,8 +81,8 @@ impl Holders {
 }
 
 /// As the index of llm-d's precise prefix scorer (llm-d-kv-cache 0.9 `pkg/kvevents`,
-/// `pkg/kvcache`). A removal without a store does nothing. `Cleared` forgets the replica's blocks in
-/// all tiers, whatever tier it names.
+/// `pkg/kvcache`). A removal without a store does nothing. `Cleared` forgets the replica's blocks
+/// in all tiers, whatever tier it names.
 #[derive(Debug, Clone)]
 pub struct PreciseIndex {
     extents: ExtentTree<Holders>,

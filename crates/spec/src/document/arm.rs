@@ -128,8 +128,8 @@ pub struct ArmSection {
     /// recorded: secrets belong into the environment that Weir itself is started in.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// Configuration file of llm-d's endpoint picker, in place of the one that Weir writes, where it
-    /// really runs. docs/routing.md has the names that Weir fills in.
+    /// Configuration file of llm-d's endpoint picker, in place of the one that Weir writes, where
+    /// it really runs. docs/routing.md has the names that Weir fills in.
     pub picker_config: Option<String>,
     /// Routing over the replicas, in place of the experiment's.
     pub routing: Option<NameOr<RoutingSection>>,

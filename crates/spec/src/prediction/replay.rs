@@ -300,8 +300,8 @@ impl Router {
         (self.chance.next_u64() % count as u64) as usize
     }
 
-    /// Highest score, by chance between several. Tokens in flight stand for usage, and for the queue
-    /// where they exceed the pool.
+    /// Highest score, by chance between several. Tokens in flight stand for usage, and for the
+    /// queue where they exceed the pool.
     fn best(&mut self, caches: &Caches, prefix: Vec<f64>, weights: &ScorerWeights) -> usize {
         let waiting = |replica: &Replica| replica.in_flight_tokens.saturating_sub(caches.pool);
         let least = caches.replicas.iter().map(waiting).min().unwrap_or(0);

@@ -1,5 +1,5 @@
-//! llm-d's endpoint picker and Envoy, the real ones, in front of emulated replicas: what they choose
-//! by, and configurations that start and choose by something else.
+//! llm-d's endpoint picker and Envoy, the real ones, in front of emulated replicas: what they
+//! choose by, and configurations that start and choose by something else.
 
 use std::fmt::Write as _;
 use std::fs;

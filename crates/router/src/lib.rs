@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod index;
+pub mod live;
 #[cfg(test)]
 mod recorded;
 pub mod router;
@@ -13,5 +14,6 @@ pub use config::{IndexConfig, Normalization, PolicyConfig, RouterConfig, ScorerW
 pub use index::{
     ApproximateIndex, BlockIndex, KeyedIndex, Match, Medium, PreciseIndex, TierWeights,
 };
+pub use live::{ReplicaChooser, ReplicaView};
 pub use router::{Router, RouterStats, RoutingDecision};
 pub use score::{ReplicaLoad, Scorers};

@@ -88,6 +88,19 @@ impl Scorers {
         }
     }
 
+    /// Among some replicas, after [`Self::score`].
+    pub(crate) fn pick_among(&mut self, replicas: &[u16]) -> Option<u16> {
+        let scores = |at: &u16| self.scores[usize::from(*at)];
+        let scores: Vec<ReplicaScores> = replicas.iter().map(scores).collect();
+        let place = pick(&self.weights, &scores, &mut self.chance);
+        replicas.get(usize::from(place)).copied()
+    }
+
+    /// The weighted sum, after [`Self::score`].
+    pub(crate) fn sum(&self, replica: u16) -> f64 {
+        self.scores[usize::from(replica)].sum(&self.weights)
+    }
+
     /// Of the last choice, per replica.
     #[cfg(test)]
     pub(crate) fn scores(&self) -> &[ReplicaScores] {

@@ -26,7 +26,7 @@ pub use document::Spec;
 pub use error::SpecError;
 pub use experiment::{EndpointLimits, Experiment};
 pub use plan::Plan;
-pub use resolve::{AS_DEPLOYED, ENDPOINT};
+pub use resolve::{AS_DEPLOYED, ENDPOINT, routing_policy};
 pub use schema::schema;
 pub use starter::{builtin, starter};
 pub use verdict::{Decision, decide};

@@ -19,6 +19,7 @@ mod warning;
 
 pub use as_deployed::{ARM as AS_DEPLOYED, ENDPOINT};
 pub(crate) use engine::VLLM;
+pub use routing::routing_policy;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -9,6 +9,7 @@ use weir_deploy::setup::SetupError;
 use weir_lab::LabError;
 use weir_model::{Attributed, ErrorCause};
 use weir_probe::ProbeError;
+use weir_proxy::ProxyError;
 use weir_record::RecordError;
 use weir_report::ReportError;
 use weir_spec::SpecError;
@@ -43,7 +44,7 @@ fn cause_of<E: Attributed + Error + 'static>(error: &(dyn Error + 'static)) -> O
 }
 
 /// All errors that know who can mend them.
-const CAUSES: [fn(&(dyn Error + 'static)) -> Option<ErrorCause>; 10] = [
+const CAUSES: [fn(&(dyn Error + 'static)) -> Option<ErrorCause>; 11] = [
     cause_of::<Mistake>,
     cause_of::<SpecError>,
     cause_of::<WorkloadError>,
@@ -54,6 +55,7 @@ const CAUSES: [fn(&(dyn Error + 'static)) -> Option<ErrorCause>; 10] = [
     cause_of::<SetupError>,
     cause_of::<CheckpointError>,
     cause_of::<ProbeError>,
+    cause_of::<ProxyError>,
 ];
 
 impl Exit {

@@ -30,6 +30,7 @@ fn main() -> std::process::ExitCode {
         Command::Plan(args) => commands::plan::run(&args, &mut printer),
         Command::Load(args) => commands::load::run(&args, &mut printer),
         Command::Serve(args) => commands::serve::run(&args, &mut printer),
+        Command::Route(args) => commands::route::run(&args, &mut printer),
         Command::Probe(args) => commands::probe::run(&args, &mut printer),
         Command::List(args) => commands::list::run(&args, &mut printer),
         Command::Size(args) => commands::size::run(&args, &mut printer),

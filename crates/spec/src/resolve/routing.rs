@@ -4,10 +4,10 @@ use weir_router::config::{IndexConfig, Normalization, PolicyConfig, ScorerWeight
 
 use super::{HOUR, check_span, derived_seed};
 use crate::catalogue::presets::{self, Preset, RoutingKind};
-use crate::document::Spec;
 use crate::document::arm::ArmSection;
 use crate::document::routing::{IndexSection, RoutingSection};
 use crate::document::written::NameOr;
+use crate::document::{self, Spec};
 use crate::error::SpecError;
 
 /// The smallest block of the approximate index that all releases of llm-d take as written.
@@ -48,6 +48,15 @@ pub(super) fn resolve(
         (None, kind, _) => preset_policy(kind, block_size),
     };
     Ok(RouterConfig { policy, seed })
+}
+
+/// A policy as `routing` writes it: a name, or a map in YAML. For a router without an experiment.
+pub fn routing_policy(text: &str, key: &str, block_size: u32) -> Result<PolicyConfig, SpecError> {
+    let entry = document::typed::<NameOr<RoutingSection>>(text).map_err(|mismatch| {
+        let remedy = "write a name, or a map such as '{policy: precise-prefix, block_tokens: 64}'";
+        SpecError::value(key, mismatch.message, remedy)
+    })?;
+    entry_policy(&entry, key, block_size)
 }
 
 fn preset_policy(kind: RoutingKind, block_size: u32) -> PolicyConfig {

@@ -2,6 +2,7 @@
 
 mod load;
 mod probe;
+mod route;
 mod serve;
 mod setup;
 
@@ -13,6 +14,7 @@ use weir_report::comparison::TOLERANCE_PERCENT;
 
 pub(crate) use load::LoadArgs;
 pub(crate) use probe::{AgainstArgs, OutputArgs, ProbeArgs};
+pub(crate) use route::RouteArgs;
 pub(crate) use serve::ServeArgs;
 pub(crate) use setup::{ModelArgs, RouterArgs, SetupArgs, SetupCommand, VllmCpuArgs};
 
@@ -45,6 +47,8 @@ pub(crate) enum Command {
     Load(Box<LoadArgs>),
     /// Run the emulated engine behind a vLLM-compatible API.
     Serve(Box<ServeArgs>),
+    /// Route requests to replicas, by the policies of the experiment file.
+    Route(RouteArgs),
     /// Benchmark a KV-cache tier with KV-shaped transfers, and show where the time goes.
     Probe(Box<ProbeArgs>),
     /// List known models, hardware and arms.

@@ -7,6 +7,7 @@ pub(crate) mod load;
 pub(crate) mod plan;
 pub(crate) mod probe;
 pub(crate) mod report;
+pub(crate) mod route;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod setup;

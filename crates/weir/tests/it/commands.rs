@@ -242,11 +242,12 @@ fn completions_know_every_command() {
     assert!(checked.success(), "bash does not take its completions");
 }
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "run",
     "plan",
     "load",
     "serve",
+    "route",
     "probe",
     "list",
     "size",
@@ -275,6 +276,7 @@ fn every_command_has_help_and_examples_that_it_takes() {
       plan         Print what would run: cells, working sets, tiers, predicted verdicts and time
       load         Benchmark an OpenAI-compatible server
       serve        Run the emulated engine behind a vLLM-compatible API
+      route        Route requests to replicas, by the policies of the experiment file
       probe        Benchmark a KV-cache tier with KV-shaped transfers, and show where the time goes
       list         List known models, hardware and arms
       size         Calculate KV bytes, tokens in GPU memory, prefixes per tier and break-even bandwidth

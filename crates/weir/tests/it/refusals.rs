@@ -50,6 +50,25 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
+fn routes_that_cannot_work_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let route = |args: &[&str]| {
+        let args = [&["route", "--listen", "127.0.0.1:0"], args].concat();
+        weir(folder.path(), &args).refusal(2, folder.path())
+    };
+    let precise = |more: &[&str]| {
+        route(&[&["http://127.0.0.1:1", "--policy", "precise-prefix"], more].concat())
+    };
+    assert_snapshot!(route(&["localhost:8000"]), @r#"weir: replica "localhost:8000" has no scheme: write http://localhost:8000"#);
+    assert_snapshot!(route(&["https://h:1"]), @"weir: replica https://h:1: https is unsupported; give the address that the engine itself serves");
+    assert_snapshot!(route(&["http://h:1", "http://h:1"]), @"weir: replica http://h:1 is given twice; give each once");
+    assert_snapshot!(route(&["http://h:1", "--index", "redis://h"]), @"weir: --index is used by the policy precise-prefix only; remove it, or use --policy precise-prefix");
+    assert_snapshot!(route(&["http://h:1", "--policy", "{policy: random, block_tokens: 7}"]), @"weir: --policy.block_tokens: the policy `random` has no such parameter; remove it, or use another policy");
+    assert_snapshot!(precise(&[]), @"weir: precise-prefix knows caches from KV events; give --kv-events with one ZeroMQ endpoint per replica, for example tcp://127.0.0.1:5557");
+    assert_snapshot!(precise(&["--kv-events", "tcp://h:1", "--index", "redis-cluster://h:1"]), @"weir: --index redis-cluster://h:1: a cluster is unsupported, as in llm-d; give a single server");
+}
+
+#[test]
 fn unknown_names_bring_the_nearest_known_one() {
     assert_snapshot!(refused_set("models=[Qwen/Qwen3-8b-AWQ2]"), @"weir: small.yaml: models: unknown model `Qwen/Qwen3-8b-AWQ2` (did you mean `Qwen/Qwen3-32B-AWQ`?); `weir list models` prints the known ones");
     assert_snapshot!(refused_set("models=[somebody/else]"), @"weir: small.yaml: models: unknown model `somebody/else`; `weir list models` prints the known ones");

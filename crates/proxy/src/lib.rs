@@ -1,0 +1,25 @@
+//! Weir's router in front of live replicas: an HTTP/1.1 proxy that streams requests and answers.
+//!
+//! One thread forwards. A second one reads the replicas' gauges and KV events. What a policy
+//! decides, `weir-router` decides.
+
+mod body;
+mod config;
+mod decision;
+mod decision_log;
+mod events;
+mod forward;
+mod index;
+mod page;
+mod prompt;
+mod replica;
+mod scrape;
+mod server;
+mod shared;
+mod state;
+mod tokens;
+mod upstream;
+
+pub use config::{ProxyConfig, ProxyError};
+pub use server::{Proxy, ProxyHandle, ProxyStopper};
+pub use shared::ProxyTotals;

@@ -1,7 +1,8 @@
 //! What the router knows of the replicas' loads: gauges as of the last scrape.
 //!
 //! A scrape is due at each multiple of the interval in model time, and comes before anything else
-//! at that time. Nothing changes between two events, so a due scrape is made when the next one comes.
+//! at that time. Nothing changes between two events, so a due scrape is made when the next
+//! one comes.
 
 use weir_model::Nanos;
 use weir_router::{PolicyConfig, ReplicaLoad};

@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 
-use crate::shared::SharedState;
+use crate::known::SharedState;
 use crate::upstream::Upstream;
 
 /// What goes to a replica.

@@ -10,8 +10,8 @@ use weir_router::{
 };
 
 use crate::index::prompt_keys;
+use crate::known::SharedState;
 use crate::prompt::{Asked, Route};
-use crate::shared::SharedState;
 use crate::tokens::Tokens;
 use crate::upstream::Upstream;
 

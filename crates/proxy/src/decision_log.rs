@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use crate::decision::{Looked, ReplicaChoice};
-use crate::shared::SharedState;
+use crate::known::SharedState;
 
 #[derive(Debug)]
 pub(crate) struct DecisionLog {

@@ -9,7 +9,7 @@ use weir_observe::kv_events::{HeardEvent, KvEventChange, decode};
 use zeromq::{Socket as _, SocketRecv as _, SubSocket, ZmqMessage};
 
 use crate::index::Applied;
-use crate::shared::SharedState;
+use crate::known::SharedState;
 
 /// Pause after a failed connection.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(250);

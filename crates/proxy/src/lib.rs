@@ -10,16 +10,16 @@ mod decision_log;
 mod events;
 mod forward;
 mod index;
+mod known;
 mod page;
 mod prompt;
 mod replica;
 mod scrape;
 mod server;
-mod shared;
 mod state;
 mod tokens;
 mod upstream;
 
 pub use config::{ProxyConfig, ProxyError};
+pub use known::ProxyTotals;
 pub use server::{Proxy, ProxyHandle, ProxyStopper};
-pub use shared::ProxyTotals;

@@ -12,8 +12,8 @@ use tokio::time::MissedTickBehavior;
 use weir_observe::exposition::{Exposition, Format, Line, text_of};
 
 use crate::events::IndexOrder;
+use crate::known::SharedState;
 use crate::replica::{Gauges, LiveReplica};
-use crate::shared::SharedState;
 use crate::upstream::{FetchedPage, SendError, Upstream};
 
 /// A replica that takes longer keeps the gauges that it had.

@@ -21,8 +21,8 @@ use crate::decision::block_tokens;
 use crate::events::{apply_all, hear};
 use crate::forward::answer;
 use crate::index::Index;
+use crate::known::{ProxyTotals, SharedState};
 use crate::scrape::watch;
-use crate::shared::{ProxyTotals, SharedState};
 use crate::state::ProxyState;
 
 /// Unsent bytes that hyper holds per connection; also the longest request head.

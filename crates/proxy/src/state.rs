@@ -12,8 +12,8 @@ use weir_router::PolicyConfig;
 use crate::config::{ProxyConfig, ProxyError};
 use crate::decision::{Chooser, Looked, ReplicaChoice, look_up};
 use crate::decision_log::DecisionLog;
+use crate::known::SharedState;
 use crate::prompt::Route;
-use crate::shared::SharedState;
 use crate::tokens::Tokens;
 use crate::upstream::{Upstream, upstreams};
 

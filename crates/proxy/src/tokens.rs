@@ -9,8 +9,8 @@ use bytes::Bytes;
 use hyper::Method;
 use serde::Deserialize;
 
+use crate::known::SharedState;
 use crate::prompt::{Asked, Content, Route};
-use crate::shared::SharedState;
 use crate::upstream::Upstream;
 
 const RENDER_TIMEOUT: Duration = Duration::from_secs(5);

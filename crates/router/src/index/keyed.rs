@@ -131,8 +131,8 @@ impl KeyedIndex {
         }
     }
 
-    /// `keys` are consecutive blocks behind `parent`. Where an engine's blocks are larger or smaller
-    /// than the index's, each covers its share of `keys` (as in llm-d).
+    /// `keys` are consecutive blocks behind `parent`. Where an engine's blocks are larger or
+    /// smaller than the index's, each covers its share of `keys` (as in llm-d).
     pub fn store(
         &mut self,
         replica: u16,

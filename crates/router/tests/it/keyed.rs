@@ -114,8 +114,8 @@ proptest! {
             match change {
                 Change::Store(replica, medium, sequence, from, to, per) => {
                     let keys: Vec<u64> = (from..to).map(|block| key(sequence, block)).collect();
-                    let engine: Vec<u64> =
-                        (from..to).step_by(per as usize).map(|it| engine_key(sequence, it)).collect();
+                    let starts = (from..to).step_by(per as usize);
+                    let engine: Vec<u64> = starts.map(|it| engine_key(sequence, it)).collect();
                     let parent = from.checked_sub(1).map(|block| key(sequence, block));
                     let id = index.medium(MEDIA[medium]);
                     index.store(replica, id, parent, &keys, &engine);

@@ -42,8 +42,8 @@ impl StoreClient {
         })
     }
 
-    /// Sends commands together and returns their replies in the same order, error replies as values.
-    /// Not for clusters: all go to one server.
+    /// Sends commands together and returns their replies in the same order, error replies as
+    /// values. Not for clusters: all go to one server.
     pub fn call_all(
         &self,
         commands: &[Vec<Vec<u8>>],

@@ -1,4 +1,4 @@
-//! What the threads share.
+//! What all threads know: configuration, index, replicas, counters.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,8 +1,8 @@
 //! Time that the proxy adds to a token, beside a bare proxy loop that copies bytes.
 //!
 //! `cargo bench -p weir-proxy --bench added -- [streams] [seconds] [rounds]`: the upstream writes
-//! the time into each frame just before it sends it, and the client subtracts it from the time at which
-//! it has read it. Upstream and client share core 1, the proxy has core 0. Each stream gets a frame
+//! the time into each frame just before it sends it, and the client subtracts it from the time at
+//! which it has read it. Upstream and client share core 1, the proxy has core 0. Each stream gets a frame
 //! every 50 ms, and a new request after 40 frames. The ways take turns; the best round of each is
 //! printed, because other programs use the machine too.
 

@@ -46,6 +46,8 @@ pub enum DeployError {
     #[error(transparent)]
     Services(#[from] weir_picker::ServicesError),
     #[error(transparent)]
+    Proxy(#[from] weir_proxy::ProxyError),
+    #[error(transparent)]
     Release(#[from] weir_picker::ReleaseError),
     #[error("the emulated engine: {0}")]
     Emulated(String),

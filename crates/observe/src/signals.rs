@@ -6,9 +6,9 @@
 //! partial sum would be wrong.
 
 mod client;
-mod epp;
 mod kv_events;
 mod lmcache;
+mod router;
 mod routing;
 mod store;
 mod vllm;
@@ -19,9 +19,9 @@ use weir_model::{SignalKind, SignalSource, Signals, TierKind};
 use crate::difference::{GapError, SnapshotDifference};
 
 pub use client::{AskedLoad, PromptTotals, add_client};
-pub use epp::add_epp;
 pub use kv_events::{EventBytes, add_kv_events};
 pub use lmcache::{LMCACHE_SERVER_FAMILIES, Objects, add_lmcache_in_process, add_lmcache_server};
+pub use router::add_router;
 pub use routing::{AnsweredBy, ReplicaTotals, add_choices};
 pub use store::{StoreCounts, StoredChunk, add_store};
 pub use vllm::add_vllm;

@@ -114,6 +114,13 @@ impl PolicyConfig {
     }
 }
 
+impl PolicyConfig {
+    /// Whether its index is fed by the engines' KV events.
+    pub const fn hears_events(&self) -> bool {
+        matches!(self, Self::PrecisePrefix { .. })
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouterConfig {

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use weir_picker::{Door, PickerConfig, PickerRelease, Services};
 
+use super::FrontPlan;
+use super::llm_d::written;
 use super::parts::Parts;
-use super::{FrontPlan, written};
 use crate::error::DeployError;
 use crate::process::Recipe;
 

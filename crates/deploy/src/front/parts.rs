@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use weir_picker::PickerRelease;
-use weir_spec::plan::{Arm, LiveRouter, LiveTarget, Plan};
+use weir_spec::plan::{Arm, LiveRouter, LiveTarget, Plan, RouterKind};
 use weir_store::server::program;
 
 use super::{index_product, is_needed};
@@ -49,7 +49,9 @@ pub(super) fn routed(plan: &Plan) -> impl Iterator<Item = (&LiveRouter, &Arm)> {
 /// An error for a routed arm whose router or index store is not installed.
 pub fn preflight(plan: &Plan) -> Result<(), DeployError> {
     for (router, arm) in routed(plan) {
-        Parts::find(router, arm)?;
+        if router.kind == RouterKind::LlmD {
+            Parts::find(router, arm)?;
+        }
         let absent = index_product(arm).filter(|product| program(*product).is_none());
         if let Some(product) = absent {
             return Err(DeployError::Unsupported {

@@ -4,7 +4,7 @@ use weir_deploy::{Front, Site, TierReaders, Tiers};
 use weir_model::{Note, SignalKind, SignalSource, Signals, Software, TierKind};
 use weir_observe::signals::{
     AnsweredBy, AskedLoad, EventBytes, LMCACHE_SERVER_FAMILIES, Objects, StoredChunk, add_choices,
-    add_client, add_epp, add_kv_events, add_lmcache_in_process, add_lmcache_server, add_store,
+    add_client, add_kv_events, add_lmcache_in_process, add_lmcache_server, add_router, add_store,
     add_vllm, add_weir,
 };
 use weir_observe::{GapError, SnapshotDifference};
@@ -151,7 +151,7 @@ impl WindowSources<'_> {
         }
         self.add_local(&mut signals);
         self.add_events(&mut signals, notes);
-        gaps.extend(add_epp(&differences, &mut signals));
+        gaps.extend(add_router(&differences, &mut signals));
         if let Some((product, keys)) = self.site.front().and_then(Front::index_keys) {
             let source = SignalSource::of(product.name()).metric("DBSIZE");
             signals.add(SignalKind::IndexKeys, keys as f64, source);

@@ -3,8 +3,8 @@ use weir_model::{
     Tokens, Window,
 };
 use weir_observe::signals::{
-    AnsweredBy, AskedLoad, Objects, PromptTotals, ReplicaTotals, add_choices, add_client, add_epp,
-    add_lmcache_in_process, add_lmcache_server, add_vllm,
+    AnsweredBy, AskedLoad, Objects, PromptTotals, ReplicaTotals, add_choices, add_client,
+    add_lmcache_in_process, add_lmcache_server, add_router, add_vllm,
 };
 use weir_observe::{Snapshot, SnapshotDifference};
 
@@ -270,7 +270,7 @@ fn the_routers_index_is_read_under_both_of_its_names() {
                llm_d_router_epp_kv_cache_index_lookup_requests_total 10\n\
                llm_d_router_epp_kv_cache_index_lookup_hits_total 4\n\
                kvcache_index_lookup_requests_total 10\nllm_d_epp_ready_endpoints 2\n";
-    let (signals, _) = of_texts("", new, add_epp);
+    let (signals, _) = of_texts("", new, add_router);
     assert_eq!(signals.get(Kind::IndexEvents), Some(40.0));
     assert_eq!(sources(&signals, Kind::IndexLookups).len(), 2, "one figure, two names");
     // It counts all lookups, without the GPU's hits.
@@ -280,10 +280,10 @@ fn the_routers_index_is_read_under_both_of_its_names() {
     assert_eq!(signals.get(Kind::ApproximateKeys), None);
     // A scorer of the router's own choices has its index.
     let approximate = format!("{new}llm_d_epp_prefix_indexer_size 12\n");
-    let (signals, _) = of_texts("", &approximate, add_epp);
+    let (signals, _) = of_texts("", &approximate, add_router);
     assert_eq!(signals.get(Kind::ApproximateKeys), Some(12.0));
     let old = "kvcache_index_admissions_total 7\nkvcache_index_lookup_hits_total 3\n";
-    let (signals, _) = of_texts("", old, add_epp);
+    let (signals, _) = of_texts("", old, add_router);
     assert_eq!(signals.get(Kind::IndexEvents), Some(7.0));
     assert_eq!(signals.get(Kind::IndexHits), Some(3.0));
 }

@@ -10,6 +10,8 @@ pub enum RouterKind {
     /// llm-d's endpoint picker behind Envoy (`weir setup router`).
     #[default]
     LlmD,
+    /// Weir's own router, as in `weir route`.
+    Weir,
     /// The emulated engine's own, in its process, over the simulator's index.
     Engine,
 }

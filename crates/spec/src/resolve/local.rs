@@ -48,7 +48,7 @@ pub(super) fn resolve(
         return Err(SpecError::value(
             key("router.kind"),
             "vLLM has no router of its own",
-            "write `llm-d`",
+            "write `llm-d` or `weir`",
         ));
     }
     live_router::check(&key("router"), &local.router, deployments)?;

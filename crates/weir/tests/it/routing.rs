@@ -15,7 +15,7 @@ use crate::folder::json;
 use crate::tiers::has;
 
 /// Without picker and Envoy a test is skipped, and fails in CI.
-fn has_router(test: &str) -> bool {
+pub(crate) fn has_router(test: &str) -> bool {
     let parts = RouterParts::installed().unwrap();
     let is_there = [RouterPart::Envoy, RouterPart::Picker].map(|part| parts.find(part).is_some());
     let is_there = is_there.into_iter().all(|there| there);
@@ -55,7 +55,7 @@ fn cell(folder: &Path, arm: &str) -> PathBuf {
 
 /// From the first source.
 #[track_caller]
-fn signal(evidence: &Value, kind: &str) -> f64 {
+pub(crate) fn signal(evidence: &Value, kind: &str) -> f64 {
     evidence["signals"][kind][0]["value"]
         .as_f64()
         .unwrap_or_else(|| panic!("no {kind}: {}", evidence["signals"]))
@@ -149,6 +149,32 @@ fn the_real_picker_routes_by_content_and_evidence_shows_it() {
     }
     let logs = cell(folder, "llm-d-redis").join("logs");
     assert!(logs.join("picker.json").exists() && logs.join("envoy.json").exists());
+}
+
+#[test]
+fn weirs_own_router_needs_no_program_of_others() {
+    let test = "weirs_own_router_needs_no_program_of_others";
+    if !has(test, Product::Redis) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let file = experiment(folder, "own", "  - llm-d-inmemory\n  - llm-d-redis");
+    let set = "target={emulated: {bytes: modelled, router: {kind: weir}}}";
+    let answer = weir(folder, &["run", &file, "--out", "run", "--set", set]);
+    assert!(matches!(answer.code, Some(0 | 1)), "{}\n{}", answer.out, answer.err);
+    for arm in ["llm-d-inmemory", "llm-d-redis"] {
+        let evidence = json(&cell(folder, arm).join("evidence.json"));
+        let (routed, best) =
+            (signal(&evidence, "routed-hit-tokens"), signal(&evidence, "best-hit-tokens"));
+        assert!(routed > 0.8 * best, "{arm}: {routed} {best}");
+        assert!(signal(&evidence, "index-hits") > 0.0, "{arm}");
+        if !is_refused(folder, arm) {
+            assert_eq!(evidence["verdict"], "effective", "{arm}: {evidence}");
+        }
+    }
+    let log = cell(folder, "llm-d-redis").join("logs/decisions.jsonl");
+    assert!(fs::read_to_string(log).unwrap().lines().count() > 100);
 }
 
 #[test]

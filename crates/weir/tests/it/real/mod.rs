@@ -1,8 +1,9 @@
 //! Tests with real vLLM, each of which waits for boots of it. `scripts/test` runs them one after
 //! the other, beside all other tests.
 //!
-//! A boot is an arm of a local target, or a server of a test's own. The gate has seven in all:
-//! five arms in `local.rs`, a killed Weir in `deaths.rs`, and the endpoint in `vllm.rs`. The rest
+//! A boot is an arm of a local target, or a server of a test's own. The gate has nine in all:
+//! five arms in `local.rs`, two engines behind a router in `routing.rs`, a killed Weir in
+//! `deaths.rs`, and the endpoint in `vllm.rs`. The rest
 //! are long tests, see [`crate::long`].
 //!
 //! What is tried on real software, where, and which recording of `validation/verdicts/` has it:
@@ -38,4 +39,5 @@ mod deaths;
 mod endpoints;
 mod local;
 mod placebos;
+mod routing;
 mod vllm;

@@ -1,4 +1,4 @@
-//! Signals from llm-d's endpoint picker (EPP).
+//! Signals from the router in front of replicas: llm-d's endpoint picker (EPP), or `weir route`.
 //!
 //! The router (`llm_d_router_epp_kv_cache_*`, 0.10) and the library (`kvcache_index_*`, also in
 //! llm-d-inference-scheduler 0.7) count the same. A precise index has no gauge of its keys. The
@@ -9,7 +9,27 @@ use weir_model::{SignalKind, SignalSource, Signals};
 use super::{Reading, add_readings, level};
 use crate::difference::{GapError, SnapshotDifference};
 
-const PART: &str = "EPP's /metrics";
+struct Router {
+    part: &'static str,
+    /// Names of its families begin so.
+    families: &'static [&'static str],
+    readings: &'static [Reading],
+    levels: &'static [(SignalKind, &'static str)],
+}
+
+const WEIR: Router = Router {
+    part: "weir route's /metrics",
+    families: &["weir_route_"],
+    readings: &[
+        Reading::new(SignalKind::IndexEvents, "weir_route_index_events_total"),
+        Reading::new(SignalKind::IndexLookups, "weir_route_index_lookups_total"),
+        Reading::new(SignalKind::IndexHits, "weir_route_index_lookup_hits_total"),
+    ],
+    levels: &[(SignalKind::IndexKeys, "weir_route_index_keys")],
+};
+
+const EPP: Router =
+    Router { part: "EPP's /metrics", families: &FAMILIES, readings: READINGS, levels: LEVELS };
 
 const READINGS: &[Reading] = &[
     Reading::new(
@@ -41,14 +61,18 @@ const FAMILIES: [&str; 5] = [
 ];
 
 /// One window per endpoint; those of engines have nothing of it.
-pub fn add_epp(windows: &[SnapshotDifference<'_>], signals: &mut Signals) -> Vec<GapError> {
-    let is_picker =
-        |window: &&SnapshotDifference<'_>| FAMILIES.iter().any(|family| window.speaks_of(family));
-    let windows: Vec<SnapshotDifference<'_>> = windows.iter().filter(is_picker).copied().collect();
-    let gaps = add_readings(READINGS, PART, &windows, signals);
-    for (kind, metric) in LEVELS {
-        if let Some(value) = level(&windows, metric) {
-            signals.add(*kind, value, SignalSource::of(PART).metric(*metric));
+pub fn add_router(windows: &[SnapshotDifference<'_>], signals: &mut Signals) -> Vec<GapError> {
+    let mut gaps = Vec::new();
+    for router in [EPP, WEIR] {
+        let is_its = |window: &&SnapshotDifference<'_>| {
+            router.families.iter().any(|family| window.speaks_of(family))
+        };
+        let own: Vec<SnapshotDifference<'_>> = windows.iter().filter(is_its).copied().collect();
+        gaps.extend(add_readings(router.readings, router.part, &own, signals));
+        for (kind, metric) in router.levels {
+            if let Some(value) = level(&own, metric) {
+                signals.add(*kind, value, SignalSource::of(router.part).metric(*metric));
+            }
         }
     }
     gaps

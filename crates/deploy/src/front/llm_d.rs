@@ -1,0 +1,151 @@
+//! llm-d's endpoint picker, and Envoy as the door of all requests.
+//!
+//! Start order: services, picker, Envoy.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use weir_http::Url;
+use weir_observe::{Selection, UtcClock};
+use weir_picker::config::PickerPorts;
+use weir_picker::{Door, IndexStore, PickedReplicas, PickerConfig, Services};
+use weir_store::server::StoreServer;
+
+use super::files::Files;
+use super::{FrontPlan, Parts};
+use crate::endpoint::Access;
+use crate::error::DeployError;
+use crate::ports;
+use crate::process::{Process, Recipe};
+
+/// From the start of a process until it answers.
+const PATIENCE: Duration = Duration::from_mins(1);
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// For a regular end.
+const GRACE: Duration = Duration::from_secs(5);
+const SCRAPE: Duration = Duration::from_secs(5);
+/// Replicas that a picker found, by release.
+const READY: [&str; 2] = ["inference_pool_ready_pods", "llm_d_epp_ready_endpoints"];
+
+#[derive(Debug)]
+pub(super) struct BehindEnvoy {
+    // In the order of ending: users of a part go before it.
+    envoy: Process,
+    picker: Process,
+    _services: Services,
+    metrics: Url,
+    takes_token_ids: bool,
+}
+
+impl BehindEnvoy {
+    /// With the door.
+    pub(super) fn start(
+        plan: FrontPlan<'_>,
+        replicas: &PickedReplicas,
+        index: Option<&StoreServer>,
+    ) -> Result<(Self, Url), DeployError> {
+        let parts = Parts::find(plan.router, plan.arm)?;
+        let socket = plan.scratch.join("tokens.sock");
+        let services = Services::start(replicas, plan.model, &socket)?;
+        let config = PickerConfig {
+            policy: plan.arm.routing.policy.clone(),
+            model: plan.model.to_owned(),
+            replicas: replicas.clone(),
+            index: index.map_or(IndexStore::Memory, |server| IndexStore::Server {
+                product: server.product(),
+                address: format!("redis://{}", server.endpoint()),
+            }),
+            tokenizer_socket: socket,
+            endpoints_file: plan.scratch.join("endpoints.json"),
+            ports: PickerPorts {
+                grpc: ports::free()?,
+                health: ports::free()?,
+                metrics: ports::free()?,
+            },
+        };
+        let files = Files { plan: &plan, config: &config, parts: &parts };
+        let metrics = ports::url(config.ports.metrics)?;
+        let picker = Self::picker(&files, &services, &metrics)?;
+        let (envoy, door) = Self::envoy(&files)?;
+        let takes_token_ids = parts.release.takes_token_ids();
+        Ok((Self { envoy, picker, _services: services, metrics, takes_token_ids }, door))
+    }
+
+    fn picker(
+        files: &Files<'_>,
+        services: &Services,
+        metrics: &Url,
+    ) -> Result<Process, DeployError> {
+        let recipe = files.picker(services)?;
+        let all = files.config.replicas.addresses.len() as f64;
+        up(files.plan, &recipe, || ready_replicas(metrics).is_some_and(|ready| ready >= all))
+    }
+
+    fn envoy(files: &Files<'_>) -> Result<(Process, Url), DeployError> {
+        let local = |port| ([127, 0, 0, 1], port).into();
+        let replicas = &files.config.replicas;
+        let every = replicas.addresses.iter().map(|address| (*address, replicas.port).into());
+        let door = Door {
+            address: local(ports::free()?),
+            admin: local(ports::free()?),
+            picker: local(files.config.ports.grpc),
+            fail_open: if files.plan.router.fail_open { every.collect() } else { Vec::new() },
+        };
+        let recipe = files.envoy(&door)?;
+        let admin = ports::url(door.admin.port())?;
+        let process = up(files.plan, &recipe, || ports::is_ready(&admin, "/ready"))?;
+        Ok((process, ports::url(door.address.port())?))
+    }
+
+    /// The server's address.
+    pub(super) const fn metrics(&self) -> &Url {
+        &self.metrics
+    }
+
+    pub(super) const fn takes_token_ids(&self) -> bool {
+        self.takes_token_ids
+    }
+
+    pub(super) fn check(&self) -> Result<(), DeployError> {
+        self.picker.check()?;
+        self.envoy.check()?;
+        Ok(())
+    }
+
+    pub(super) fn stop(self) -> Result<(), DeployError> {
+        let envoy = self.envoy.stop(GRACE);
+        let picker = self.picker.stop(GRACE);
+        envoy?;
+        picker?;
+        Ok(())
+    }
+}
+
+fn up(
+    plan: &FrontPlan<'_>,
+    recipe: &Recipe,
+    ready: impl Fn() -> bool,
+) -> Result<Process, DeployError> {
+    let mut process = Process::start(recipe, plan.owner)?;
+    process.wait_ready(Instant::now() + PATIENCE, ASK_AGAIN, || {
+        if (plan.stopped)() { Err(DeployError::Interrupted) } else { Ok(ready()) }
+    })?;
+    Ok(process)
+}
+
+fn ready_replicas(metrics: &Url) -> Option<f64> {
+    let scraper = Access::default().scraper(metrics, "/metrics", Selection::relevant());
+    let page = scraper.scrape(&UtcClock::anchored(), SCRAPE).ok()?;
+    READY.into_iter().find_map(|metric| page.gauge_sum(metric, &[]))
+}
+
+/// The absolute path: whoever reads it runs in another folder.
+pub(super) fn written(path: &Path, value: &serde_json::Value) -> Result<PathBuf, DeployError> {
+    std::fs::write(path, format!("{value:#}\n")).and_then(|()| std::path::absolute(path)).map_err(
+        |source| DeployError::File {
+            what: "a configuration of the router",
+            path: path.display().to_string(),
+            source,
+        },
+    )
+}

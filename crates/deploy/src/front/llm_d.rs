@@ -12,9 +12,10 @@ use weir_picker::{Door, IndexStore, PickedReplicas, PickerConfig, Services};
 use weir_store::server::StoreServer;
 
 use super::files::Files;
-use super::{FrontPlan, Parts};
+use super::{FrontPlan, FrontRecord, Parts};
 use crate::endpoint::Access;
 use crate::error::DeployError;
+use crate::local::StartedCommand;
 use crate::ports;
 use crate::process::{Process, Recipe};
 
@@ -43,8 +44,10 @@ impl BehindEnvoy {
         plan: FrontPlan<'_>,
         replicas: &PickedReplicas,
         index: Option<&StoreServer>,
+        record: &mut FrontRecord,
     ) -> Result<(Self, Url), DeployError> {
         let parts = Parts::find(plan.router, plan.arm)?;
+        parts.release.name().clone_into(&mut record.router);
         let socket = plan.scratch.join("tokens.sock");
         let services = Services::start(replicas, plan.model, &socket)?;
         let config = PickerConfig {
@@ -65,8 +68,8 @@ impl BehindEnvoy {
         };
         let files = Files { plan: &plan, config: &config, parts: &parts };
         let metrics = ports::url(config.ports.metrics)?;
-        let picker = Self::picker(&files, &services, &metrics)?;
-        let (envoy, door) = Self::envoy(&files)?;
+        let picker = Self::picker(&files, &services, &metrics, record)?;
+        let (envoy, door) = Self::envoy(&files, record)?;
         let takes_token_ids = parts.release.takes_token_ids();
         Ok((Self { envoy, picker, _services: services, metrics, takes_token_ids }, door))
     }
@@ -75,13 +78,15 @@ impl BehindEnvoy {
         files: &Files<'_>,
         services: &Services,
         metrics: &Url,
+        record: &mut FrontRecord,
     ) -> Result<Process, DeployError> {
         let recipe = files.picker(services)?;
+        record.commands.push(StartedCommand::of(&recipe));
         let all = files.config.replicas.addresses.len() as f64;
         up(files.plan, &recipe, || ready_replicas(metrics).is_some_and(|ready| ready >= all))
     }
 
-    fn envoy(files: &Files<'_>) -> Result<(Process, Url), DeployError> {
+    fn envoy(files: &Files<'_>, record: &mut FrontRecord) -> Result<(Process, Url), DeployError> {
         let local = |port| ([127, 0, 0, 1], port).into();
         let replicas = &files.config.replicas;
         let every = replicas.addresses.iter().map(|address| (*address, replicas.port).into());
@@ -92,6 +97,7 @@ impl BehindEnvoy {
             fail_open: if files.plan.router.fail_open { every.collect() } else { Vec::new() },
         };
         let recipe = files.envoy(&door)?;
+        record.commands.push(StartedCommand::of(&recipe));
         let admin = ports::url(door.admin.port())?;
         let process = up(files.plan, &recipe, || ports::is_ready(&admin, "/ready"))?;
         Ok((process, ports::url(door.address.port())?))

@@ -8,6 +8,7 @@ mod files;
 mod llm_d;
 mod parts;
 mod place;
+mod record;
 mod weir;
 
 use std::path::Path;
@@ -29,6 +30,7 @@ use llm_d::BehindEnvoy;
 use parts::Parts;
 pub use parts::preflight;
 pub(crate) use place::place;
+pub use record::FrontRecord;
 
 /// Of a store's counters.
 const SCRAPE: Duration = Duration::from_secs(5);
@@ -66,6 +68,7 @@ pub struct Front {
     way: Way,
     index: Option<StoreServer>,
     door: Url,
+    record: FrontRecord,
 }
 
 #[derive(Debug)]
@@ -81,15 +84,24 @@ impl Front {
         replicas: &PickedReplicas,
     ) -> Result<Self, DeployError> {
         let index = index_store(plan.arm, plan.scratch)?;
+        let mut record = FrontRecord {
+            router: "weir".to_owned(),
+            commands: Vec::new(),
+            replicas: replicas.names(),
+        };
         let (way, door) = if plan.router.kind == RouterKind::Weir {
             let proxy = weir::start(plan, replicas, index.as_ref())?;
             let door = Url::parse(&format!("http://{}", proxy.addr))?;
             (Way::Weir(proxy), door)
         } else {
-            let (behind, door) = BehindEnvoy::start(plan, replicas, index.as_ref())?;
+            let (behind, door) = BehindEnvoy::start(plan, replicas, index.as_ref(), &mut record)?;
             (Way::LlmD(Box::new(behind)), door)
         };
-        Ok(Self { way, index, door })
+        Ok(Self { way, index, door, record })
+    }
+
+    pub const fn record(&self) -> &FrontRecord {
+        &self.record
     }
 
     /// Where requests come in.

@@ -20,7 +20,7 @@ pub struct StartedCommand {
 }
 
 impl StartedCommand {
-    pub(super) fn of(recipe: &Recipe) -> Self {
+    pub(crate) fn of(recipe: &Recipe) -> Self {
         let program = recipe.program.display().to_string();
         let line = std::iter::once(&program).chain(&recipe.args);
         let kept = |(name, value): (&String, &String)| {

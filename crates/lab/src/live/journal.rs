@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use weir_deploy::front::FrontRecord;
 use weir_deploy::{Emptied, Started};
 use weir_model::{Nanos, Note};
 
@@ -34,6 +35,9 @@ pub struct Journal {
     pub steady_from: Option<Nanos>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Started>,
+    /// The router in front of the replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub front: Option<FrontRecord>,
     #[serde(default)]
     pub checks: Checks,
     /// What could not be done or observed.

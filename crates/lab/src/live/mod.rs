@@ -189,6 +189,7 @@ impl Protocol<'_> {
             caches: caches.emptied,
             steady_from,
             started: site.processes().map(|local| local.started().clone()),
+            front: site.front().map(|front| front.record().clone()),
             checks,
             notes: outcome.notes.clone(),
         };

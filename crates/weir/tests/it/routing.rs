@@ -240,6 +240,32 @@ fn a_picker_that_dies_ends_the_cell_with_its_name() {
     assert!(evidence["verdict"].to_string().contains("failed"), "{evidence}");
 }
 
+#[test]
+fn what_a_killed_weir_left_in_front_is_torn_down() {
+    let test = "what_a_killed_weir_left_in_front_is_torn_down";
+    if !has_router(test) || !has(test, Product::Redis) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let file = experiment(folder, "killed", "  - llm-d-redis");
+    let set = "arms=[llm-d-redis]";
+    let mut running = Running::start(folder, &["run", &file, "--out", "run", "--set", set]);
+    let logs = cell(folder, "llm-d-redis").join("logs");
+    running.wait_until("Envoy has a log", || logs.join("envoy.log").exists());
+    let parts = ["llm-d-epp", "envoy"].map(|program| started_by(running.id(), program));
+    running.signal_to_death(Signal::KILL);
+    let answer = weir(folder, &["teardown"]);
+    assert_eq!(answer.code, Some(0), "{}", answer.err);
+    for pid in parts {
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        // Its id may be another process's by now.
+        assert!(!line.contains(logs.to_str().unwrap()), "{pid} is there: {line}");
+    }
+    let again = weir(folder, &["teardown"]);
+    assert_eq!((again.code, again.out.as_str()), (Some(0), ""), "{}", again.err);
+}
+
 /// The child of a process with this program.
 fn started_by(parent: u32, program: &str) -> i32 {
     let children = fs::read_dir("/proc").unwrap().filter_map(|entry| {
@@ -247,7 +273,8 @@ fn started_by(parent: u32, program: &str) -> i32 {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let of: u32 = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
         let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
-        (of == parent && line.contains(program)).then_some(pid)
+        let is_it = line.split('\0').next().is_some_and(|word| word.ends_with(program));
+        (of == parent && is_it).then_some(pid)
     });
     children.into_iter().next().expect("it runs")
 }

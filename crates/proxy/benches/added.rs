@@ -3,8 +3,8 @@
 //! `cargo bench -p weir-proxy --bench added -- [streams] [seconds] [rounds]`: the upstream writes
 //! the time into each frame just before it sends it, and the client subtracts it from the time at
 //! which it has read it. Upstream and client share core 1, the proxy has core 0. Each stream gets a
-//! frame every 50 ms, and a new request after 40 frames. The ways take turns; the best round of each
-//! is printed, because other programs use the machine too.
+//! frame every 50 ms, and a new request after 40 frames. The ways take turns; the best round of
+//! each is printed, because other programs use the machine too.
 
 #![expect(clippy::print_stdout, reason = "the figures are the bench's output")]
 

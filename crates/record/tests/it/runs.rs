@@ -103,7 +103,7 @@ fn another_format_is_named_and_a_broken_header_is_damage() {
     // A later format may have unknown fields.
     fs::write(&header, r#"{"format": 7, "weir": "9.9.9", "moon_phase": "full"}"#).unwrap();
     let error = RunFolder::open_read_only(&path).unwrap_err();
-    assert!(matches!(error, RecordError::WrongFormat { found: 7, expected: 3, .. }), "{error}");
+    assert!(matches!(error, RecordError::WrongFormat { found: 7, expected: 4, .. }), "{error}");
     assert!(error.to_string().contains("9.9.9"), "{error}");
     sample::assert_one_line(&error, &path);
     for text in ["", "{", "{}", r#"{"format": 4}"#, "\u{0}"] {

@@ -186,8 +186,8 @@ impl Narrative<'_> {
             }
             lines.extend(account.trouble());
             lines.extend(account.routing());
-            lines.extend(self.balance(&note.arm, &level.name));
         }
+        lines.extend(self.balance(&note.arm, &level.name));
         lines.extend(unproven_claims(&told));
         lines.extend(self.outputs(&note.arm, &level.name));
         lines.extend(group_sentences(note));

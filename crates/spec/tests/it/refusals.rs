@@ -35,7 +35,7 @@ fn what_is_no_experiment_is_refused_with_line_and_column() {
             "arms:\n  - no-offload\n  - {preset: native-offload, byte: 1GiB}",
             "test.yaml:7:30: unknown key `arms.1.byte` (did you mean `bytes`?); expected one of preset, name, bytes, \
              chunk_tokens, policy, prompt_only, load, store_cost_per_chunk, copies_per_chunk, \
-             link, disk, store, lmcache_mode, vllm_args, env, routing",
+             link, disk, store, lmcache_mode, vllm_args, env, picker_config, routing",
         ),
         (
             "name: small",

@@ -301,7 +301,16 @@ fn the_local_target_refuses_what_could_not_run_or_would_be_recorded() {
         "target.local.cores: `3-1` is not a range of CPUs; write CPUs such as `0-5,8`"
     );
     let routed = SMALL.replace("native-offload", "llm-d-approx") + "target: local\nreplicas: 2\n";
-    assert!(error(&routed, &[]).starts_with("arms.llm-d-approx: the local target brings up no"));
+    assert!(plan(&routed, &[]).deployments[0].arms[1].is_routed());
+    assert_eq!(
+        error(&routed, &["target={local: {router: {kind: engine}}}"]),
+        "target.local.router.kind: vLLM has no router of its own; write `llm-d` or `weir`"
+    );
+    assert_eq!(
+        error(&routed, &["target={local: {router: {kind: weir, picker: /usr/bin/epp}}}"]),
+        "target.local.router.picker: only llm-d's picker behind Envoy has it; remove it, or write \
+         `kind: llm-d`"
+    );
     // With one replica there is nothing to choose, so the arm runs and is void.
     assert!(plan(&routed, &["replicas=1"]).target.live().is_some());
 }

@@ -103,7 +103,7 @@ fn setup_says_what_it_would_do_and_refuses_what_cannot_work() {
     for words in ["0 of 4 stages", "GB needed", "--require-hashes", "CGO_ENABLED=0", "cmd/epp"] {
         assert!(dry.out.contains(words), "{words} is not in\n{}", dry.out);
     }
-    let args = ["setup", "router", "--python", "true", "--go", "no-such-go"];
+    let args = ["setup", "router", "--into", "into", "--python", "true", "--go", "no-such-go"];
     let line = weir(folder.path(), &args).refusal(3, folder.path());
     assert!(line.contains("no-such-go") && line.contains("--go"), "{line}");
     assert!(!folder.path().join("into").exists());

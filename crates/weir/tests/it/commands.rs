@@ -286,7 +286,7 @@ fn every_command_has_help_and_examples_that_it_takes() {
       compare      Compare two runs cell by cell
       calibrate    Fit the timing model's constants to a recorded run of a live target
       spec         Write, check or describe experiment files
-      setup        Install vLLM and LMCache for machines without a GPU, or write a model for them
+      setup        Install vLLM with LMCache for the CPU, install llm-d's router, or write a model
       completions  Print shell completions
       help         Print this message or the help of the given subcommand(s)
 

@@ -541,6 +541,8 @@ fn a_gateway_that_takes_text_alone_is_answered_with_the_option_for_it() {
         }
         plain("400 Bad Request", r#"{"error":"inference gateway: must have prompt field"}"#)
     });
-    let words = load(folder.path(), &url, &[]).refusal(3, folder.path());
+    let answer = load(folder.path(), &url, &[]);
+    let words = answer.err;
+    assert_eq!(answer.code, Some(3), "{words}");
     assert!(words.contains("must have prompt field") && words.contains("--tokenizer"), "{words}");
 }

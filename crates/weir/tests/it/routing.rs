@@ -41,7 +41,7 @@ arms:
 {arms}
 workload:
   shared-prefix: {{prefixes: 24, prefix_tokens: 640, prompt_tokens: 32, output_tokens: 4}}
-load: {{users: [2], duration: 7s, warmup: 4s}}
+load: {{users: [2], duration: 6s, warmup: 3s}}
 "
     );
     let file = format!("{name}.yaml");

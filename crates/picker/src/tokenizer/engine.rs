@@ -1,4 +1,5 @@
-//! Token ids by vLLM's render routes.
+//! Token ids by an engine's `/tokenize`, which serves with every vLLM. The render routes need
+//! `--enable-scale-out` in 0.32.
 
 use std::time::Duration;
 
@@ -7,14 +8,15 @@ use weir_http::{Fetch, FetchError, Url, fetch};
 
 use super::messages::RenderChatRequest;
 
+const PATH: &str = "/tokenize";
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RenderError {
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    #[error("{0}: expected `token_ids` in the answer")]
-    Answer(&'static str),
+    #[error("{PATH}: expected `tokens` in the answer")]
+    Answer,
     #[error("no replica is known")]
     NoReplica,
 }
@@ -28,10 +30,7 @@ pub(crate) struct Engines {
 
 impl Engines {
     pub(super) fn prompt(&self, prompt: &str) -> Result<Vec<u32>, RenderError> {
-        let path = "/v1/completions/render";
-        let body = json!({"model": self.model, "prompt": prompt});
-        // One entry per prompt.
-        self.ask(path, &body, |answer| answer.get(0)?.get("token_ids"))
+        self.ask(&json!({"model": self.model, "prompt": prompt}))
     }
 
     pub(super) fn chat(&self, asked: &RenderChatRequest) -> Result<Vec<u32>, RenderError> {
@@ -41,27 +40,20 @@ impl Engines {
             .iter()
             .map(|of| message(&of.role, of.content.as_deref().unwrap_or_default()))
             .collect();
-        let body = json!({"model": self.model, "messages": messages});
-        self.ask("/v1/chat/completions/render", &body, |answer| answer.get("token_ids"))
+        self.ask(&json!({"model": self.model, "messages": messages}))
     }
 
-    fn ask(
-        &self,
-        path: &'static str,
-        body: &Value,
-        ids: impl Fn(&Value) -> Option<&Value>,
-    ) -> Result<Vec<u32>, RenderError> {
+    fn ask(&self, body: &Value) -> Result<Vec<u32>, RenderError> {
         let mut last = RenderError::NoReplica;
         for url in &self.urls {
             let body = body.to_string().into_bytes();
             let request =
-                Fetch { timeout: TIMEOUT, ..Fetch::post(url, path, "application/json", body) };
+                Fetch { timeout: TIMEOUT, ..Fetch::post(url, PATH, "application/json", body) };
             match fetch(&request).and_then(weir_http::Fetched::success) {
                 Ok(answer) => {
-                    let answer: Value = serde_json::from_slice(&answer.body)
-                        .map_err(|_| RenderError::Answer(path))?;
-                    let ids = ids(&answer).and_then(Value::as_array);
-                    let ids = ids.ok_or(RenderError::Answer(path))?;
+                    let answer: Value =
+                        serde_json::from_slice(&answer.body).map_err(|_| RenderError::Answer)?;
+                    let ids = answer["tokens"].as_array().ok_or(RenderError::Answer)?;
                     return Ok(ids.iter().filter_map(Value::as_u64).map(|id| id as u32).collect());
                 }
                 Err(error) => last = error.into(),

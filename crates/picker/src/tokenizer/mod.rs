@@ -1,5 +1,5 @@
 //! The tokenizer service that llm-d-inference-scheduler 0.7 asks for the tokens of a prompt: gRPC
-//! on a Unix socket, answered by the engines' own render routes.
+//! on a Unix socket, answered by the engines' own `/tokenize`.
 //!
 //! llm-d deploys a service of its own beside the picker. An engine's tokens are the right ones by
 //! construction: its KV events have them.

@@ -2,7 +2,11 @@
 
 use std::fs;
 
-use crate::routing::{has_router, signal};
+use rustix::process::Signal;
+use weir_model::Product;
+
+use crate::binary::{Running, weir};
+use crate::routing::{self, has_router, signal, started_by};
 
 use super::local::{PATIENCE, evidence, measured, nothing_is_left, ready};
 
@@ -46,4 +50,30 @@ client: {{request_timeout: 30s}}
     assert!(best > 2000.0 && routed > 0.8 * best, "{routed} of {best} tokens, {uniform} by chance");
     assert!(signal(&evidence, "index-hits") > 0.0 && signal(&evidence, "replicas") == 2.0);
     nothing_is_left();
+}
+
+/// Here, because other tests of this lane look for what is left as well.
+#[test]
+fn what_a_killed_weir_left_in_front_is_torn_down() {
+    let test = "what_a_killed_weir_left_in_front_is_torn_down";
+    let Some(_alone) = ready(test, &[Product::Redis]).filter(|_| has_router(test)) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let file = routing::experiment(folder, "killed", "  - llm-d-redis");
+    let set = "arms=[llm-d-redis]";
+    let mut running = Running::start(folder, &["run", &file, "--out", "run", "--set", set]);
+    let logs = routing::cell(folder, "llm-d-redis").join("logs");
+    let run = running.id();
+    running.wait_until("Envoy runs", || started_by(run, "envoy").is_some());
+    let parts = ["llm-d-epp", "envoy"].map(|program| started_by(run, program).expect("it runs"));
+    running.signal_to_death(Signal::KILL);
+    let answer = weir(folder, &["teardown"]);
+    assert_eq!(answer.code, Some(0), "{}", answer.err);
+    for pid in parts {
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        // Its id may be another process's by now.
+        assert!(!line.contains(logs.to_str().unwrap()), "{pid} is there: {line}");
+    }
+    let again = weir(folder, &["teardown"]);
+    assert_eq!((again.code, again.out.as_str()), (Some(0), ""), "{}", again.err);
 }

@@ -61,6 +61,22 @@ pub(crate) fn signal(evidence: &Value, kind: &str) -> f64 {
         .unwrap_or_else(|| panic!("no {kind}: {}", evidence["signals"]))
 }
 
+/// Repeats a run in which a busy machine lost so many KV events that hits are unknown.
+fn measured(folder: &Path, arms: &[&str], args: &[&str]) {
+    for attempt in 1.. {
+        let answer = weir(folder, args);
+        assert!(matches!(answer.code, Some(0 | 1)), "{}\n{}", answer.out, answer.err);
+        let is_known = |arm: &&str| {
+            let evidence = json(&cell(folder, arm).join("evidence.json"));
+            evidence["signals"]["routed-hit-tokens"].is_array()
+        };
+        if attempt == 4 || arms.iter().all(|arm| is_known(arm)) {
+            return;
+        }
+        fs::remove_dir_all(folder.join("run")).unwrap();
+    }
+}
+
 /// A refused level is a valid result on a machine that is busy with other tests.
 fn is_refused(folder: &Path, arm: &str) -> bool {
     let record = json(&cell(folder, arm).join("cell.json"));
@@ -119,17 +135,16 @@ fn the_real_picker_routes_by_content_and_evidence_shows_it() {
     }
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let arms = "  - llm-d-approx\n  - llm-d-inmemory\n  - llm-d-redis";
-    let file = experiment(folder, "acts", arms);
-    let answer = weir(folder, &["run", &file, "--out", "run"]);
-    assert!(matches!(answer.code, Some(0 | 1)), "{}\n{}", answer.out, answer.err);
+    let arms = ["llm-d-approx", "llm-d-inmemory", "llm-d-redis"];
+    let file = experiment(folder, "acts", &format!("  - {}", arms.join("\n  - ")));
+    measured(folder, &arms, &["run", &file, "--out", "run"]);
     let evidence = |arm: &str| json(&cell(folder, arm).join("evidence.json"));
     let served = |arm: &str| {
         let evidence = evidence(arm);
         signal(&evidence, "gpu-hit-tokens") / signal(&evidence, "prompt-tokens")
     };
     let by_chance = served("llm-d-random");
-    for arm in ["llm-d-approx", "llm-d-inmemory", "llm-d-redis"] {
+    for arm in arms {
         let evidence = evidence(arm);
         let (routed, uniform, best) = (
             signal(&evidence, "routed-hit-tokens"),
@@ -161,9 +176,9 @@ fn weirs_own_router_needs_no_program_of_others() {
     let folder = folder.path();
     let file = experiment(folder, "own", "  - llm-d-inmemory\n  - llm-d-redis");
     let set = "target={emulated: {bytes: modelled, router: {kind: weir}}}";
-    let answer = weir(folder, &["run", &file, "--out", "run", "--set", set]);
-    assert!(matches!(answer.code, Some(0 | 1)), "{}\n{}", answer.out, answer.err);
-    for arm in ["llm-d-inmemory", "llm-d-redis"] {
+    let arms = ["llm-d-inmemory", "llm-d-redis"];
+    measured(folder, &arms, &["run", &file, "--out", "run", "--set", set]);
+    for arm in arms {
         let evidence = json(&cell(folder, arm).join("evidence.json"));
         let (routed, best) =
             (signal(&evidence, "routed-hit-tokens"), signal(&evidence, "best-hit-tokens"));

@@ -70,7 +70,7 @@ fn measured(folder: &Path, arms: &[&str], args: &[&str]) {
             let evidence = json(&cell(folder, arm).join("evidence.json"));
             evidence["signals"]["routed-hit-tokens"].is_array()
         };
-        if attempt == 4 || arms.iter().all(|arm| is_known(arm)) {
+        if attempt == 4 || arms.iter().all(is_known) {
             return;
         }
         fs::remove_dir_all(folder.join("run")).unwrap();

@@ -112,10 +112,14 @@ pub(crate) fn publishing(
     Server::start(config, listener).expect("the configuration is sound")
 }
 
-/// Cold prompts go round, so that prefixes are spread evenly.
+/// Cold prompts go round, so that prefixes are spread evenly. Gauges do not count: one that was read
+/// while a request ran would unbalance the prefixes.
+const WEIGHTS: ScorerWeights =
+    ScorerWeights { queue: 0.0, kv_usage: 0.0, prefix: 3.0, no_hit_lru: 1.0 };
+
 pub(crate) fn precise() -> PolicyConfig {
     PolicyConfig::PrecisePrefix {
-        weights: ScorerWeights { no_hit_lru: 1.0, ..ScorerWeights::default() },
+        weights: WEIGHTS,
         normalization: Normalization::MinMax,
         block_tokens: BLOCK,
         index: IndexConfig::default(),
@@ -123,10 +127,9 @@ pub(crate) fn precise() -> PolicyConfig {
     }
 }
 
-/// Gauges do not count: one that was read while a request ran would unbalance the prefixes.
 pub(crate) fn approximate() -> PolicyConfig {
     PolicyConfig::ApproximatePrefix {
-        weights: ScorerWeights { queue: 0.0, kv_usage: 0.0, prefix: 3.0, no_hit_lru: 1.0 },
+        weights: WEIGHTS,
         block_tokens: BLOCK,
         lru_blocks_per_replica: 1000,
         max_prefix_tokens: 4096,

@@ -21,7 +21,7 @@ pub struct ProxyConfig {
     pub index: Option<Address>,
     /// llm-d's `hashSeed`. Matters only to those who share an index in a store.
     pub hash_seed: String,
-    /// Text prompts are tokenized with this file. None: a replica's render route is asked.
+    /// Text prompts are tokenized with this file. None: a replica's `/tokenize` is asked.
     pub tokenizer: Option<PathBuf>,
     /// Decisions as JSON lines, appended.
     pub log: Option<PathBuf>,

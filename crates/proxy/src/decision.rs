@@ -145,7 +145,7 @@ pub(crate) async fn look_up(
         looked.estimated = Some(asked.estimated(block_tokens));
         return looked;
     };
-    let Some(ids) = tokens.of(route, &mut asked, body, (shared, upstreams)).await else {
+    let Some(ids) = tokens.of(&mut asked, body, (shared, upstreams)).await else {
         shared.counters.untokenized.add(1);
         looked.unmatched = Some(Unmatched::Tokens);
         return looked;

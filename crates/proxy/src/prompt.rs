@@ -24,14 +24,6 @@ impl Route {
             _ => None,
         }
     }
-
-    /// Where vLLM tells the token ids of such a request.
-    pub(crate) const fn render_path(self) -> &'static str {
-        match self {
-            Self::Completions => "/v1/completions/render",
-            Self::Chat => "/v1/chat/completions/render",
-        }
-    }
 }
 
 #[derive(Debug, PartialEq)]

@@ -10,10 +10,13 @@ use hyper::Method;
 use serde::Deserialize;
 
 use crate::known::SharedState;
-use crate::prompt::{Asked, Content, Route};
+use crate::prompt::{Asked, Content};
 use crate::upstream::Upstream;
 
-const RENDER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Takes the request's own body, with a prompt or with messages. Every vLLM serves it; the render
+/// routes need `--enable-scale-out` in 0.32.
+const PATH: &str = "/tokenize";
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 #[error("--tokenizer {}: {problem}; give the model's own tokenizer.json", path.display())]
@@ -29,21 +32,13 @@ type TokenizerFile = std::convert::Infallible;
 
 pub(crate) struct Tokens {
     tokenizer: Option<TokenizerFile>,
-    /// Which replica renders next.
+    /// Which replica is asked next.
     next: Cell<usize>,
 }
 
-/// vLLM's answer has one object per prompt, to a chat the object itself.
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum Rendered {
-    One { token_ids: Vec<u32> },
-    Several(Vec<RenderedPrompt>),
-}
-
-#[derive(Deserialize)]
-struct RenderedPrompt {
-    token_ids: Vec<u32>,
+struct TokenizeAnswer {
+    tokens: Vec<u32>,
 }
 
 impl Tokens {
@@ -54,7 +49,6 @@ impl Tokens {
     /// None if nobody gave them.
     pub(crate) async fn of(
         &self,
-        route: Route,
         asked: &mut Asked<'_>,
         body: &Bytes,
         (shared, upstreams): (&SharedState, &[Rc<Upstream>]),
@@ -67,13 +61,9 @@ impl Tokens {
                 let count = upstreams.len();
                 let first = self.next.replace(self.next.get() + 1) % count;
                 let at = (0..count).map(|step| (first + step) % count).find(up)?;
-                let path = route.render_path();
-                let fetch =
-                    upstreams[at].fetch(Method::POST, path, body.clone(), RENDER_TIMEOUT).await;
-                match serde_json::from_slice(&fetch.ok()?.body).ok()? {
-                    Rendered::One { token_ids } => Some(token_ids),
-                    Rendered::Several(prompts) => Some(prompts.into_iter().next()?.token_ids),
-                }
+                let fetch = upstreams[at].fetch(Method::POST, PATH, body.clone(), TIMEOUT).await;
+                let answer = serde_json::from_slice::<TokenizeAnswer>(&fetch.ok()?.body).ok()?;
+                Some(answer.tokens)
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::body::Payload;
 /// lose its request.
 const IDLE_MAX: Duration = Duration::from_secs(4);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Of answers that are read whole: metrics, models, rendered prompts.
+/// Of answers that are read whole: metrics, models, token ids.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 #[derive(Debug, thiserror::Error)]

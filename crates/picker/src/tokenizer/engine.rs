@@ -12,7 +12,7 @@ const PATH: &str = "/tokenize";
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RenderError {
+pub(super) enum TokenizeError {
     #[error(transparent)]
     Fetch(#[from] FetchError),
     #[error("{PATH}: expected `tokens` in the answer")]
@@ -29,11 +29,11 @@ pub(crate) struct Engines {
 }
 
 impl Engines {
-    pub(super) fn prompt(&self, prompt: &str) -> Result<Vec<u32>, RenderError> {
+    pub(super) fn prompt(&self, prompt: &str) -> Result<Vec<u32>, TokenizeError> {
         self.ask(&json!({"model": self.model, "prompt": prompt}))
     }
 
-    pub(super) fn chat(&self, asked: &RenderChatRequest) -> Result<Vec<u32>, RenderError> {
+    pub(super) fn chat(&self, asked: &RenderChatRequest) -> Result<Vec<u32>, TokenizeError> {
         let message = |role: &str, content: &str| json!({"role": role, "content": content});
         let messages: Vec<Value> = asked
             .messages
@@ -43,8 +43,8 @@ impl Engines {
         self.ask(&json!({"model": self.model, "messages": messages}))
     }
 
-    fn ask(&self, body: &Value) -> Result<Vec<u32>, RenderError> {
-        let mut last = RenderError::NoReplica;
+    fn ask(&self, body: &Value) -> Result<Vec<u32>, TokenizeError> {
+        let mut last = TokenizeError::NoReplica;
         for url in &self.urls {
             let body = body.to_string().into_bytes();
             let request =
@@ -52,8 +52,8 @@ impl Engines {
             match fetch(&request).and_then(weir_http::Fetched::success) {
                 Ok(answer) => {
                     let answer: Value =
-                        serde_json::from_slice(&answer.body).map_err(|_| RenderError::Answer)?;
-                    let ids = answer["tokens"].as_array().ok_or(RenderError::Answer)?;
+                        serde_json::from_slice(&answer.body).map_err(|_| TokenizeError::Answer)?;
+                    let ids = answer["tokens"].as_array().ok_or(TokenizeError::Answer)?;
                     return Ok(ids.iter().filter_map(Value::as_u64).map(|id| id as u32).collect());
                 }
                 Err(error) => last = error.into(),

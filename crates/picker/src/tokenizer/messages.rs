@@ -1,7 +1,7 @@
 //! Messages of `tokenization.TokenizationService` (`tokenizer.proto` of llm-d-kv-cache 0.9.0): the
 //! fields that are read or written here. Unknown ones are skipped.
 
-use super::engine::RenderError;
+use super::engine::TokenizeError;
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Initialized {
@@ -28,8 +28,8 @@ pub(super) struct RenderedPrompt {
 }
 
 impl RenderedPrompt {
-    pub(super) fn of(rendered: Result<Vec<u32>, RenderError>) -> Self {
-        let (token_ids, success, error_message) = parts(rendered);
+    pub(super) fn of(tokens: Result<Vec<u32>, TokenizeError>) -> Self {
+        let (token_ids, success, error_message) = parts(tokens);
         Self { token_ids, success, error_message }
     }
 }
@@ -59,8 +59,8 @@ pub(super) struct RenderedChat {
 }
 
 impl RenderedChat {
-    pub(super) fn of(rendered: Result<Vec<u32>, RenderError>) -> Self {
-        let (token_ids, success, error_message) = parts(rendered);
+    pub(super) fn of(tokens: Result<Vec<u32>, TokenizeError>) -> Self {
+        let (token_ids, success, error_message) = parts(tokens);
         Self { token_ids, success, error_message }
     }
 }
@@ -79,21 +79,21 @@ pub(super) struct Tokenized {
     pub(super) success: bool,
     #[prost(string, tag = "3")]
     pub(super) error_message: String,
-    /// Begin and end per token; zeros, since no render route tells them.
+    /// Begin and end per token; zeros, since no engine tells them.
     #[prost(uint32, repeated, tag = "4")]
     pub(super) offset_pairs: Vec<u32>,
 }
 
 impl Tokenized {
-    pub(super) fn of(rendered: Result<Vec<u32>, RenderError>) -> Self {
-        let (input_ids, success, error_message) = parts(rendered);
+    pub(super) fn of(tokens: Result<Vec<u32>, TokenizeError>) -> Self {
+        let (input_ids, success, error_message) = parts(tokens);
         let offset_pairs = vec![0; 2 * input_ids.len()];
         Self { input_ids, success, error_message, offset_pairs }
     }
 }
 
-fn parts(rendered: Result<Vec<u32>, RenderError>) -> (Vec<u32>, bool, String) {
-    match rendered {
+fn parts(tokens: Result<Vec<u32>, TokenizeError>) -> (Vec<u32>, bool, String) {
+    match tokens {
         Ok(ids) => (ids, true, String::new()),
         Err(error) => (Vec::new(), false, error.to_string()),
     }

@@ -112,8 +112,8 @@ pub(crate) fn publishing(
     Server::start(config, listener).expect("the configuration is sound")
 }
 
-/// Cold prompts go round, so that prefixes are spread evenly. Gauges do not count: one that was read
-/// while a request ran would unbalance the prefixes.
+/// Cold prompts go round, so that prefixes are spread evenly. Gauges do not count: one that was
+/// read while a request ran would unbalance the prefixes.
 const WEIGHTS: ScorerWeights =
     ScorerWeights { queue: 0.0, kv_usage: 0.0, prefix: 3.0, no_hit_lru: 1.0 };
 

@@ -98,7 +98,6 @@ impl Door {
                 "grpc_service": {"envoy_grpc": {"cluster_name": "picker"}, "timeout": "10s"},
                 "message_timeout": "10s",
                 "failure_mode_allow": !self.fail_open.is_empty(),
-                // The route is chosen again by the header that the picker sets.
                 "processing_mode": {
                     "request_header_mode": "SEND",
                     "request_body_mode": "FULL_DUPLEX_STREAMED",

@@ -28,30 +28,20 @@ pub enum ReleaseError {
     Unknown(PathBuf),
 }
 
-/// Go writes the main module of a program with its version into it.
-const MODULE: &[u8] = b"\nmod\t";
+/// The Go linker writes the main package of a program into it, behind this word.
 const PACKAGE: &[u8] = b"path\t";
 
 impl PickerRelease {
-    /// From the main package that the Go linker noted in the program.
+    /// From the main package, which is llm-d's also where a module of ours builds it.
     pub fn of(program: &Path) -> Result<Self, ReleaseError> {
         let bytes = fs::read(program)
             .map_err(|source| ReleaseError::Read { path: program.to_path_buf(), source })?;
-        let at = |prefix: &[u8]| {
-            let begin = memmem::find(&bytes, prefix)? + prefix.len();
-            let rest = &bytes[begin..];
-            Some(String::from_utf8_lossy(&rest[..rest.len().min(200)]).into_owned())
-        };
         let mut mains = memmem::find_iter(&bytes, PACKAGE).filter_map(|begin| {
             let rest = &bytes[begin + PACKAGE.len()..];
             let end = rest.iter().take(200).position(|byte| *byte == b'\n')?;
             std::str::from_utf8(&rest[..end]).ok()
         });
-        let known = mains.find_map(Self::of_package);
-        // A program that a module of ours builds has the package, and our module as the main one.
-        known
-            .or_else(|| at(MODULE).and_then(|text| Self::of_package(text.split('\t').next()?)))
-            .ok_or_else(|| ReleaseError::Unknown(program.to_path_buf()))
+        mains.find_map(Self::of_package).ok_or_else(|| ReleaseError::Unknown(program.to_path_buf()))
     }
 
     fn of_package(package: &str) -> Option<Self> {

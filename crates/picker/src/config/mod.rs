@@ -3,7 +3,6 @@
 mod router;
 mod scheduler;
 
-use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -14,9 +13,6 @@ use weir_router::config::ScorerWeights;
 
 use crate::release::PickerRelease;
 use crate::replicas::PickedReplicas;
-
-/// llm-d counts its own limit in blocks, of the length that it is configured with.
-const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 /// Where a precise index is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,7 +137,7 @@ impl PickerConfig {
         json!({
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "weir", "cluster": {"server": format!("http://{LOCALHOST}:{port}")}}],
+            "clusters": [{"name": "weir", "cluster": {"server": format!("http://{}:{port}", Ipv4Addr::LOCALHOST)}}],
             "users": [{"name": "weir", "user": {}}],
             "contexts": [{"name": "weir", "context": {"cluster": "weir", "user": "weir"}}],
             "current-context": "weir",
@@ -214,15 +210,6 @@ impl PickerConfig {
 
 pub(crate) const POOL: &str = "weir";
 pub(crate) const NAMESPACE: &str = "default";
-
-impl fmt::Display for IndexStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Memory => f.write_str("in-memory"),
-            Self::Server { product, .. } => f.write_str(product.name()),
-        }
-    }
-}
 
 /// Plugins and one profile of them.
 fn with_profile(api: &str, mut plugins: Vec<Value>, scorers: &[Scorer], picker: &str) -> Value {

@@ -13,14 +13,13 @@ pub mod local;
 pub mod model_file;
 pub mod routing;
 pub mod target;
+pub(crate) mod tree;
 pub mod written;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_path_to_error::{Path, Segment, Track};
-use serde_saphyr::{MessageFormatter, UserMessageFormatter};
 use serde_with_macros::skip_serializing_none;
 use weir_workload::{ClientOptions, WorkloadConfig};
 
@@ -32,8 +31,7 @@ use self::model_file::ModelFile;
 use self::routing::RoutingSection;
 use self::target::Target;
 use self::written::{NameOr, OneOrMany};
-use crate::error::{SpecError, did_you_mean};
-use crate::set;
+use crate::error::SpecError;
 use weir_model::quantity::{Money, Size, Span};
 
 /// Objectives; goodput is counted against them.
@@ -198,107 +196,15 @@ pub fn section<T: serde::de::DeserializeOwned>(text: &str, name: &str) -> Result
     read_yaml(text, name)
 }
 
-/// A message of the libraries below without their words for types, on one line.
-fn in_words(message: &str) -> String {
-    let whole = "whole number of 0 or more";
-    let mut text = message.replace('\n', " ");
-    if let Some((before, _)) = text.split_once("expected struct ") {
-        text = format!("{before}expected a map");
-    }
-    for kind in ["u32", "u64", "u16", "usize"] {
-        text = text.replace(&format!("invalid {kind}"), &format!("not a {whole}"));
-        text = text.replace(&format!("expected {kind}"), &format!("expected a {whole}"));
-    }
-    for (theirs, ours) in [
-        ("invalid f64", "not a number"),
-        ("expected f64", "expected a number"),
-        ("expected sequence start", "expected a list, such as `[a, b]`"),
-        ("expected a sequence", "expected a list"),
-        ("expected mapping start", "expected a map, such as `{key: value}`"),
-        ("expected string scalar", "expected a text"),
-    ] {
-        text = text.replace(theirs, ours);
-    }
-    text
-}
-
-/// Where a text is not what its type may hold.
-pub(crate) struct Mismatch {
-    line: u64,
-    column: u64,
-    /// What is wrong, with the nearest accepted key or word.
-    pub(crate) message: String,
-}
-
-/// Reads YAML (or JSON, which is YAML) into any type.
-pub(crate) fn typed<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Mismatch> {
-    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
-    let mut track = Track::new();
-    let read = serde_saphyr::with_deserializer_from_str_with_options(text, options, |yaml| {
-        T::deserialize(serde_path_to_error::Deserializer::new(yaml, &mut track))
-    });
-    read.map_err(|error| {
-        let location = error.location();
-        Mismatch {
-            line: location.map_or(1, |at| at.line()),
-            column: location.map_or(1, |at| at.column()),
-            message: message(error.without_snippet(), &track.path()),
-        }
-    })
-}
-
-/// What is wrong, in words. A key or a word that is unknown is told with its path and with the
-/// nearest one that is known.
-fn message(error: &serde_saphyr::Error, path: &Path) -> String {
-    use serde_saphyr::Error::{SerdeUnknownField, SerdeUnknownVariant};
-    let listed = |expected: &[&str]| expected.join(", ");
-    match error {
-        SerdeUnknownField { field, expected, .. } => format!(
-            "unknown key `{}`{}; expected one of {}",
-            dotted(&above(path, field), field),
-            did_you_mean(field, expected.iter().copied()),
-            listed(expected)
-        ),
-        SerdeUnknownVariant { variant, expected, .. } => format!(
-            "{}: unknown value `{variant}`{}; expected one of {}",
-            above(path, variant),
-            did_you_mean(variant, expected.iter().copied()),
-            listed(expected)
-        ),
-        _ => in_words(&UserMessageFormatter.format_message(error)),
-    }
-}
-
-/// The path, as `--set` takes it, above a last part that may be in it already.
-fn above(path: &Path, last: &str) -> String {
-    let parts = path.iter().filter_map(|segment| match segment {
-        Segment::Map { key } => Some(key.clone()),
-        Segment::Seq { index } => Some(index.to_string()),
-        Segment::Enum { variant } => Some(variant.clone()),
-        Segment::Unknown => None,
-    });
-    let mut parts: Vec<String> = parts.collect();
-    if parts.last().is_some_and(|part| part == last) {
-        parts.pop();
-    }
-    let quoted: Vec<String> = parts.iter().map(|part| set::quoted(part)).collect();
-    quoted.join(".")
-}
-
-/// A path with one more key.
-fn dotted(above: &str, key: &str) -> String {
-    if above.is_empty() { set::quoted(key) } else { format!("{above}.{}", set::quoted(key)) }
-}
-
 /// Reads YAML into any type, with errors as `file:line:column: message`.
 pub(crate) fn read_yaml<T: serde::de::DeserializeOwned>(
     text: &str,
     file: &str,
 ) -> Result<T, SpecError> {
-    typed(text).map_err(|Mismatch { line, column, message }| SpecError::Syntax {
+    tree::typed(text).map_err(|mismatch| SpecError::Syntax {
         file: file.to_owned(),
-        line,
-        column,
-        message,
+        line: mismatch.line(),
+        column: mismatch.column(),
+        message: mismatch.message(),
     })
 }

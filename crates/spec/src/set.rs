@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::catalogue::profile_file;
-use crate::document::{self, Spec};
+use crate::document::{self, Spec, tree};
 use crate::error::SpecError;
 
 /// An experiment has exactly one of them: setting one removes the others.
@@ -46,7 +46,7 @@ pub(crate) fn apply(spec: &Spec, flag: &str) -> Result<(Spec, String), SpecError
     let typed = |value: Value| {
         let mut changed = written.clone();
         put(&mut changed, &parts, value)?;
-        document::typed::<Spec>(&changed.to_string()).map_err(|mismatch| mismatch.message)
+        tree::typed_value::<Spec>(changed).map_err(|mismatch| mismatch.message())
     };
     let scalar = value.is_number() || value.is_boolean();
     let spec = typed(value).or_else(|error| {
@@ -130,7 +130,7 @@ pub(crate) fn over<T: Serialize + DeserializeOwned>(name: &str, base: &T, change
     let written = |section: &T| serde_json::to_value(section).expect("a section has text keys");
     let mut both = written(base);
     lay(&mut both, written(change), name);
-    serde_json::from_value(both).expect("keys of two valid sections are a valid one")
+    tree::typed_value(both).expect("keys of two valid sections are a valid one")
 }
 
 pub(crate) fn over_maybe<T>(name: &str, base: &T, change: Option<&T>) -> T

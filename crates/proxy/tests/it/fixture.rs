@@ -11,7 +11,8 @@ use weir_proxy::{Proxy, ProxyConfig, ProxyHandle};
 use weir_router::{IndexConfig, Normalization, PolicyConfig, RouterConfig, ScorerWeights};
 use weir_serve::kv_events::{EventForm, PublisherConfig};
 use weir_serve::{ServeConfig, Server, ServerHandle, TimeMode};
-use weir_service::suite::{Reply, eventually, metric, post};
+
+use crate::client::{eventually, metric, post};
 
 pub(crate) const BLOCK: u32 = 16;
 
@@ -44,11 +45,6 @@ pub(crate) fn listener() -> TcpListener {
 
 pub(crate) fn free_port() -> u16 {
     listener().local_addr().expect("it is bound").port()
-}
-
-/// Which replica answered.
-pub(crate) fn replica(reply: &Reply) -> &str {
-    reply.header("x-weir-replica").expect("a replica answered")
 }
 
 pub(crate) fn url(address: SocketAddr) -> Url {

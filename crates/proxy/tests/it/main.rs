@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "what is skipped says so")]
 
+mod client;
 mod events;
 mod faults;
 mod fixture;

@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use weir_model::Nanos;
 use weir_serve::TimeMode;
-use weir_service::suite::{self, JSON, PATIENCE, ask, connect, eventually, get, metric, post};
 
-use crate::fixture::{config, start};
+use crate::client::{PATIENCE, config, connect, eventually, get, head, metric, post, start};
 
 fn request(number: u32, stream: bool, tokens: u32) -> Vec<u8> {
     let prompt: Vec<u32> = (0..100).map(|at| 1000 + (number * 7 + at) % 3000).collect();
     let body = json!({"prompt": prompt, "max_tokens": tokens, "stream": stream}).to_string();
-    let more = format!("connection: close\r\n{JSON}");
-    suite::request("POST", "/v1/completions", &more, body.as_bytes())
+    let head = head("POST", "/v1/completions", Some("application/json"), body.len());
+    [head.into_bytes(), body.into_bytes()].concat()
 }
 
 fn in_flight(address: SocketAddr) -> f64 {
@@ -61,7 +60,7 @@ fn clients_that_vanish_at_any_stage_leave_nothing_behind() {
     let aborts: f64 =
         aborts.and_then(|line| line.rsplit(' ').next()).expect("a line").parse().expect("a number");
     assert!(aborts >= 50.0, "the streams that had begun, at least: {aborts}");
-    let reset = ask(server.addr, "POST", "/reset_prefix_cache", "", b"");
+    let reset = crate::client::ask_as(server.addr, "POST", "/reset_prefix_cache", None, b"");
     assert_eq!(reset.body, r#"{"success":true}"#, "no block is held");
     let good = post(server.addr, "/v1/completions", &json!({"prompt": "a", "max_tokens": 2}));
     assert_eq!(good.status, 200);
@@ -74,7 +73,7 @@ fn the_cache_is_not_reset_under_a_request() {
     let mut stream = connect(server.addr);
     stream.write_all(&request(0, true, 2000)).expect("it reads");
     eventually("a running request", || in_flight(server.addr) == 1.0);
-    let reset = ask(server.addr, "POST", "/reset_prefix_cache", "", b"");
+    let reset = crate::client::ask_as(server.addr, "POST", "/reset_prefix_cache", None, b"");
     assert_eq!(reset.body, r#"{"success":false}"#);
     drop(stream);
     eventually("an empty engine", || in_flight(server.addr) == 0.0);

@@ -7,7 +7,7 @@ use crate::catalogue::presets::{self, Preset, RoutingKind};
 use crate::document::arm::ArmSection;
 use crate::document::routing::{IndexSection, RoutingSection};
 use crate::document::written::NameOr;
-use crate::document::{self, Spec};
+use crate::document::{Spec, tree};
 use crate::error::SpecError;
 
 /// The smallest block of the approximate index that all releases of llm-d take as written.
@@ -52,9 +52,9 @@ pub(super) fn resolve(
 
 /// A policy as `routing` writes it: a name, or a map in YAML. For a router without an experiment.
 pub fn routing_policy(text: &str, key: &str, block_size: u32) -> Result<PolicyConfig, SpecError> {
-    let entry = document::typed::<NameOr<RoutingSection>>(text).map_err(|mismatch| {
+    let entry = tree::typed::<NameOr<RoutingSection>>(text).map_err(|mismatch| {
         let remedy = "write a name, or a map such as '{policy: precise-prefix, block_tokens: 64}'";
-        SpecError::value(key, mismatch.message, remedy)
+        SpecError::value(key, mismatch.message(), remedy)
     })?;
     entry_policy(&entry, key, block_size)
 }

@@ -45,7 +45,7 @@ fn what_is_no_experiment_is_refused_with_line_and_column() {
         (
             "duration: 10s",
             "duration: 10",
-            "test.yaml:8:20: invalid type: integer `10`, expected a duration with its unit, such \
+            "test.yaml:8:30: invalid type: integer `10`, expected a duration with its unit, such \
              as `100ms` or `120s`",
         ),
         (
@@ -57,20 +57,20 @@ fn what_is_no_experiment_is_refused_with_line_and_column() {
         (
             "{max_num_seqs: 256}",
             "{vllm: 0.11}",
-            "test.yaml:4:10: invalid type: floating point `0.11`, expected a version of vLLM in \
+            "test.yaml:4:16: invalid type: floating point `0.11`, expected a version of vLLM in \
              quotes, such as \"0.11.2\"",
         ),
         (
             "native-offload",
             "{preset: native-offload, bytes: 20000}",
-            "test.yaml:5:45: invalid type: integer `20000`, expected a size with its unit, such \
+            "test.yaml:5:52: invalid type: integer `20000`, expected a size with its unit, such \
              as `64GiB`, `20GB`, `20000 blocks` or `10000 tokens`",
         ),
-        ("name: small\n", "", "test.yaml:7:1: missing field `name`"),
+        ("name: small\n", "", "test.yaml:1:1: missing field `name`"),
         (
             "hardware: 2x-l40s",
             "hardware: 2x-l40s\ntarget: cloud",
-            "test.yaml:4:1: target: unknown value `cloud`; expected one of simulated, emulated, \
+            "test.yaml:4:9: target: unknown value `cloud`; expected one of simulated, emulated, \
              local, endpoint",
         ),
     ]);
@@ -88,7 +88,7 @@ fn wrong_kinds_of_values_are_named_in_words() {
         (
             "users: [2]",
             "users: two",
-            "test.yaml:8:8: invalid type: string \"two\", expected a whole number of 0 or more",
+            "test.yaml:8:15: invalid type: string \"two\", expected a whole number of 0 or more",
         ),
         (
             "arms: [no-offload, native-offload]",

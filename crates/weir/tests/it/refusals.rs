@@ -34,7 +34,7 @@ fn wrong_yaml_is_named_by_file_line_and_column() {
     };
     let small = crate::folder::SMALL;
     assert_snapshot!(refused_file(&small.replace("users", "usrs")), @"weir: bad.yaml:7:8: unknown key `load.usrs` (did you mean `users`?); expected one of users, constant, poisson, gamma, trace, duration, warmup, ramp, max_requests");
-    assert_snapshot!(refused_file(&small.replace("duration: 10s", "duration: 10")), @"weir: bad.yaml:7:20: invalid type: integer `10`, expected a duration with its unit, such as `100ms` or `120s`");
+    assert_snapshot!(refused_file(&small.replace("duration: 10s", "duration: 10")), @"weir: bad.yaml:7:30: invalid type: integer `10`, expected a duration with its unit, such as `100ms` or `120s`");
     assert_snapshot!(refused_file(&format!("{small}name: twice\n")), @"weir: bad.yaml:8:1: duplicate mapping key: name not allowed here");
     for text in ["", "name: [", "\t", "- a\n- b\n", "name: \u{0}", "just words"] {
         let message = refused_file(text);

@@ -20,6 +20,7 @@ test: test-tools ## all tests but the long ones; says what was skipped and why
 test-full: ## all tests with real vLLM, LMCache and clients (installs them), changed verdict rules
 	@scripts/test --build
 	@WEIR_BIN=$${CARGO_TARGET_DIR:-target}/debug/weir scripts/test-tools --all
+	@scripts/test-tools --kubernetes
 	@scripts/test --full
 	@scripts/mutants
 	@$(MAKE) --no-print-directory check-bench

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use weir_model::{Nanos, Tokens, Window};
+use weir_service::{PinError, pin_thread};
 use weir_workload::client::Answers;
 use weir_workload::demand::{Demand, Due, Load};
 use weir_workload::{Ramp, Schedule};
@@ -171,7 +172,9 @@ impl<'a> Worker<'a> {
             LoadError::Worker { worker: index, what, cause }
         };
         if let Some(core) = config.client.core(index) {
-            pin(core).map_err(|cause| refuse(&format!("run on core {core}"), cause))?;
+            let refused =
+                |error: PinError| refuse(&format!("run on core {core}"), error.source.to_string());
+            pin_thread(&[core]).map_err(refused)?;
         }
         // Without it, timers fire up to 50 us late.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
@@ -557,14 +560,4 @@ impl<'a> Worker<'a> {
         let due = schedule.take_while(|at| *at < end).filter(|at| window.measures(*at));
         Some(due.count() as u64)
     }
-}
-
-fn pin(core: usize) -> Result<(), String> {
-    use rustix::thread::{CpuSet, sched_setaffinity};
-    if core >= CpuSet::MAX_CPU {
-        return Err(format!("cores are numbered below {}", CpuSet::MAX_CPU));
-    }
-    let mut cores = CpuSet::new();
-    cores.set(core);
-    sched_setaffinity(None, &cores).map_err(|error| error.to_string())
 }

@@ -5,11 +5,10 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use tokio::net::UnixListener;
-use tokio::sync::oneshot;
 use weir_http::{Url, UrlError};
+use weir_service::{ServiceError, ServiceThread};
 
 use crate::cluster_api;
 use crate::replicas::PickedReplicas;
@@ -21,6 +20,8 @@ pub enum ServicesError {
     System { what: String, source: io::Error },
     #[error(transparent)]
     Url(#[from] UrlError),
+    #[error(transparent)]
+    Service(#[from] ServiceError),
 }
 
 /// Stand-in of the Kubernetes API, and tokenizer service. Dropping it ends them.
@@ -28,8 +29,7 @@ pub enum ServicesError {
 pub struct Services {
     /// Of the API.
     port: u16,
-    end: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _thread: ServiceThread<(), ServicesError>,
 }
 
 impl Services {
@@ -57,40 +57,27 @@ impl Services {
             .enable_all()
             .build()
             .map_err(failed("start"))?;
-        let (end, ended) = oneshot::channel();
-        let thread = std::thread::Builder::new()
-            .name("picker services".to_owned())
-            .spawn(move || {
-                runtime.block_on(async {
-                    let (Ok(api), Ok(unix)) =
-                        (tokio::net::TcpListener::from_std(api), UnixListener::from_std(unix))
-                    else {
-                        return;
-                    };
-                    tokio::select! {
-                        // Ends only with the process.
-                        _ = axum::serve(api, routes) => {}
-                        () = tokenizer::serve(unix, engines) => {}
-                        _ = ended => {}
-                    }
-                });
-                // Requests to engines that hang are not waited for.
-                runtime.shutdown_background();
-            })
-            .map_err(failed("start a thread"))?;
-        Ok(Self { port, end: Some(end), thread: Some(thread) })
+        let thread = ServiceThread::start("picker services", move |stopper, ready| {
+            let served = runtime.block_on(async {
+                let api = tokio::net::TcpListener::from_std(api).map_err(failed("listen"))?;
+                let unix = UnixListener::from_std(unix).map_err(failed("listen"))?;
+                ready();
+                tokio::select! {
+                    // Ends only with the process.
+                    _ = axum::serve(api, routes) => {}
+                    () = tokenizer::serve(unix, engines) => {}
+                    () = stopper.stopped() => {}
+                }
+                Ok(())
+            });
+            // Requests to engines that hang are not waited for.
+            runtime.shutdown_background();
+            served
+        })?;
+        Ok(Self { port, _thread: thread })
     }
 
     pub const fn port(&self) -> u16 {
         self.port
-    }
-}
-
-impl Drop for Services {
-    fn drop(&mut self) {
-        drop(self.end.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }

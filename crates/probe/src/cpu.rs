@@ -1,8 +1,8 @@
 //! CPU time of this process and of this thread, nanoseconds.
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use weir_model::Nanos;
+use weir_service::{allowed_cores, pin_thread};
 
 pub fn of_process() -> Nanos {
     read(ClockId::ProcessCPUTime)
@@ -14,8 +14,7 @@ pub fn of_thread() -> Nanos {
 
 /// CPUs that the calling thread may use; empty if unknown.
 pub(crate) fn cpus() -> Vec<u32> {
-    let Ok(set) = sched_getaffinity(None) else { return Vec::new() };
-    (0..CpuSet::MAX_CPU).filter(|place| set.is_set(*place)).map(|place| place as u32).collect()
+    allowed_cores().into_iter().map(|core| core as u32).collect()
 }
 
 /// Most CPUs that a client moves between: its server's and others are two cases.
@@ -29,24 +28,23 @@ pub(crate) fn places() -> u32 {
 /// its client takes longer to wake. Each of two servers stays on its CPU, so the client has to
 /// move.
 #[derive(Debug)]
-pub(crate) struct PinnedThread(Option<CpuSet>);
+pub(crate) struct PinnedThread(Vec<usize>);
 
 impl PinnedThread {
     /// CPUs are numbered modulo their count; if the machine refuses, the thread stays unpinned.
     pub(crate) fn at(number: u32) -> Self {
-        let cpus = cpus();
-        let Ok(before) = sched_getaffinity(None) else { return Self(None) };
-        let Some(at) = number.checked_rem(cpus.len() as u32) else { return Self(None) };
-        let mut one = CpuSet::new();
-        one.set(cpus[at as usize] as usize);
-        Self(sched_setaffinity(None, &one).ok().map(|()| before))
+        let before = allowed_cores();
+        if let Some(at) = (number as usize).checked_rem(before.len()) {
+            let _ = pin_thread(&[before[at]]);
+        }
+        Self(before)
     }
 }
 
 impl Drop for PinnedThread {
     fn drop(&mut self) {
-        if let Some(before) = self.0 {
-            let _ = sched_setaffinity(None, &before);
+        if !self.0.is_empty() {
+            let _ = pin_thread(&self.0);
         }
     }
 }

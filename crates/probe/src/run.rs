@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use rustix::thread::{CpuSet, sched_setaffinity};
 use weir_model::{Bytes, Nanos};
 use weir_observe::{HostProbe, HostUse, UtcClock};
+use weir_service::{allowed_cores, pin_thread};
 use weir_store::resp::RocksDbFigures;
 use weir_store::{Slab, Tier, TierError};
 
@@ -547,9 +547,7 @@ pub(crate) struct Costs {
 
 /// CPUs are numbered modulo their count; if the machine refuses, the thread stays unpinned.
 fn pin(first: u32, thread: usize) {
-    let cpus = cpu::cpus();
-    let Some(place) = cpus.iter().position(|one| *one == first) else { return };
-    let mut set = CpuSet::new();
-    set.set(cpus[(place + thread) % cpus.len()] as usize);
-    let _ = sched_setaffinity(None, &set);
+    let cores = allowed_cores();
+    let Some(place) = cores.iter().position(|one| *one == first as usize) else { return };
+    let _ = pin_thread(&[cores[(place + thread) % cores.len()]]);
 }

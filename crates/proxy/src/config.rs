@@ -1,9 +1,9 @@
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use weir_http::url::{Url, UrlError};
 use weir_model::{Attributed, ErrorCause, Nanos};
 use weir_router::{IndexConfig, PolicyConfig, RouterConfig};
+use weir_service::ServiceError;
 use weir_store::resp::AddressError;
 use weir_store::{Address, RespError};
 
@@ -121,21 +121,18 @@ pub enum ProxyError {
     Token(#[from] TokenError),
     #[error("--log {}: {source}; give a file that can be written", path.display())]
     Log { path: PathBuf, source: std::io::Error },
-    #[error("cannot listen on {address}: {source}; choose another address")]
-    Listen { address: SocketAddr, source: std::io::Error },
-    #[error("cannot {what}: {source}; free resources of this machine and try again")]
-    System { what: &'static str, source: std::io::Error },
-    #[error("cannot pin the proxy to core {core}: {source}; choose a core of this machine")]
-    Core { core: usize, source: std::io::Error },
-    #[error("the proxy's thread panicked; please report its message")]
-    Panicked,
+    #[error(transparent)]
+    Service(#[from] ServiceError),
 }
 
 impl Attributed for ProxyError {
     fn fault(&self) -> ErrorCause {
         match self {
-            Self::Store(_) | Self::Listen { .. } | Self::System { .. } => ErrorCause::Environment,
-            Self::Panicked => ErrorCause::Defect,
+            Self::Store(_)
+            | Self::Service(ServiceError::Listen { .. } | ServiceError::System { .. }) => {
+                ErrorCause::Environment
+            }
+            Self::Service(ServiceError::Panicked) => ErrorCause::Defect,
             _ => ErrorCause::User,
         }
     }

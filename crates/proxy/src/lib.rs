@@ -22,4 +22,4 @@ mod upstream;
 
 pub use config::{ProxyConfig, ProxyError};
 pub use known::ProxyTotals;
-pub use server::{Proxy, ProxyHandle, ProxyStopper};
+pub use server::{Proxy, ProxyHandle};

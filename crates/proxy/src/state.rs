@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, watch};
 use weir_router::PolicyConfig;
 
 use crate::config::{ProxyConfig, ProxyError};
@@ -30,9 +29,6 @@ pub(crate) struct ProxyState {
     request_number: Cell<u64>,
     /// Makes ids of two proxies differ.
     started: u64,
-    stopping: watch::Sender<bool>,
-    open: Cell<usize>,
-    closed: Notify,
 }
 
 impl ProxyState {
@@ -52,9 +48,6 @@ impl ProxyState {
             next: Cell::new(0),
             request_number: Cell::new(0),
             started: started.as_nanos() as u64,
-            stopping: watch::Sender::new(false),
-            open: Cell::new(0),
-            closed: Notify::new(),
             shared,
         })
     }
@@ -116,31 +109,5 @@ impl ProxyState {
             Some(index) => index.known_blocks(),
             None => self.chooser.borrow_mut().approximate_blocks(),
         }
-    }
-
-    pub(crate) fn open_connection(self: &Rc<Self>) -> OpenConnection {
-        self.open.set(self.open.get() + 1);
-        OpenConnection { state: Rc::clone(self), stopping: self.stopping.subscribe() }
-    }
-
-    /// Asks all connections to end after their present request, and waits for them.
-    pub(crate) async fn drain(&self) {
-        self.stopping.send_replace(true);
-        while self.open.get() > 0 {
-            self.closed.notified().await;
-        }
-    }
-}
-
-/// Counted until it is dropped.
-pub(crate) struct OpenConnection {
-    state: Rc<ProxyState>,
-    pub(crate) stopping: watch::Receiver<bool>,
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.state.open.set(self.state.open.get() - 1);
-        self.state.closed.notify_one();
     }
 }

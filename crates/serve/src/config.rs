@@ -1,8 +1,7 @@
-use std::net::SocketAddr;
-
 use weir_cluster::{ClusterConfig, TimingError};
 use weir_engine::TimingConfig;
 use weir_model::Nanos;
+use weir_service::ServiceError;
 
 use crate::clock::TimeMode;
 use crate::kv_events::{EventForm, KvEventsError, PublisherConfig};
@@ -88,14 +87,8 @@ pub enum ServeError {
     Tokenizer(#[from] TokenizerError),
     #[error(transparent)]
     KvEvents(#[from] KvEventsError),
-    #[error("cannot listen on {address}: {source}; choose another address")]
-    Listen { address: SocketAddr, source: std::io::Error },
-    #[error("cannot {what}: {source}; free resources of this machine and try again")]
-    System { what: &'static str, source: std::io::Error },
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     #[error(transparent)]
     Mover(#[from] MoverError),
-    #[error("cannot pin the server to core {core}: {source}; choose a core of this machine")]
-    Core { core: usize, source: std::io::Error },
-    #[error("the server's thread panicked; please report its message")]
-    Panicked,
 }

@@ -22,4 +22,4 @@ pub mod tokenizer;
 
 pub use clock::TimeMode;
 pub use config::{ServeConfig, ServeError};
-pub use server::{Server, ServerHandle, Stopper};
+pub use server::{Server, ServerHandle};

@@ -5,9 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 use weir_cluster::IoRequest;
 use weir_model::Nanos;
+use weir_service::{Connections, ServiceError};
 use weir_store::TierError;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -68,8 +69,7 @@ pub(crate) struct ServerState {
     wake: Notify,
     aborted: RefCell<Vec<u64>>,
     request_count: Cell<u64>,
-    /// True once the shutdown began. Each connection holds a receiver.
-    stopping: watch::Sender<bool>,
+    pub(crate) connections: Connections,
 }
 
 impl ServerState {
@@ -87,7 +87,7 @@ impl ServerState {
             wake: Notify::new(),
             aborted: RefCell::default(),
             request_count: Cell::new(0),
-            stopping: watch::Sender::new(false),
+            connections: Connections::default(),
         })
     }
 
@@ -127,7 +127,7 @@ impl ServerState {
                     let span = self.clock.real_span(at.saturating_sub(self.clock.now()));
                     tokio::select! {
                         waited = timer.wait(span) => waited.map_err(|source| {
-                            ServeError::System { what: "wait for the timer", source }
+                            ServiceError::System { what: "wait for the timer", source }
                         })?,
                         () = self.wake.notified() => {}
                         done = completions.recv(), if self.mover.is_some() => completed = done,
@@ -197,21 +197,6 @@ impl ServerState {
             Some(mover) if done && external => mover.clear().map(|()| true),
             _ => Ok(done),
         }
-    }
-
-    pub(crate) fn is_stopping(&self) -> bool {
-        *self.stopping.borrow()
-    }
-
-    /// The connection counts as open until the receiver is dropped.
-    pub(crate) fn open_connection(&self) -> watch::Receiver<bool> {
-        self.stopping.subscribe()
-    }
-
-    /// Connections end after their present answer; waits for all.
-    pub(crate) async fn drain(&self) {
-        self.stopping.send_replace(true);
-        self.stopping.closed().await;
     }
 
     pub(crate) async fn close_publishers(&self) {

@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use weir_service::{PinError, pin_thread};
 
 use super::ProcessError;
 use super::owner::Marks;
@@ -70,27 +70,13 @@ pub(super) fn spawn(recipe: &Recipe, marks: &Marks) -> Result<(Child, u64), Proc
     };
     // A bound thread starts it, so it never runs on other CPUs.
     let child = std::thread::scope(|scope| {
-        scope.spawn(|| bind(&recipe.name, cores).map(|()| command.spawn())).join()
+        scope.spawn(|| pin_thread(cores).map(|()| command.spawn())).join()
     });
     match child {
-        Ok(spawned) => Ok((spawned?.map_err(failed)?, begin)),
+        Ok(Ok(spawned)) => Ok((spawned.map_err(failed)?, begin)),
+        Ok(Err(PinError { core, .. })) => {
+            Err(ProcessError::Core { name: recipe.name.clone(), core })
+        }
         Err(_) => Err(failed(io::Error::other("the thread that starts it panicked"))),
     }
-}
-
-/// All of the CPUs or an error.
-fn bind(name: &str, cores: &[usize]) -> Result<(), ProcessError> {
-    let refused = |core: usize| ProcessError::Core { name: name.to_owned(), core };
-    let mut set = CpuSet::new();
-    for core in cores {
-        if *core >= CpuSet::MAX_CPU {
-            return Err(refused(*core));
-        }
-        set.set(*core);
-    }
-    let first = cores.first().copied().unwrap_or_default();
-    sched_setaffinity(None, &set).map_err(|_| refused(first))?;
-    // The system silently drops CPUs that are not there.
-    let got = sched_getaffinity(None).map_err(|_| refused(first))?;
-    cores.iter().find(|core| !got.is_set(**core)).map_or(Ok(()), |core| Err(refused(*core)))
 }

@@ -1,9 +1,9 @@
 //! KV events with gaps, repeats and rubbish, from a publisher of our own.
 
 use weir_serve::TimeMode;
+use weir_service::suite::{eventually, metric};
 use zeromq::{PubSocket, Socket as _, SocketSend as _, ZmqMessage};
 
-use crate::client::{eventually, metric};
 use crate::fixture::{config, engine, listener, precise, start, url};
 
 /// `[0, [["BlockStored", [hash], parent, [16 ids], 16]]]`.

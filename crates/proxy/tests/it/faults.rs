@@ -7,9 +7,11 @@ use std::time::Duration;
 use serde_json::json;
 use weir_router::PolicyConfig;
 use weir_serve::{Server, ServerHandle, TimeMode};
+use weir_service::suite::{JSON, Reply, connect, eventually, get, metric, post, request};
 
-use crate::client::{Reply, connect, eventually, get, metric, post, request};
-use crate::fixture::{Replicas, config, engine, listener, precise, publishing, start, url};
+use crate::fixture::{
+    Replicas, config, engine, listener, precise, publishing, replica, start, url,
+};
 
 fn ask(proxy: SocketAddr) -> Reply {
     post(proxy, "/v1/completions", &json!({"prompt": "a b c", "max_tokens": 1}))
@@ -33,14 +35,14 @@ fn a_replica_that_dies_is_left_out_until_it_returns() {
     let (first, second) = (instant(listener()), instant(listener()));
     let (first_addr, second_addr) = (first.addr, second.addr);
     let proxy = start(config(vec![url(first_addr), url(second_addr)], PolicyConfig::RoundRobin));
-    let homes: Vec<String> = (0..4).map(|_| ask(proxy.addr).replica().to_owned()).collect();
+    let homes: Vec<String> = (0..4).map(|_| replica(&ask(proxy.addr)).to_owned()).collect();
     let (one, two) = (first_addr.to_string(), second_addr.to_string());
     assert_eq!(homes, [&*one, &*two, &*one, &*two]);
 
     first.shutdown().expect("it ends");
     for _ in 0..6 {
         let reply = ask(proxy.addr);
-        assert_eq!((reply.status, reply.replica()), (200, &*two));
+        assert_eq!((reply.status, replica(&reply)), (200, &*two));
     }
     eventually("the news", || metric(proxy.addr, "weir_route_replica_up") == 1.0);
 
@@ -52,7 +54,7 @@ fn a_replica_that_dies_is_left_out_until_it_returns() {
 
     let first = instant(again(first_addr));
     eventually("its return", || ask(proxy.addr).status == 200);
-    assert_eq!(ask(proxy.addr).replica(), one);
+    assert_eq!(replica(&ask(proxy.addr)), one);
     assert_eq!(get(proxy.addr, "/health").status, 200);
     drop(first);
     let totals = proxy.shutdown().expect("it ends cleanly");
@@ -71,9 +73,9 @@ fn the_index_forgets_a_replica_that_died() {
         let body = json!({"model": "tiny", "prompt": prompt, "max_tokens": 1});
         post(proxy.addr, "/v1/completions", &body)
     };
-    let home = ask().replica().to_owned();
+    let home = replica(&ask()).to_owned();
     eventually("events", || metric(proxy.addr, "weir_route_index_keys") >= 24.0);
-    assert_eq!(ask().replica(), home);
+    assert_eq!(replica(&ask()), home);
     let at =
         replicas.servers.iter().position(|it| it.addr.to_string() == home).expect("one of two");
     let died = replicas.servers.remove(at);
@@ -97,7 +99,9 @@ fn clients_that_go_away_end_their_requests() {
     for stream in [true, false] {
         let body = json!({"prompt": "a b c", "max_tokens": 2000, "stream": stream}).to_string();
         let mut client = connect(proxy.addr);
-        client.write_all(&request("POST", "/v1/completions", &body, "")).expect("it reads");
+        client
+            .write_all(&request("POST", "/v1/completions", JSON, body.as_bytes()))
+            .expect("it reads");
         eventually("a running request", || running() == 1.0);
         assert_eq!(metric(proxy.addr, "weir_route_requests_in_flight"), 1.0);
         if stream {
@@ -119,7 +123,9 @@ fn a_stop_lets_answers_end_and_cuts_off_those_that_take_too_long() {
     let body = json!({"prompt": "a b c", "max_tokens": 60, "stream": true}).to_string();
     let mut client = connect(proxy.addr);
     let close = "connection: close\r\n";
-    client.write_all(&request("POST", "/v1/completions", &body, close)).expect("it reads");
+    client
+        .write_all(&request("POST", "/v1/completions", close, body.as_bytes()))
+        .expect("it reads");
     assert!(client.read(&mut [0; 100]).expect("it streams") > 0);
     proxy.shutdown().expect("it ends cleanly");
     let mut rest = Vec::new();

@@ -11,8 +11,7 @@ use weir_proxy::{Proxy, ProxyConfig, ProxyHandle};
 use weir_router::{IndexConfig, Normalization, PolicyConfig, RouterConfig, ScorerWeights};
 use weir_serve::kv_events::{EventForm, PublisherConfig};
 use weir_serve::{ServeConfig, Server, ServerHandle, TimeMode};
-
-use crate::client::{eventually, metric, post};
+use weir_service::suite::{Reply, eventually, metric, post};
 
 pub(crate) const BLOCK: u32 = 16;
 
@@ -45,6 +44,11 @@ pub(crate) fn listener() -> TcpListener {
 
 pub(crate) fn free_port() -> u16 {
     listener().local_addr().expect("it is bound").port()
+}
+
+/// Which replica answered.
+pub(crate) fn replica(reply: &Reply) -> &str {
+    reply.header("x-weir-replica").expect("a replica answered")
 }
 
 pub(crate) fn url(address: SocketAddr) -> Url {

@@ -2,7 +2,6 @@
 
 #![expect(clippy::print_stdout, reason = "what is skipped says so")]
 
-mod client;
 mod events;
 mod faults;
 mod fixture;

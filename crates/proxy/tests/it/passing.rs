@@ -7,9 +7,9 @@ use std::thread;
 use serde_json::{Value, json};
 use weir_router::PolicyConfig;
 use weir_serve::{Server, TimeMode};
+use weir_service::suite::{JSON, connect, get, post, request};
 
-use crate::client::{connect, get, post, request};
-use crate::fixture::{config, engine, listener, start, url};
+use crate::fixture::{config, engine, listener, replica, start, url};
 
 #[test]
 fn answers_are_the_replicas_own() {
@@ -20,7 +20,7 @@ fn answers_are_the_replicas_own() {
     let (direct, routed) =
         (post(server.addr, "/v1/completions", &whole), post(proxy.addr, "/v1/completions", &whole));
     assert_eq!(routed.status, 200);
-    assert_eq!(routed.replica(), server.addr.to_string());
+    assert_eq!(replica(&routed), server.addr.to_string());
     assert_eq!(routed.header("content-type"), direct.header("content-type"));
     assert_eq!(routed.json()["choices"], direct.json()["choices"]);
 
@@ -48,7 +48,7 @@ fn answers_are_the_replicas_own() {
     }
     let models = get(proxy.addr, "/v1/models");
     assert_eq!(models.json()["data"][0]["id"], "tiny");
-    assert_eq!(models.replica(), server.addr.to_string());
+    assert_eq!(replica(&models), server.addr.to_string());
     proxy.shutdown().expect("it ends cleanly");
 }
 
@@ -100,7 +100,9 @@ fn a_body_beyond_the_limit_is_refused_and_the_connection_goes_on() {
     let mut stream = connect(proxy.addr);
     for _ in 0..3 {
         let body = json!({"prompt": "a", "max_tokens": 1}).to_string();
-        stream.write_all(&request("POST", "/v1/completions", &body, "")).expect("it reads");
+        stream
+            .write_all(&request("POST", "/v1/completions", JSON, body.as_bytes()))
+            .expect("it reads");
         let head = head_of(&mut stream);
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use weir_router::PolicyConfig;
+use weir_service::suite::{Reply, eventually, get, metric, post};
 
-use crate::client::{Reply, get, metric, post};
-use crate::fixture::{Replicas, approximate, config, precise, start};
+use crate::fixture::{Replicas, approximate, config, precise, replica, start};
 
 const REPLICAS: usize = 4;
 const PREFIXES: u32 = 64;
@@ -32,7 +32,7 @@ fn ask_and_hear(proxy: SocketAddr, prompt: &[u32]) -> Reply {
     let heard = || metric(proxy, "weir_route_index_events_total");
     let before = heard();
     let reply = ask(proxy, prompt);
-    crate::client::eventually("its KV events", || heard() > before);
+    eventually("its KV events", || heard() > before);
     reply
 }
 
@@ -114,11 +114,11 @@ fn text_and_chats_are_matched_by_the_replicas_own_token_ids() {
             let text = json!({"model": "tiny", "prompt": words(prefix), "max_tokens": 1});
             let reply = post(proxy.addr, "/v1/completions", &text);
             assert_eq!(reply.status, 200, "{}", reply.body);
-            homes[prefix as usize].push(reply.replica().to_owned());
+            homes[prefix as usize].push(replica(&reply).to_owned());
             let messages = json!([{"role": "user", "content": words(10 + prefix)}]);
             let chat = json!({"model": "tiny", "messages": messages, "max_tokens": 1});
             let reply = post(proxy.addr, "/v1/chat/completions", &chat);
-            homes[4 + prefix as usize].push(reply.replica().to_owned());
+            homes[4 + prefix as usize].push(replica(&reply).to_owned());
         }
     }
     assert_eq!(metric(proxy.addr, "weir_route_untokenized_total"), 0.0);
@@ -154,7 +154,7 @@ fn a_salt_keeps_prompts_apart() {
         metric(proxy.addr, "weir_route_index_lookup_hits_total")
     };
     assert_eq!(ask("a"), 0.0);
-    crate::client::eventually("events", || metric(proxy.addr, "weir_route_index_keys") >= 22.0);
+    eventually("events", || metric(proxy.addr, "weir_route_index_keys") >= 22.0);
     assert_eq!(ask("b"), 0.0);
     assert_eq!(ask("a"), 1.0);
 }
@@ -166,14 +166,12 @@ fn a_reset_reaches_all_replicas_and_the_index() {
     config.kv_events.clone_from(&replicas.endpoints);
     let proxy = start(config);
     replicas.are_heard_by(proxy.addr);
-    let reply = crate::client::ask(proxy.addr, "POST", "/reset_prefix_cache", "");
+    let reply = weir_service::suite::ask(proxy.addr, "POST", "/reset_prefix_cache", "", b"");
     assert_eq!((reply.status, reply.body.as_str()), (200, r#"{"success":true}"#));
     // As vLLM does, engines announce it with their next pass.
     for server in &replicas.servers {
         post(server.addr, "/v1/completions", &json!({"prompt": [1, 2], "max_tokens": 1}));
     }
-    crate::client::eventually("an empty index", || {
-        metric(proxy.addr, "weir_route_index_keys") == 0.0
-    });
+    eventually("an empty index", || metric(proxy.addr, "weir_route_index_keys") == 0.0);
     assert_eq!(get(proxy.addr, "/health").status, 200);
 }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use weir_http::TlsConfig;
 use weir_model::Product;
+use weir_service::suite::{ask, eventually, metric, post};
 use weir_store::StoreClient;
 use weir_store::server::{StoreServer, StoreSettings, program};
 
-use crate::client::{ask, eventually, metric, post};
-use crate::fixture::{Replicas, config, precise, start};
+use crate::fixture::{Replicas, config, precise, replica, start};
 
 /// None after printing the reason.
 fn store(product: Product, test: &str) -> Option<StoreServer> {
@@ -37,7 +37,7 @@ fn shared_by_two(product: Product) {
     let second = with_index(vec!["tcp://127.0.0.1:1".to_owned()]);
     let prompt: Vec<u32> = (0..320).collect();
     let body = json!({"model": "tiny", "prompt": prompt, "max_tokens": 1});
-    let home = post(first.addr, "/v1/completions", &body).replica().to_owned();
+    let home = replica(&post(first.addr, "/v1/completions", &body)).to_owned();
     let client = StoreClient::new(&store.address(), &TlsConfig::default()).expect("an address");
     let call = |words: &[&[u8]]| {
         client.call(words, Instant::now() + Duration::from_secs(5)).expect("it answers")
@@ -47,7 +47,7 @@ fn shared_by_two(product: Product) {
     eventually("a hit of the second", || {
         let reply = post(second.addr, "/v1/completions", &body);
         assert_eq!(reply.status, 200);
-        metric(second.addr, "weir_route_index_lookup_hits_total") > 0.0 && reply.replica() == home
+        metric(second.addr, "weir_route_index_lookup_hits_total") > 0.0 && replica(&reply) == home
     });
     eventually("its blocks", || keys() >= 40);
     assert!(before <= keys());
@@ -66,7 +66,7 @@ fn shared_by_two(product: Product) {
                "HasGroup": true, "GroupIdx": 0})
     );
     // Without a count of what others stored, the store's own is the truth.
-    let cleared = ask(first.addr, "POST", "/reset_prefix_cache", "");
+    let cleared = ask(first.addr, "POST", "/reset_prefix_cache", "", b"");
     assert_eq!(cleared.body, r#"{"success":true}"#);
     for server in &replicas.servers {
         post(server.addr, "/v1/completions", &json!({"prompt": [1, 2], "max_tokens": 1}));

@@ -64,7 +64,7 @@ async fn generate(
     request: Request<Incoming>,
 ) -> Result<Response<Reply>, Response<Full<Bytes>>> {
     let refuse = |error: ApiError| error.response();
-    if state.is_stopping() {
+    if state.connections.are_closing() {
         return Err(ApiError::stopping().response());
     }
     check_content_type(request.headers()).map_err(refuse)?;

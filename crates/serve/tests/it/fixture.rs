@@ -1,9 +1,12 @@
-//! Small clusters to test with.
+//! Small clusters to test with, and servers of them.
+
+use std::net::TcpListener;
 
 use weir_cluster::ClusterConfig;
 use weir_engine::{ChunkBytes, EngineConfig, LoadMode, OffloadConfig, TimingConfig};
 use weir_model::{Bytes, Mechanism, Nanos, Product, TierKind};
 use weir_router::{PolicyConfig, RouterConfig};
+use weir_serve::{ServeConfig, Server, ServerHandle, TimeMode};
 use weir_tier::{EvictionPolicy, LinkConfig, StoreConfig, TierConfig};
 
 pub(crate) const KV_BYTES: u64 = 1000;
@@ -29,6 +32,17 @@ pub(crate) fn cluster(blocks: u32) -> ClusterConfig {
         replicas: 1,
         kv_events: false,
     }
+}
+
+pub(crate) fn config(time: TimeMode) -> ServeConfig {
+    let mut config = ServeConfig::new(cluster(2000), "tiny");
+    config.time = time;
+    config
+}
+
+pub(crate) fn start(config: ServeConfig) -> ServerHandle {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    Server::start(config, listener).expect("the configuration is sound")
 }
 
 fn link(bytes_per_s: f64) -> LinkConfig {

@@ -3,7 +3,6 @@
 // Clippy exempts tests by itself only inside `#[test]` functions, not in what they share.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-mod client;
 mod clients;
 mod fixture;
 mod interner;

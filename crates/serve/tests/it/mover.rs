@@ -10,14 +10,14 @@ use weir_engine::{ChunkBytes, OffloadConfig};
 use weir_model::TierKind;
 use weir_serve::mover::{BATCH, MoverConfig};
 use weir_serve::{ServeConfig, ServerHandle, TimeMode};
+use weir_service::suite::{self, eventually, metric, post};
 use weir_store::memory::{MemoryOptions, MemoryTier};
 use weir_store::{
     ChunkHash, Get, Loaded, Put, Slab, Stored, Tier, TierCounters, TierError, TierFault, TierUsage,
 };
 use weir_tier::{EvictionPolicy, TierConfig};
 
-use crate::client::{config, eventually, metric, post, start};
-use crate::fixture::{KV_BYTES, lmcache_with_store, native};
+use crate::fixture::{KV_BYTES, config, lmcache_with_store, native, start};
 
 const BLOCK_BYTES: usize = 64 << 10;
 
@@ -150,7 +150,7 @@ fn events(address: SocketAddr, event: &str) -> f64 {
 }
 
 fn labelled(address: SocketAddr, name: &str, labels: &str) -> f64 {
-    let page = crate::client::get(address, "/metrics").body;
+    let page = suite::get(address, "/metrics").body;
     let start = format!("{name}{{{labels}}} ");
     let line = page.lines().find_map(|line| line.strip_prefix(&start));
     line.expect("the family is there").parse().expect("a number")
@@ -250,7 +250,7 @@ fn wrong_bytes_are_noticed_and_computed_instead() {
 
 fn reset(address: SocketAddr, query: &str) -> (u16, String) {
     let path = format!("/reset_prefix_cache{query}");
-    let answer = crate::client::ask_as(address, "POST", &path, None, b"");
+    let answer = suite::ask(address, "POST", &path, "", b"");
     (answer.status, answer.body)
 }
 

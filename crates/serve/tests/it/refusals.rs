@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 use weir_serve::{ServeError, Server, ServerHandle, TimeMode};
+use weir_service::suite::{self, JSON, get, post};
 
-use crate::client::{ask_as, config, get, post, start};
+use crate::fixture::{config, start};
 
 /// Body fields, error type, parameter (empty: none), and a part of the message.
 type Case = (&'static str, &'static str, &'static str, &'static str);
@@ -250,8 +251,7 @@ fn bodies_that_are_no_json_objects() {
     let mut config = config(TimeMode::Instant);
     config.body_limit = 10_000;
     let server = start(config);
-    let json = Some("application/json");
-    let ask = |body: &[u8]| ask_as(server.addr, "POST", "/v1/completions", json, body);
+    let ask = |body: &[u8]| suite::ask(server.addr, "POST", "/v1/completions", JSON, body);
     for (body, says) in [
         (b"{bad json".as_slice(), "json_invalid"),
         (b"{\"prompt\":\"a\"", "json_invalid"),
@@ -274,8 +274,8 @@ fn bodies_that_are_no_json_objects() {
     let long = ask(&vec![b' '; 20_000]);
     assert_eq!(long.status, 413, "{}", long.body);
     assert!(long.body.contains("10000 bytes"), "{}", long.body);
-    for content_type in [None, Some("text/plain")] {
-        let answer = ask_as(server.addr, "POST", "/v1/completions", content_type, b"{}");
+    for content_type in ["", "content-type: text/plain\r\n"] {
+        let answer = suite::ask(server.addr, "POST", "/v1/completions", content_type, b"{}");
         assert_eq!(answer.status, 400);
         assert!(answer.body.contains("Only 'application/json' is allowed"), "{}", answer.body);
     }
@@ -286,7 +286,7 @@ fn bodies_that_are_no_json_objects() {
 fn routes_and_methods() {
     let server = start(config(TimeMode::Instant));
     for (method, path) in [("GET", "/nope"), ("POST", "/nope"), ("GET", "/v1")] {
-        let answer = ask_as(server.addr, method, path, None, b"");
+        let answer = suite::ask(server.addr, method, path, "", b"");
         assert_eq!((answer.status, answer.body.as_str()), (404, r#"{"detail":"Not Found"}"#));
     }
     for (method, path, allow) in [
@@ -296,7 +296,7 @@ fn routes_and_methods() {
         ("DELETE", "/health", "GET"),
         ("PUT", "/v1/models", "GET"),
     ] {
-        let answer = ask_as(server.addr, method, path, None, b"");
+        let answer = suite::ask(server.addr, method, path, "", b"");
         assert_eq!(
             (answer.status, answer.body.as_str()),
             (405, r#"{"detail":"Method Not Allowed"}"#)

@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use weir_model::Nanos;
 use weir_serve::TimeMode;
+use weir_service::suite::{self, JSON, PATIENCE, ask, connect, eventually, get, metric, post};
 
-use crate::client::{PATIENCE, config, connect, eventually, get, head, metric, post, start};
+use crate::fixture::{config, start};
 
 fn request(number: u32, stream: bool, tokens: u32) -> Vec<u8> {
     let prompt: Vec<u32> = (0..100).map(|at| 1000 + (number * 7 + at) % 3000).collect();
     let body = json!({"prompt": prompt, "max_tokens": tokens, "stream": stream}).to_string();
-    let head = head("POST", "/v1/completions", Some("application/json"), body.len());
-    [head.into_bytes(), body.into_bytes()].concat()
+    let more = format!("connection: close\r\n{JSON}");
+    suite::request("POST", "/v1/completions", &more, body.as_bytes())
 }
 
 fn in_flight(address: SocketAddr) -> f64 {
@@ -60,7 +61,7 @@ fn clients_that_vanish_at_any_stage_leave_nothing_behind() {
     let aborts: f64 =
         aborts.and_then(|line| line.rsplit(' ').next()).expect("a line").parse().expect("a number");
     assert!(aborts >= 50.0, "the streams that had begun, at least: {aborts}");
-    let reset = crate::client::ask_as(server.addr, "POST", "/reset_prefix_cache", None, b"");
+    let reset = ask(server.addr, "POST", "/reset_prefix_cache", "", b"");
     assert_eq!(reset.body, r#"{"success":true}"#, "no block is held");
     let good = post(server.addr, "/v1/completions", &json!({"prompt": "a", "max_tokens": 2}));
     assert_eq!(good.status, 200);
@@ -73,7 +74,7 @@ fn the_cache_is_not_reset_under_a_request() {
     let mut stream = connect(server.addr);
     stream.write_all(&request(0, true, 2000)).expect("it reads");
     eventually("a running request", || in_flight(server.addr) == 1.0);
-    let reset = crate::client::ask_as(server.addr, "POST", "/reset_prefix_cache", None, b"");
+    let reset = ask(server.addr, "POST", "/reset_prefix_cache", "", b"");
     assert_eq!(reset.body, r#"{"success":false}"#);
     drop(stream);
     eventually("an empty engine", || in_flight(server.addr) == 0.0);

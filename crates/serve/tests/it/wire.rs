@@ -4,8 +4,9 @@
 
 use serde_json::{Value, json};
 use weir_serve::TimeMode;
+use weir_service::suite::{Reply, ask, get, post};
 
-use crate::client::{Answer, config, get, post, start};
+use crate::fixture::{config, start};
 
 fn prompt() -> Vec<u32> {
     (100..140).collect()
@@ -34,7 +35,7 @@ fn blank(text: &str, before: &str, end: char) -> String {
     out
 }
 
-fn blanked_events(answer: &Answer) -> Vec<String> {
+fn blanked_events(answer: &Reply) -> Vec<String> {
     answer.events().into_iter().map(blanked).collect()
 }
 
@@ -254,8 +255,7 @@ fn control_routes_answer_like_vllms() {
         usage["prompt_tokens_details"]["cached_tokens"].as_u64()
     };
     assert_eq!(cached(), Some(32));
-    let reset =
-        crate::client::ask_as(at, "POST", "/reset_prefix_cache?reset_external=true", None, b"");
+    let reset = ask(at, "POST", "/reset_prefix_cache?reset_external=true", "", b"");
     assert_eq!(reset.body, r#"{"success":true}"#);
     assert_eq!(cached(), Some(0));
     server.shutdown().expect("it ends cleanly");

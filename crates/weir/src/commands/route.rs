@@ -5,8 +5,9 @@ use std::net::TcpListener;
 
 use anyhow::Context;
 use weir_http::url::Url;
-use weir_proxy::{Proxy, ProxyConfig, ProxyError, ProxyStopper, ProxyTotals};
+use weir_proxy::{Proxy, ProxyConfig, ProxyError, ProxyTotals};
 use weir_router::RouterConfig;
+use weir_service::Stopper;
 use weir_store::Address;
 
 use crate::cli::RouteArgs;
@@ -27,7 +28,7 @@ pub(crate) fn run(args: &RouteArgs, printer: &mut Printer) -> anyhow::Result<Exi
         )
     })?;
     let address = listener.local_addr().context("cannot read the listener's address")?;
-    let stopper = ProxyStopper::new();
+    let stopper = Stopper::default();
     let stop = stopper.clone();
     Interrupt::listen_and(Waiting::Answers(config.grace), printer.is_quiet(), move || stop.stop())?;
     let mut said = Ok(());

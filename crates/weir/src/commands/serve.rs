@@ -9,7 +9,8 @@ use weir_model::Bytes;
 use weir_report::words;
 use weir_serve::kv_events::{EventForm, PublisherConfig};
 use weir_serve::tokenizer::TokenizerConfig;
-use weir_serve::{ServeConfig, Server, Stopper, TimeMode};
+use weir_serve::{ServeConfig, Server, TimeMode};
+use weir_service::Stopper;
 use weir_spec::plan::{Arm, Deployment, EmulatedTarget, Plan};
 use weir_spec::{Experiment, Spec, SpecError};
 
@@ -46,7 +47,7 @@ pub(crate) fn run(args: &ServeArgs, printer: &mut Printer) -> anyhow::Result<Exi
     for warning in plan.warnings.iter().cloned().chain(notes) {
         printer.note(&format!("warning: {warning}"));
     }
-    let stopper = Stopper::new();
+    let stopper = Stopper::default();
     let stop = stopper.clone();
     Interrupt::listen_and(Waiting::Answers(config.grace), printer.is_quiet(), move || stop.stop())?;
     let mut said = Ok(());

@@ -1,4 +1,4 @@
-//! A plain HTTP/1.1 client.
+//! A plain HTTP/1.1 client for tests: each request on a connection of its own.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,65 +7,64 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// Long enough for a loaded machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A header line.
+pub const JSON: &str = "content-type: application/json\r\n";
 
 #[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) head: String,
-    pub(crate) body: String,
+pub struct Reply {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
 }
 
 impl Reply {
-    pub(crate) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).expect("a JSON body")
     }
 
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    pub(crate) fn replica(&self) -> &str {
-        self.header("x-weir-replica").expect("a replica answered")
-    }
-
-    pub(crate) fn events(&self) -> Vec<&str> {
+    pub fn events(&self) -> Vec<&str> {
         let events = self.body.split("\n\n").filter(|event| !event.is_empty());
         events.map(|event| event.strip_prefix("data: ").expect("only data")).collect()
     }
 }
 
-pub(crate) fn connect(address: SocketAddr) -> TcpStream {
+pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("the server listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a fresh socket takes options");
     stream
 }
 
-pub(crate) fn request(method: &str, path: &str, body: &str, more: &str) -> Vec<u8> {
+/// `more` are header lines.
+pub fn request(method: &str, path: &str, more: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
-    format!(
-        "{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
-         {more}content-length: {length}\r\n\r\n{body}"
-    )
-    .into_bytes()
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nhost: test\r\n{more}content-length: {length}\r\n\r\n");
+    [head.as_bytes(), body].concat()
 }
 
-pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> Reply {
+pub fn ask(address: SocketAddr, method: &str, path: &str, more: &str, body: &[u8]) -> Reply {
     let mut stream = connect(address);
-    let bytes = request(method, path, body, "connection: close\r\n");
-    stream.write_all(&bytes).expect("it reads");
+    let more = format!("connection: close\r\n{more}");
+    // A server may refuse a body before it has read it.
+    let _ = stream.write_all(&request(method, path, &more, body));
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).expect("it answers");
     parse(&bytes)
 }
 
-pub(crate) fn post(address: SocketAddr, path: &str, body: &Value) -> Reply {
-    ask(address, "POST", path, &body.to_string())
+pub fn post(address: SocketAddr, path: &str, body: &Value) -> Reply {
+    ask(address, "POST", path, JSON, body.to_string().as_bytes())
 }
 
-pub(crate) fn get(address: SocketAddr, path: &str) -> Reply {
-    ask(address, "GET", path, "")
+pub fn get(address: SocketAddr, path: &str) -> Reply {
+    ask(address, "GET", path, "", b"")
 }
 
 fn parse(bytes: &[u8]) -> Reply {
@@ -94,7 +93,7 @@ fn unchunked(mut body: &str) -> String {
 }
 
 /// Summed over its labels.
-pub(crate) fn metric(address: SocketAddr, name: &str) -> f64 {
+pub fn metric(address: SocketAddr, name: &str) -> f64 {
     let page = get(address, "/metrics");
     assert_eq!(page.status, 200);
     let lines = page.body.lines().filter(|line| {
@@ -103,7 +102,7 @@ pub(crate) fn metric(address: SocketAddr, name: &str) -> f64 {
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < PATIENCE, "{what} did not come about within {PATIENCE:?}");

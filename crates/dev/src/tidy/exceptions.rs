@@ -54,6 +54,7 @@ pub(super) const TWICE_DEFINED: &[Exception] = &[
         name: "Api",
         reason: "OpenAI's interfaces: as a client asks, as the server answers",
     },
+    Exception { name: "Cluster", reason: "engines in model time, and a Kubernetes cluster" },
     Exception { name: "Decision", reason: "of a comparison of arms, of a verdict on a cell" },
     Exception { name: "Event", reason: "of a replica in model time, and vLLM's of its KV cache" },
     Exception { name: "Eviction", reason: "of blocks from the GPU's pool, of chunks from a tier" },

@@ -3,7 +3,12 @@
 CARGO ?= cargo
 WEIR = target/release/weir
 
-.PHONY: help run build test test-full check-bench test-tools fmt lint generate validate bench bench-sim bench-record bench-load bench-tiers picture clean-runs
+# What `make image` builds, for this kind of processor.
+STATIC = $(shell uname -m)-unknown-linux-musl
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help run build image test test-full check-bench test-tools fmt lint generate validate bench bench-sim bench-record bench-load bench-tiers picture clean-runs
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 16
@@ -13,6 +18,21 @@ run: build ## build, run the built-in experiment, print where the report is
 
 build: ## release build
 	$(CARGO) build --release --locked --package weir
+
+# A static binary, and nothing else, as user 65532. IMAGE names it; CERTIFICATES=/etc/ssl/certs/ca-certificates.crt
+# adds authorities to trust. CONTRIBUTING.md says how it is pushed.
+# No folder of this machine shows in it.
+NAMELESS = --remap-path-prefix=$(CURDIR)=weir \
+  --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
+IMAGE ?= weir:$(VERSION)
+image: ## container image of the static binary: target/image, an OCI layout
+	@command -v musl-gcc >/dev/null || \
+	  { echo 'musl-gcc is absent: apt-get install musl-tools' >&2; exit 1; }
+	@[ -d "$$(rustc --print sysroot)/lib/rustlib/$(STATIC)" ] || rustup target add $(STATIC)
+	CARGO_PROFILE_RELEASE_STRIP=symbols RUSTFLAGS='$(NAMELESS)' \
+	  $(CARGO) build --release --locked --package weir --target $(STATIC)
+	scripts/image --name $(IMAGE) --out $(TARGET_DIR)/image --entrypoint weir \
+	  $(if $(CERTIFICATES),--certificates $(CERTIFICATES)) $(TARGET_DIR)/$(STATIC)/release/weir
 
 test: test-tools ## all tests but the long ones; says what was skipped and why
 	@scripts/test

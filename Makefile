@@ -21,15 +21,16 @@ build: ## release build
 
 # A static binary, and nothing else, as user 65532. IMAGE names it; CERTIFICATES=/etc/ssl/certs/ca-certificates.crt
 # adds authorities to trust. CONTRIBUTING.md says how it is pushed.
-# No folder of this machine shows in it.
-NAMELESS = --remap-path-prefix=$(CURDIR)=weir \
+# No folder of this machine shows in it, and no symbols. (A profile's `strip` is lost where packages have
+# settings of their own.)
+PLAIN = -C strip=symbols --remap-path-prefix=$(CURDIR)=weir \
   --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
 IMAGE ?= weir:$(VERSION)
 image: ## container image of the static binary: target/image, an OCI layout
 	@command -v musl-gcc >/dev/null || \
 	  { echo 'musl-gcc is absent: apt-get install musl-tools' >&2; exit 1; }
 	@[ -d "$$(rustc --print sysroot)/lib/rustlib/$(STATIC)" ] || rustup target add $(STATIC)
-	CARGO_PROFILE_RELEASE_STRIP=symbols RUSTFLAGS='$(NAMELESS)' \
+	RUSTFLAGS='$(PLAIN)' \
 	  $(CARGO) build --release --locked --package weir --target $(STATIC)
 	scripts/image --name $(IMAGE) --out $(TARGET_DIR)/image --entrypoint weir \
 	  $(if $(CERTIFICATES),--certificates $(CERTIFICATES)) $(TARGET_DIR)/$(STATIC)/release/weir

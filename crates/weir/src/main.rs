@@ -1,5 +1,6 @@
 //! Weir: an evaluation lab for KV-cache offloading in LLM serving.
 
+mod allocator;
 mod cli;
 mod commands;
 mod exit;

@@ -1,4 +1,4 @@
-//! Real Kubernetes on this machine, by `scripts/peers/kubernetes`. Without it the tests are skipped.
+//! Real Kubernetes on this machine, by `scripts/peers/kubernetes`.
 
 mod cluster;
 

@@ -122,9 +122,9 @@ fn a_stop_lets_answers_end_and_cuts_off_those_that_take_too_long() {
     let proxy = start(config);
     let body = json!({"prompt": "a b c", "max_tokens": 60, "stream": true}).to_string();
     let mut client = connect(proxy.addr);
-    let close = "connection: close\r\n";
+    let more = format!("connection: close\r\n{JSON}");
     client
-        .write_all(&request("POST", "/v1/completions", close, body.as_bytes()))
+        .write_all(&request("POST", "/v1/completions", &more, body.as_bytes()))
         .expect("it reads");
     assert!(client.read(&mut [0; 100]).expect("it streams") > 0);
     proxy.shutdown().expect("it ends cleanly");

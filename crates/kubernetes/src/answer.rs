@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Status, StatusDetails};
 
 use crate::error::{FieldConflict, KubernetesError};
-use crate::resource::Subject;
+use crate::resource::CallSubject;
 
 /// With waits of 0.2, 0.4, 0.8, 1.6 and 3.2 s: an API server restarts in about 5 s.
 pub(crate) const MOST_TRIES: u32 = 6;
@@ -21,7 +21,7 @@ pub(crate) enum Next {
 
 /// Of a failed answer to try number `tries`, from 1.
 pub(crate) fn judge(
-    what: &Subject,
+    what: &CallSubject,
     server: &str,
     code: u16,
     body: &[u8],
@@ -87,7 +87,7 @@ fn is_unknown_kind(details: Option<&StatusDetails>, message: &str) -> bool {
 }
 
 fn conflict(
-    what: Box<Subject>,
+    what: Box<CallSubject>,
     details: Option<&StatusDetails>,
     message: String,
 ) -> KubernetesError {

@@ -6,10 +6,11 @@ use serde_json::Value;
 use crate::cluster::{Cluster, read};
 use crate::error::KubernetesError;
 use crate::manifest::{Manifest, withhold};
-use crate::resource::Subject;
+use crate::resource::CallSubject;
 use crate::transport::Call;
 
 const FIELD_MANAGER: &str = "weir";
+const CREATED: u16 = 201;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApplyMode {
@@ -35,14 +36,20 @@ pub struct FieldChange {
 }
 
 impl Cluster {
+    /// Where the user may patch an object but not read it, what was there counts as changed.
     pub fn apply(&self, manifest: &Manifest, mode: ApplyMode) -> Result<Applied, KubernetesError> {
-        let live = self.live(manifest)?;
-        let applied = self.patch(manifest, mode)?;
-        let Some(live) = live else { return Ok(Applied::Created) };
-        let is_unchanged = match mode {
+        let live = match self.live(manifest) {
+            Err(KubernetesError::Forbidden { .. }) => None,
+            live => live?,
+        };
+        let (code, applied) = self.patch(manifest, mode)?;
+        if code == CREATED {
+            return Ok(Applied::Created);
+        }
+        let is_unchanged = live.is_some_and(|live| match mode {
             ApplyMode::Apply => version(&live) == version(&applied),
             ApplyMode::ServerDryRun => changes(live, applied).is_empty(),
-        };
+        });
         Ok(if is_unchanged { Applied::Unchanged } else { Applied::Changed })
     }
 
@@ -53,7 +60,7 @@ impl Cluster {
         manifest: &Manifest,
     ) -> Result<Option<Vec<FieldChange>>, KubernetesError> {
         let Some(mut live) = self.live(manifest)? else { return Ok(None) };
-        let mut wanted = self.patch(manifest, ApplyMode::ServerDryRun)?;
+        let (_, mut wanted) = self.patch(manifest, ApplyMode::ServerDryRun)?;
         if manifest.is_secret() {
             let changed = live.get("data") != wanted.get("data");
             withhold(&mut live);
@@ -65,10 +72,10 @@ impl Cluster {
         Ok(Some(changes(live, wanted)))
     }
 
-    fn patch(&self, manifest: &Manifest, mode: ApplyMode) -> Result<Value, KubernetesError> {
+    fn patch(&self, manifest: &Manifest, mode: ApplyMode) -> Result<(u16, Value), KubernetesError> {
         let (kind, namespace) = (manifest.kind(), self.namespace_of(manifest));
         let name = manifest.named()?;
-        let what = Subject::of("patch", kind, namespace).named(name);
+        let what = CallSubject::of("patch", kind, namespace).named(name);
         // JSON is YAML.
         let body = ("application/apply-patch+yaml", manifest.value().to_string().into_bytes());
         let path = kind.object_path(namespace, name);
@@ -78,7 +85,8 @@ impl Cluster {
         if mode == ApplyMode::ServerDryRun {
             call.query.push(("dryRun", "All".to_owned()));
         }
-        read(&call.what, &self.send(&call)?.body)
+        let answer = self.send(&call)?;
+        Ok((answer.code, read(&call.what, &answer.body)?))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::access::ClusterAccess;
 use crate::error::{KubernetesError, chain};
 use crate::journal::{ApiCall, CallJournal};
 use crate::manifest::Manifest;
-use crate::resource::{Named, ResourceKind, Subject};
+use crate::resource::{CallSubject, Named, ResourceKind};
 use crate::transport::{ApiAnswer, Call, JSON, ServerClock, Transport, login_error};
 
 /// Objects of one answer; the server keeps a list open for some minutes.
@@ -95,7 +95,7 @@ impl Cluster {
         })?;
         let namespace = access.namespace.clone();
         let cluster = Self { transport, namespace, runtime: Arc::new(runtime) };
-        cluster.send(&Call::get(Subject::address("/version"), "/version".to_owned()))?;
+        cluster.send(&Call::get(CallSubject::address("/version"), "/version".to_owned()))?;
         Ok(cluster)
     }
 
@@ -149,7 +149,7 @@ impl Cluster {
         name: &str,
         options: &Value,
     ) -> Result<bool, KubernetesError> {
-        let what = Subject::of("delete", kind, namespace).named(name);
+        let what = CallSubject::of("delete", kind, namespace).named(name);
         let body = ("application/json", options.to_string().into_bytes());
         let path = kind.object_path(namespace, name);
         match self.send(&Call::with_body(what, Method::DELETE, path, body)) {
@@ -165,7 +165,7 @@ impl Cluster {
         namespace: &str,
         name: &str,
     ) -> Result<Option<T>, KubernetesError> {
-        let what = Subject::of("get", kind, namespace).named(name);
+        let what = CallSubject::of("get", kind, namespace).named(name);
         match self.ask(&Call::get(what, kind.object_path(namespace, name))) {
             Ok(found) => Ok(Some(found)),
             Err(KubernetesError::NotFound { .. }) => Ok(None),
@@ -179,7 +179,7 @@ impl Cluster {
         chosen: &[(&'static str, String)],
         accept: &'static str,
     ) -> Result<Vec<T>, KubernetesError> {
-        let what = Subject::of("list", kind, &self.namespace);
+        let what = CallSubject::of("list", kind, &self.namespace);
         let mut call = Call { accept, ..Call::get(what, kind.path(&self.namespace)) };
         let mut items = Vec::new();
         let mut whole = false;
@@ -239,7 +239,10 @@ pub(crate) fn pause(until: Instant, stopped: &dyn Fn() -> bool) -> bool {
     }
 }
 
-pub(crate) fn read<T: DeserializeOwned>(what: &Subject, body: &[u8]) -> Result<T, KubernetesError> {
+pub(crate) fn read<T: DeserializeOwned>(
+    what: &CallSubject,
+    body: &[u8],
+) -> Result<T, KubernetesError> {
     serde_json::from_slice(body).map_err(|error| KubernetesError::Answer {
         what: Box::new(what.clone()),
         cause: error.to_string(),

@@ -4,7 +4,7 @@ use kube::client::{APIGroupDiscoveryList, APIVersionDiscovery};
 
 use crate::cluster::Cluster;
 use crate::error::KubernetesError;
-use crate::resource::{ResourceKind, Subject};
+use crate::resource::{CallSubject, ResourceKind};
 use crate::transport::Call;
 
 /// One answer per root since Kubernetes 1.27; the client library has the same list.
@@ -23,7 +23,7 @@ impl Cluster {
     pub(crate) fn discover(&self) -> Result<Discovered, KubernetesError> {
         let mut found = Discovered::default();
         for root in ["/api", "/apis"] {
-            let call = Call::get(Subject::address(root), root.to_owned());
+            let call = Call::get(CallSubject::address(root), root.to_owned());
             let groups = self.ask(&Call { accept: AGGREGATED, ..call })?;
             found.add(&groups);
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::resource::Subject;
+use crate::resource::CallSubject;
 use crate::rollout::Trouble;
 
 #[derive(Debug, Error)]
@@ -27,36 +27,36 @@ pub enum KubernetesError {
     #[error("login for the cluster: {cause}")]
     Login { cause: String },
     #[error("{server} cannot be reached to {what}: {cause}")]
-    Unreachable { server: String, what: Box<Subject>, cause: String },
+    Unreachable { server: String, what: Box<CallSubject>, cause: String },
     #[error(
         "{server} refused the login (401) at: {what}; the token or certificate is expired or wrong: \
          log in again"
     )]
-    Unauthorized { server: String, what: Box<Subject> },
+    Unauthorized { server: String, what: Box<CallSubject> },
     #[error("forbidden to {what} ({message}); a Role must grant {grant}")]
-    Forbidden { what: Box<Subject>, grant: String, message: String },
+    Forbidden { what: Box<CallSubject>, grant: String, message: String },
     #[error(
         "{what}: another field manager owns fields that Weir sets: {conflicts}; let that manager \
          release them, or change the object to what it sets",
         conflicts = told(conflicts)
     )]
-    FieldConflict { what: Box<Subject>, conflicts: Vec<FieldConflict> },
+    FieldConflict { what: Box<CallSubject>, conflicts: Vec<FieldConflict> },
     #[error("{what}: somebody changed or created the object meanwhile: {message}")]
-    Changed { what: Box<Subject>, message: String },
+    Changed { what: Box<CallSubject>, message: String },
     #[error("{what}: the server forgot where the list was to go on (410): {message}")]
-    Expired { what: Box<Subject>, message: String },
+    Expired { what: Box<CallSubject>, message: String },
     #[error("the server has no kind for: {what}; its definition (CRD) must be installed first")]
-    UnknownKind { what: Box<Subject> },
+    UnknownKind { what: Box<CallSubject> },
     #[error("{what}: not found: {message}")]
-    NotFound { what: Box<Subject>, message: String },
+    NotFound { what: Box<CallSubject>, message: String },
     #[error("{what}: the server refused the object: {message}")]
-    Invalid { what: Box<Subject>, message: String },
+    Invalid { what: Box<CallSubject>, message: String },
     #[error("{what}: the server answered {code} {tries} times: {message}")]
-    Failing { what: Box<Subject>, code: u16, tries: u32, message: String },
+    Failing { what: Box<CallSubject>, code: u16, tries: u32, message: String },
     #[error("{what}: the server answered {code}: {message}")]
-    Refused { what: Box<Subject>, code: u16, message: String },
+    Refused { what: Box<CallSubject>, code: u16, message: String },
     #[error("{what}: the answer must be a Kubernetes object: {cause}")]
-    Answer { what: Box<Subject>, cause: String },
+    Answer { what: Box<CallSubject>, cause: String },
     #[error("{kind} has no name; `metadata.name` must be set")]
     Nameless { kind: String },
     #[error("waited {waited:.0?} for {what}; last state: {last}")]

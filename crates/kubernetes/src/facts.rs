@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::cluster::{Cluster, read};
 use crate::error::KubernetesError;
-use crate::resource::{Placed, ResourceKind, Subject};
+use crate::resource::{CallSubject, Placed, ResourceKind};
 use crate::transport::{ApiAnswer, Call};
 
 const OPENSHIFT_GROUP: &str = "route.openshift.io";
@@ -55,7 +55,7 @@ pub struct Right {
 
 impl Cluster {
     pub fn about(&self) -> Result<ClusterFacts, KubernetesError> {
-        let call = Call::get(Subject::address("/version"), "/version".to_owned());
+        let call = Call::get(CallSubject::address("/version"), "/version".to_owned());
         let answer = self.send(&call)?;
         let skew = ClockSkew::of(&answer, Timestamp::now());
         let info: Info = read(&call.what, &answer.body)?;
@@ -90,7 +90,7 @@ impl Cluster {
         &self,
         path: &str,
     ) -> Result<Option<T>, KubernetesError> {
-        match self.ask(&Call::get(Subject::address(path), path.to_owned())) {
+        match self.ask(&Call::get(CallSubject::address(path), path.to_owned())) {
             Ok(found) => Ok(Some(found)),
             Err(KubernetesError::NotFound { .. } | KubernetesError::UnknownKind { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -138,7 +138,7 @@ impl Cluster {
         K: k8s_openapi::Resource<Scope: Placed> + serde::Serialize + serde::de::DeserializeOwned,
     {
         let kind = ResourceKind::of_type::<K>();
-        let what = Subject::of("create", &kind, &self.namespace);
+        let what = CallSubject::of("create", &kind, &self.namespace);
         let body = serde_json::to_vec(object).expect("objects of an API are JSON");
         let path = kind.path(&self.namespace);
         let body = ("application/json", body);
@@ -166,6 +166,7 @@ mod tests {
     #[test]
     fn the_skew_is_that_of_the_middle_of_the_answer() {
         let answer = ApiAnswer {
+            code: 200,
             body: Vec::new(),
             date: Some("Tue, 01 Dec 2026 03:30:05 GMT".to_owned()),
             took: Duration::from_millis(40),

@@ -2,19 +2,22 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use parking_lot::Mutex;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::cluster::{Cluster, Runtime};
 use crate::error::{KubernetesError, chain};
 use crate::journal::{ApiCall, CallJournal};
-use crate::resource::{ResourceKind, Subject};
+use crate::resource::{CallSubject, ResourceKind};
+
+/// For the API server's answer to the end of a connection.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// Ends with its connections when it is dropped.
 pub struct Forward {
@@ -88,7 +91,8 @@ impl Cluster {
         failed: impl FnOnce(String) -> KubernetesError,
     ) -> KubernetesError {
         let kind = ResourceKind::of::<Pod>();
-        let subject = Subject::of("create", &kind, &self.namespace).named(pod).sub("portforward");
+        let subject =
+            CallSubject::of("create", &kind, &self.namespace).named(pod).sub("portforward");
         match error {
             kube::Error::Api(status) => self.transport.refusal(&subject, &status),
             other => failed(chain(&other)),
@@ -134,12 +138,28 @@ impl Way {
             Err(error) => return *self.failure.lock() = Some(chain(&error)),
         };
         let (stream, failure) = (opened.take_stream(self.port), opened.take_error(self.port));
-        let (Some(mut stream), Some(failure)) = (stream, failure) else { return };
-        let _ = copy_bidirectional(&mut socket, &mut stream).await;
-        drop(stream);
-        let _ = opened.join().await;
+        let (Some(stream), Some(failure)) = (stream, failure) else { return };
+        exchange(&mut socket, stream).await;
+        if tokio::time::timeout(CLOSING, opened.join()).await.is_err() {
+            return;
+        }
         if let Some(failure) = failure.await {
             *self.failure.lock() = Some(failure.trim().to_owned());
         }
+    }
+}
+
+/// Until the pod's side ends. The client library ends it when the local side does.
+async fn exchange(socket: &mut TcpStream, stream: impl AsyncRead + AsyncWrite) {
+    let (mut from_pod, mut to_pod) = tokio::io::split(stream);
+    let (mut from_here, mut to_here) = socket.split();
+    let outwards = async {
+        let _ = copy(&mut from_here, &mut to_pod).await;
+        let _ = to_pod.shutdown().await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        _ = copy(&mut from_pod, &mut to_here) => {}
+        () = outwards => {}
     }
 }

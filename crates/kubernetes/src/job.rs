@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use crate::cluster::{Cluster, pause};
 use crate::error::KubernetesError;
 use crate::pods::{PodState, query};
-use crate::rollout::{Finding, LOOK_INTERVAL, Patience, Trouble, absent, of_pod};
+use crate::rollout::{Diagnosis, LOOK_INTERVAL, Patience, Trouble, absent, of_pod};
 
 #[derive(Debug, Clone)]
 pub struct JobProgress {
@@ -21,7 +21,7 @@ pub struct JobProgress {
     pub failed: i32,
     pub is_suspended: bool,
     pub pods: Vec<PodState>,
-    findings: Vec<Finding>,
+    diagnoses: Vec<Diagnosis>,
     end: Option<Condition>,
 }
 
@@ -62,13 +62,13 @@ impl JobProgress {
             failed: status.failed.unwrap_or(0),
             is_suspended: spec.suspend.unwrap_or(false),
             pods: pods.iter().map(PodState::of).collect(),
-            findings: pods.iter().flat_map(of_pod).collect(),
+            diagnoses: pods.iter().flat_map(of_pod).collect(),
             end,
         }
     }
 
     pub fn troubles(&self) -> impl Iterator<Item = &Trouble> {
-        self.findings.iter().map(|finding| &finding.trouble)
+        self.diagnoses.iter().map(|diagnosis| &diagnosis.trouble)
     }
 }
 
@@ -105,8 +105,8 @@ impl Cluster {
             if let Some(end) = &state.end {
                 return ended(&state, end);
             }
-            let before_start: Vec<Finding> =
-                state.findings.iter().filter(|one| one.is_before_start()).cloned().collect();
+            let before_start: Vec<Diagnosis> =
+                state.diagnoses.iter().filter(|one| one.is_before_start()).cloned().collect();
             if let Some(trouble) = self.hopeless(&mut patience, &before_start)? {
                 return Err(KubernetesError::Hopeless { what, trouble });
             }

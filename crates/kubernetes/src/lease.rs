@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::cluster::{Cluster, Runtime, read};
 use crate::error::KubernetesError;
-use crate::resource::{ResourceKind, Subject};
+use crate::resource::{CallSubject, ResourceKind};
 use crate::transport::{Call, JSON, Transport};
 
 const RENEWAL: Duration = Duration::from_secs(10);
@@ -258,8 +258,8 @@ impl Holding {
         }
     }
 
-    fn subject(&self, verb: &'static str) -> Subject {
-        Subject::of(verb, &ResourceKind::of::<Lease>(), &self.namespace).named(&self.name)
+    fn subject(&self, verb: &'static str) -> CallSubject {
+        CallSubject::of(verb, &ResourceKind::of::<Lease>(), &self.namespace).named(&self.name)
     }
 
     fn object_path(&self) -> String {

@@ -35,5 +35,5 @@ pub use lease::LeaseGuard;
 pub use manifest::Manifest;
 pub use pods::{PodState, ReadyPod};
 pub use removal::{Finalizer, Leftover, Removal, Removed};
-pub use resource::{Named, Placed, ResourceKind, Subject};
+pub use resource::{CallSubject, Named, Placed, ResourceKind};
 pub use rollout::{Rollout, Trouble, TroubleCause};

@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(one.yaml(), other.yaml());
         assert_eq!(
             one.yaml(),
-            "apiVersion: x.dev/v1\nkind: Pool\nmetadata:\n  name: p\nspec:\n  a: \"on\"\n  b:\n    - 1\n"
+            "apiVersion: x.dev/v1\nkind: Pool\nmetadata:\n  name: p\nspec:\n  a: \"on\"\n  b:\n  - 1\n"
         );
         assert_eq!(one.name(), Some("p"));
     }

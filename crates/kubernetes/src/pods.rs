@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReferen
 
 use crate::cluster::Cluster;
 use crate::error::KubernetesError;
-use crate::resource::{ResourceKind, Subject};
+use crate::resource::{CallSubject, ResourceKind};
 use crate::transport::Call;
 
 /// Of the end of a log. The kubelet keeps files of 10 MiB.
@@ -84,7 +84,7 @@ impl Cluster {
         previous: bool,
     ) -> Result<String, KubernetesError> {
         let kind = ResourceKind::of::<Pod>();
-        let what = Subject::of("get", &kind, &self.namespace).named(pod).sub("log");
+        let what = CallSubject::of("get", &kind, &self.namespace).named(pod).sub("log");
         let path = format!("{}/log", kind.object_path(&self.namespace, pod));
         let mut call = Call { accept: "*/*", ..Call::get(what, path) };
         call.query.push(("container", container.to_owned()));

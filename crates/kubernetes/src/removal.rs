@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, chosen_by, pause};
 use crate::error::KubernetesError;
-use crate::resource::{ResourceKind, Subject};
+use crate::resource::{CallSubject, ResourceKind};
 use crate::transport::Call;
 
 /// Names and owners, without the objects: a Secret's values stay where they are.
@@ -20,8 +20,8 @@ const METADATA_ONLY: &str =
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// The garbage collector takes 1.5 to 3.2 s for a Deployment with its pods.
 const COLLECTION: Duration = Duration::from_secs(10);
-/// A finalizer's owner acts within seconds, if it still runs.
-const FINALIZATION: Duration = Duration::from_secs(15);
+/// A finalizer's controller acts within seconds, if it still runs.
+const FINALIZATION: Duration = Duration::from_secs(5);
 
 /// How to remove.
 pub struct Removal<'a> {
@@ -140,11 +140,11 @@ impl Cluster {
             removal.delete(anchor)?;
         }
         loop {
-            let found = removal.look(labels)?;
+            let mut found = removal.look(labels)?;
             if found.is_empty() {
                 // Something may have been made of a kind that had no object before.
-                removal.kinds.clone_from(&removal.all);
-                if removal.look(labels)?.is_empty() {
+                found = removal.look_everywhere(labels)?;
+                if found.is_empty() {
                     return Ok(removal.result(&[]));
                 }
             }
@@ -195,10 +195,16 @@ impl<'a> Sweep<'a> {
             asked: BTreeSet::new(),
             refusals: BTreeMap::new(),
         };
-        let found = sweep.look(labels)?;
-        let had: BTreeSet<ResourceKind> = found.into_iter().map(|found| found.kind).collect();
-        sweep.kinds = had.into_iter().collect();
+        sweep.look_everywhere(labels)?;
         Ok(sweep)
+    }
+
+    fn look_everywhere(&mut self, labels: &str) -> Result<Vec<Found>, KubernetesError> {
+        self.kinds.clone_from(&self.all);
+        let found = self.look(labels)?;
+        let had: BTreeSet<&ResourceKind> = found.iter().map(|found| &found.kind).collect();
+        self.kinds = had.into_iter().cloned().collect();
+        Ok(found)
     }
 
     fn look(&mut self, labels: &str) -> Result<Vec<Found>, KubernetesError> {
@@ -272,7 +278,7 @@ impl<'a> Sweep<'a> {
 
     fn strip(&mut self, object: &Found) -> Result<(), KubernetesError> {
         let namespace = self.cluster.namespace();
-        let what = Subject::of("patch", &object.kind, namespace).named(object.name());
+        let what = CallSubject::of("patch", &object.kind, namespace).named(object.name());
         let path = object.kind.object_path(namespace, object.name());
         let patch = json!({"metadata": {"uid": object.uid(), "finalizers": null}});
         let body = ("application/merge-patch+json", patch.to_string().into_bytes());

@@ -96,7 +96,7 @@ impl ResourceKind {
 
 /// What a call is about, for errors: "patch deployments.apps `e-1` in namespace `lab`".
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subject {
+pub struct CallSubject {
     pub verb: &'static str,
     pub group: String,
     pub resource: String,
@@ -105,7 +105,7 @@ pub struct Subject {
     pub namespace: Option<String>,
 }
 
-impl Subject {
+impl CallSubject {
     pub(crate) fn of(verb: &'static str, kind: &ResourceKind, namespace: &str) -> Self {
         Self {
             verb,
@@ -147,12 +147,16 @@ impl Subject {
     /// The rule of a Role that would allow the call, as it is written in YAML.
     pub(crate) fn grant(&self) -> String {
         let (group, resource) = (&self.group, self.full_resource());
-        let verb = self.verb;
-        format!("{{apiGroups: [\"{group}\"], resources: [\"{resource}\"], verbs: [\"{verb}\"]}}")
+        let verbs = match self.subresource {
+            // The client upgrades a GET; since Kubernetes 1.35 the server asks for both.
+            Some("portforward") => "\"get\", \"create\"".to_owned(),
+            _ => format!("\"{}\"", self.verb),
+        };
+        format!("{{apiGroups: [\"{group}\"], resources: [\"{resource}\"], verbs: [{verbs}]}}")
     }
 }
 
-impl fmt::Display for Subject {
+impl fmt::Display for CallSubject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.verb, self.full_resource())?;
         if !self.group.is_empty() {
@@ -207,7 +211,8 @@ mod tests {
 
     #[test]
     fn a_subject_says_what_was_asked_and_which_rule_grants_it() {
-        let subject = Subject::of("get", &ResourceKind::of::<Pod>(), "lab").named("e-1").sub("log");
+        let subject =
+            CallSubject::of("get", &ResourceKind::of::<Pod>(), "lab").named("e-1").sub("log");
         assert_eq!(subject.to_string(), "get pods/log `e-1` in namespace `lab`");
         assert_eq!(
             subject.grant(),

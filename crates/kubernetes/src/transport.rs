@@ -15,7 +15,7 @@ use crate::answer::{MOST_TRIES, Next, judge, wait};
 use crate::error::{KubernetesError, chain};
 use crate::facts::ClockSkew;
 use crate::journal::{ApiCall, CallJournal, warnings};
-use crate::resource::{Subject, escaped};
+use crate::resource::{CallSubject, escaped};
 
 /// The server's own limit is 60 s; a list of a large namespace takes seconds.
 const CALL_TIMEOUT: Duration = Duration::from_mins(1);
@@ -26,7 +26,7 @@ pub(crate) const JSON: &str = "application/json";
 
 #[derive(Debug)]
 pub(crate) struct Call {
-    pub(crate) what: Subject,
+    pub(crate) what: CallSubject,
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) query: Vec<(&'static str, String)>,
@@ -35,13 +35,13 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn get(what: Subject, path: String) -> Self {
+    pub(crate) fn get(what: CallSubject, path: String) -> Self {
         let (query, accept) = (Vec::new(), JSON);
         Self { what, method: Method::GET, path, query, body: None, accept }
     }
 
     pub(crate) fn with_body(
-        what: Subject,
+        what: CallSubject,
         method: Method,
         path: String,
         body: (&'static str, Vec<u8>),
@@ -78,6 +78,7 @@ impl Call {
 
 #[derive(Debug)]
 pub(crate) struct ApiAnswer {
+    pub(crate) code: u16,
     pub(crate) body: Vec<u8>,
     /// The server's clock, in whole seconds.
     pub(crate) date: Option<String>,
@@ -111,7 +112,11 @@ impl ServerClock {
 
 impl Transport {
     /// Of a call that the client library made.
-    pub(crate) fn refusal(&self, what: &Subject, status: &kube::core::Status) -> KubernetesError {
+    pub(crate) fn refusal(
+        &self,
+        what: &CallSubject,
+        status: &kube::core::Status,
+    ) -> KubernetesError {
         let body = serde_json::to_vec(status).unwrap_or_default();
         match judge(what, &self.server, status.code, &body, None, MOST_TRIES) {
             Next::Fail(error) => error,
@@ -168,7 +173,7 @@ impl Transport {
         let header = |name| head.get(name).and_then(|value| value.to_str().ok());
         if code < 400 {
             let date = header(DATE).map(str::to_owned);
-            let answer = ApiAnswer { body, date, took };
+            let answer = ApiAnswer { code, body, date, took };
             self.clock.set(&answer);
             return Ok(Ok(answer));
         }

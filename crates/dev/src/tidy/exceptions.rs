@@ -51,6 +51,7 @@ pub(super) const TWICE_DEFINED: &[Exception] = &[
         name: "Answers",
         reason: "what later turns of a session quote, and what the report compares",
     },
+    Exception { name: "Applied", reason: "a batch to an index, an object to a cluster" },
     Exception {
         name: "Api",
         reason: "OpenAI's interfaces: as a client asks, as the server answers",

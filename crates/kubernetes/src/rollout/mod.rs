@@ -14,11 +14,11 @@ use k8s_openapi::api::core::v1::{Event, Pod};
 use crate::cluster::{Cluster, pause};
 use crate::error::KubernetesError;
 use crate::pods::{ReadyPod, query};
-use crate::resource::{Named, ResourceKind, Subject};
+use crate::resource::{CallSubject, Named, ResourceKind};
 use crate::transport::JSON;
 
 pub use progress::Rollout;
-pub(crate) use trouble::{Finding, of_pod};
+pub(crate) use trouble::{Diagnosis, of_pod};
 pub use trouble::{Trouble, TroubleCause};
 
 /// Three small lists a second are little for a server, and a start takes many seconds.
@@ -42,7 +42,7 @@ impl Cluster {
             if let Some(pods) = rollout.done() {
                 return Ok(pods);
             }
-            if let Some(trouble) = self.hopeless(&mut patience, &rollout.findings)? {
+            if let Some(trouble) = self.hopeless(&mut patience, &rollout.diagnoses)? {
                 return Err(KubernetesError::Hopeless { what, trouble });
             }
             let now = Instant::now();
@@ -70,13 +70,13 @@ impl Cluster {
     pub(crate) fn hopeless(
         &self,
         patience: &mut Patience,
-        findings: &[Finding],
+        diagnoses: &[Diagnosis],
     ) -> Result<Option<Trouble>, KubernetesError> {
-        for finding in patience.exhausted(findings, Instant::now()) {
-            let waits_for_nodes = finding.trouble.cause == TroubleCause::Unschedulable
-                && self.brings_nodes(&finding.trouble)?;
+        for diagnosis in patience.exhausted(diagnoses, Instant::now()) {
+            let waits_for_nodes = diagnosis.trouble.cause == TroubleCause::Unschedulable
+                && self.brings_nodes(&diagnosis.trouble)?;
             if !waits_for_nodes {
-                return Ok(Some(finding.trouble.clone()));
+                return Ok(Some(diagnosis.trouble.clone()));
             }
         }
         Ok(None)
@@ -100,7 +100,7 @@ impl Cluster {
 /// Whoever waits for an object has applied it.
 pub(crate) fn absent<K: Named>(cluster: &Cluster, name: &str) -> KubernetesError {
     let kind = ResourceKind::of::<K>();
-    let what = Subject::of("get", &kind, cluster.namespace()).named(name);
+    let what = CallSubject::of("get", &kind, cluster.namespace()).named(name);
     let message = "it was deleted, or never applied".to_owned();
     KubernetesError::NotFound { what: Box::new(what), message }
 }
@@ -112,13 +112,13 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    fn exhausted<'a>(&mut self, findings: &'a [Finding], now: Instant) -> Vec<&'a Finding> {
-        let key = |finding: &Finding| (finding.trouble.name.clone(), finding.trouble.cause);
-        self.since.retain(|known, _| findings.iter().any(|finding| key(finding) == *known));
-        let is_over = |finding: &&Finding| {
-            let since = *self.since.entry(key(finding)).or_insert(now);
-            finding.patience.is_some_and(|patience| now.duration_since(since) >= patience)
+    fn exhausted<'a>(&mut self, diagnoses: &'a [Diagnosis], now: Instant) -> Vec<&'a Diagnosis> {
+        let key = |diagnosis: &Diagnosis| (diagnosis.trouble.name.clone(), diagnosis.trouble.cause);
+        self.since.retain(|known, _| diagnoses.iter().any(|diagnosis| key(diagnosis) == *known));
+        let is_over = |diagnosis: &&Diagnosis| {
+            let since = *self.since.entry(key(diagnosis)).or_insert(now);
+            diagnosis.patience.is_some_and(|patience| now.duration_since(since) >= patience)
         };
-        findings.iter().filter(is_over).collect()
+        diagnoses.iter().filter(is_over).collect()
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 
-use super::trouble::{Finding, Trouble, of_pod, of_set};
+use super::trouble::{Diagnosis, Trouble, of_pod, of_set};
 use crate::pods::{PodState, ReadyPod, is_owned_by, is_ready, ready_pod};
 
 /// The controller numbers templates by this annotation.
@@ -22,7 +22,7 @@ pub struct Rollout {
     pub is_observed: bool,
     /// All pods, also those of older templates.
     pub pods: Vec<PodState>,
-    pub(crate) findings: Vec<Finding>,
+    pub(crate) diagnoses: Vec<Diagnosis>,
     done: Option<Vec<ReadyPod>>,
 }
 
@@ -50,7 +50,7 @@ impl Rollout {
             available: status.available_replicas.unwrap_or(0),
             is_observed,
             pods: pods.iter().map(PodState::of).collect(),
-            findings: Vec::new(),
+            diagnoses: Vec::new(),
             done: (is_whole && wanted == 0).then(Vec::new),
         };
         let Some(newest) = newest else { return rollout };
@@ -60,8 +60,8 @@ impl Rollout {
                 && pod.metadata.deletion_timestamp.is_none()
         };
         let current: Vec<&Pod> = pods.iter().filter(is_current).collect();
-        rollout.findings = of_set(newest);
-        rollout.findings.extend(current.iter().flat_map(|pod| of_pod(pod)));
+        rollout.diagnoses = of_set(newest);
+        rollout.diagnoses.extend(current.iter().flat_map(|pod| of_pod(pod)));
         let serving = current.iter().filter(|pod| is_ready(pod)).filter_map(|pod| ready_pod(pod));
         let mut serving: Vec<ReadyPod> = serving.collect();
         if is_whole && serving.len() == wanted as usize {
@@ -77,7 +77,7 @@ impl Rollout {
     }
 
     pub fn troubles(&self) -> impl Iterator<Item = &Trouble> {
-        self.findings.iter().map(|finding| &finding.trouble)
+        self.diagnoses.iter().map(|diagnosis| &diagnosis.trouble)
     }
 }
 

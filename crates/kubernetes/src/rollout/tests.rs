@@ -29,7 +29,8 @@ impl Recorded {
 
 macro_rules! recorded {
     ($name:literal) => {
-        serde_json::from_str::<Value>(include_str!(concat!("recorded/", $name, ".json"))).unwrap()
+        serde_json::from_str::<Value>(include_str!(concat!("../../recorded/", $name, ".json")))
+            .unwrap()
     };
 }
 
@@ -37,9 +38,9 @@ macro_rules! recorded {
 fn trouble(value: Value) -> (TroubleCause, Option<u64>, String) {
     let rollout = Recorded::of(value).rollout();
     assert_eq!(rollout.done(), None);
-    let [finding] = rollout.findings.as_slice() else { panic!("{:?}", rollout.findings) };
-    let patience = finding.patience.map(|patience| patience.as_secs());
-    (finding.trouble.cause, patience, finding.trouble.to_string())
+    let [diagnosis] = rollout.diagnoses.as_slice() else { panic!("{:?}", rollout.diagnoses) };
+    let patience = diagnosis.patience.map(|patience| patience.as_secs());
+    (diagnosis.trouble.cause, patience, diagnosis.trouble.to_string())
 }
 
 #[track_caller]
@@ -96,7 +97,8 @@ fn each_count_must_agree() {
 fn a_deployment_without_replicas_is_rolled_out_without_pods() {
     let mut value = recorded!("fine");
     value["deployment"]["spec"]["replicas"] = json!(0);
-    value["deployment"]["status"] = json!({"observedGeneration": 1});
+    value["deployment"]["metadata"]["generation"] = json!(3);
+    value["deployment"]["status"] = json!({"observedGeneration": 3});
     value["pods"] = json!([]);
     assert_eq!(Recorded::of(value).rollout().done(), Some(Vec::new()));
 }
@@ -166,13 +168,13 @@ fn an_eviction_is_told_with_what_the_node_lacked() {
 #[test]
 fn a_pod_that_is_never_ready_is_no_trouble_but_a_state() {
     let rollout = Recorded::of(recorded!("neverready")).rollout();
-    assert!(rollout.findings.is_empty());
+    assert!(rollout.diagnoses.is_empty());
     let told = rollout.to_string();
     assert!(told.starts_with("0 of 1 pods ready; pod neverready-"), "{told}");
     assert!(told.ends_with("Running"), "{told}");
 }
 
-fn finding(name: &str, patience: u64) -> Finding {
+fn diagnosis(name: &str, patience: u64) -> Diagnosis {
     let trouble = Trouble {
         kind: "pod",
         name: name.to_owned(),
@@ -180,16 +182,16 @@ fn finding(name: &str, patience: u64) -> Finding {
         cause: TroubleCause::Unschedulable,
         message: String::new(),
     };
-    Finding { trouble, patience: Some(Duration::from_secs(patience)) }
+    Diagnosis { trouble, patience: Some(Duration::from_secs(patience)) }
 }
 
 #[test]
 fn a_trouble_is_over_when_it_lasted_and_begins_anew_when_it_went() {
     let (begun, mut patience) = (Instant::now(), Patience::default());
-    let mut at = |seconds: u64, findings: &[Finding]| {
-        patience.exhausted(findings, begun + Duration::from_secs(seconds)).len()
+    let mut at = |seconds: u64, diagnoses: &[Diagnosis]| {
+        patience.exhausted(diagnoses, begun + Duration::from_secs(seconds)).len()
     };
-    let both = [finding("a", 60), finding("b", 0)];
+    let both = [diagnosis("a", 60), diagnosis("b", 0)];
     assert_eq!(at(0, &both), 1);
     assert_eq!(at(59, &both), 1);
     assert_eq!(at(60, &both), 2);

@@ -79,12 +79,12 @@ impl fmt::Display for Trouble {
 
 /// A trouble, and after how long nobody needs to wait any more. None: it may pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Finding {
+pub(crate) struct Diagnosis {
     pub(crate) trouble: Trouble,
     pub(crate) patience: Option<Duration>,
 }
 
-impl Finding {
+impl Diagnosis {
     /// No process of the pod has run.
     pub(crate) fn is_before_start(&self) -> bool {
         use TroubleCause as Cause;
@@ -93,7 +93,7 @@ impl Finding {
 }
 
 /// Of a replica set that may not create its pods.
-pub(super) fn of_set(set: &ReplicaSet) -> Vec<Finding> {
+pub(super) fn of_set(set: &ReplicaSet) -> Vec<Diagnosis> {
     let conditions = set.status.as_ref().and_then(|status| status.conditions.as_ref());
     let failures = conditions.into_iter().flatten().filter(|condition| {
         condition.type_.as_deref() == Some("ReplicaFailure")
@@ -108,12 +108,12 @@ pub(super) fn of_set(set: &ReplicaSet) -> Vec<Finding> {
         };
         let name = set.metadata.name.clone().unwrap_or_default();
         let trouble = Trouble { kind: "replica set", name, container: None, cause, message };
-        Finding { trouble, patience: Some(patience) }
+        Diagnosis { trouble, patience: Some(patience) }
     });
     found.collect()
 }
 
-pub(crate) fn of_pod(pod: &Pod) -> Vec<Finding> {
+pub(crate) fn of_pod(pod: &Pod) -> Vec<Diagnosis> {
     let trouble = |cause, message: Option<&String>| Trouble {
         kind: "pod",
         name: name(pod).to_owned(),
@@ -125,7 +125,7 @@ pub(crate) fn of_pod(pod: &Pod) -> Vec<Finding> {
     if status.and_then(|status| status.reason.as_deref()) == Some("Evicted") {
         let message = status.and_then(|status| status.message.as_ref());
         let trouble = trouble(TroubleCause::Evicted, message);
-        return vec![Finding { trouble, patience: Some(Duration::ZERO) }];
+        return vec![Diagnosis { trouble, patience: Some(Duration::ZERO) }];
     }
     let conditions = status.and_then(|status| status.conditions.as_ref());
     let unscheduled = conditions.into_iter().flatten().find(|condition| {
@@ -135,20 +135,20 @@ pub(crate) fn of_pod(pod: &Pod) -> Vec<Finding> {
         let trouble = trouble(TroubleCause::Unschedulable, condition.message.as_ref());
         // A claim is bound while the pod waits, which may take a storage system minutes.
         let waits_for_volume = trouble.message.contains("PersistentVolumeClaim");
-        return vec![Finding { trouble, patience: (!waits_for_volume).then_some(SHORTAGE) }];
+        return vec![Diagnosis { trouble, patience: (!waits_for_volume).then_some(SHORTAGE) }];
     }
     let is_restarted = pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref());
     let is_restarted = is_restarted != Some("Never");
     containers(pod).filter_map(|container| of_container(pod, container, is_restarted)).collect()
 }
 
-fn of_container(pod: &Pod, container: &ContainerStatus, is_restarted: bool) -> Option<Finding> {
+fn of_container(pod: &Pod, container: &ContainerStatus, is_restarted: bool) -> Option<Diagnosis> {
     let state = container.state.as_ref()?;
     let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
     let found = |cause, message: String, patience| {
         let (name, container) = (name(pod).to_owned(), Some(container.name.clone()));
         let trouble = Trouble { kind: "pod", name, container, cause, message };
-        Some(Finding { trouble, patience })
+        Some(Diagnosis { trouble, patience })
     };
     if let Some(waiting) = &state.waiting {
         let message = waiting.message.clone().unwrap_or_default();

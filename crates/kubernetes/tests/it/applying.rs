@@ -121,3 +121,13 @@ fn an_object_needs_a_name() {
     let error = server.cluster().apply(&nameless, ApplyMode::Apply).unwrap_err();
     assert_eq!(error.to_string(), "ConfigMap has no name; `metadata.name` must be set");
 }
+
+#[test]
+fn an_object_that_may_be_patched_but_not_read_is_applied() {
+    let server = ApiServer::start(|asked| match asked.method.as_str() {
+        "GET" => status(403, "Forbidden", "roles is forbidden", &json!({"name": "c"})),
+        _ => ok(&asked.body),
+    });
+    let applied = server.cluster().apply(&map("1"), ApplyMode::Apply).unwrap();
+    assert_eq!(applied, Applied::Changed);
+}

@@ -3,10 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use weir_model::block::LlmDHasher;
 
 use crate::config::ProxyConfig;
-use crate::index::Index;
+use crate::index::{Index, KeyHasher};
 use crate::replica::LiveReplica;
 
 #[derive(Debug, Default)]
@@ -111,13 +110,16 @@ impl SharedState {
     }
 
     /// All names of the base model lead to the same keys; another name is an adapter's.
-    pub(crate) fn hasher(&self, model: Option<&str>) -> LlmDHasher {
+    pub(crate) fn hasher(&self, model: Option<&str>) -> KeyHasher {
         let models = self.models.lock();
         let base = models.first().map(String::as_str);
         let name = match model {
             Some(name) if !models.iter().any(|known| known == name) => name,
             _ => base.or(model).unwrap_or_default(),
         };
-        LlmDHasher::new(&self.hash_seed, name)
+        match &self.index {
+            Some(index) if !index.is_in_memory() => KeyHasher::llm_d(&self.hash_seed, name),
+            _ => KeyHasher::own(name),
+        }
     }
 }

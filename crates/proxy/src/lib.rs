@@ -9,6 +9,7 @@ mod decision;
 mod decision_log;
 mod events;
 mod forward;
+mod id_list;
 mod index;
 mod known;
 mod page;
@@ -18,6 +19,7 @@ mod scrape;
 mod server;
 mod state;
 mod tokens;
+mod turns;
 mod upstream;
 
 pub use config::{ProxyConfig, ProxyError};

@@ -7,6 +7,8 @@ use serde_json::value::RawValue;
 use weir_model::{ContentId, Piece, Prompt};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::id_list::IdPrompt;
+
 /// llm-d's guess at the bytes of a token, for prompts that it does not tokenize.
 const TEXT_BYTES_PER_TOKEN: usize = 4;
 
@@ -57,6 +59,13 @@ struct Fields<'a> {
 impl<'a> Asked<'a> {
     /// None for a body that no engine would take; which one refuses it does not matter.
     pub(crate) fn read(route: Route, body: &'a [u8]) -> Option<Self> {
+        if route == Route::Completions
+            && let Some(IdPrompt { model, salt, ids }) = IdPrompt::find(body)
+        {
+            let salt = salt.filter(|salt| !salt.is_empty());
+            let (model, salt) = (model.map(Cow::Borrowed), salt.map(Cow::Borrowed));
+            return Some(Self { model, salt, content: Content::Ids(ids) });
+        }
         let fields: Fields<'a> = serde_json::from_slice(body).ok()?;
         let content = match route {
             Route::Completions => completion(fields.prompt?.get())?,

@@ -14,6 +14,7 @@ use crate::decision_log::DecisionLog;
 use crate::known::SharedState;
 use crate::prompt::Route;
 use crate::tokens::Tokens;
+use crate::turns::Turns;
 use crate::upstream::{Upstream, upstreams};
 
 pub(crate) struct ProxyState {
@@ -23,6 +24,7 @@ pub(crate) struct ProxyState {
     policy: PolicyConfig,
     chooser: RefCell<Chooser>,
     tokens: Tokens,
+    turns: Turns,
     log: Option<RefCell<DecisionLog>>,
     /// Where requests that need no decision go next.
     next: Cell<usize>,
@@ -44,6 +46,7 @@ impl ProxyState {
             policy: config.router.policy.clone(),
             chooser: RefCell::new(Chooser::new(&config.router)),
             tokens: Tokens::new(config.tokenizer.as_deref())?,
+            turns: Turns::new(),
             log: log.transpose()?.map(RefCell::new),
             next: Cell::new(0),
             request_number: Cell::new(0),
@@ -53,6 +56,7 @@ impl ProxyState {
     }
 
     pub(crate) async fn look_up(&self, route: Route, body: &Bytes) -> Looked {
+        self.turns.next().await;
         let reach = (&self.shared, self.upstreams.as_slice());
         look_up(&self.policy, route, body, &self.tokens, reach).await
     }

@@ -1,13 +1,14 @@
 //! The index of precise-prefix, in memory or in a store.
 
+mod keys;
 mod stored;
 
 use parking_lot::Mutex;
-use weir_model::block::{BlockHasher, LlmDHasher};
 use weir_observe::kv_events::{HeardEvent, KvEventChange};
 use weir_router::{KeyedIndex, Match, TierWeights};
 use weir_store::{Address, RespError};
 
+pub(crate) use keys::KeyHasher;
 pub(crate) use stored::StoredIndex;
 
 #[derive(Debug)]
@@ -43,7 +44,7 @@ impl Index {
         &self,
         replica: u16,
         event: &HeardEvent,
-        hasher: LlmDHasher,
+        hasher: KeyHasher,
         block_tokens: u32,
     ) -> Result<Applied, RespError> {
         match event.change {
@@ -63,7 +64,7 @@ impl Index {
         &self,
         replica: u16,
         event: &HeardEvent,
-        hasher: LlmDHasher,
+        hasher: KeyHasher,
         block_tokens: u32,
     ) -> Result<Applied, RespError> {
         if event.token_ids.is_empty() {
@@ -165,7 +166,7 @@ impl Index {
 fn keys_of(
     event: &HeardEvent,
     parent: Option<u64>,
-    hasher: LlmDHasher,
+    hasher: KeyHasher,
     block_tokens: usize,
 ) -> Vec<u64> {
     let blocks = event.token_ids.chunks_exact(block_tokens);
@@ -179,10 +180,10 @@ fn keys_of(
         } else {
             let covered = (0..tainted).filter(|it| it * count / tainted == at);
             let all: Vec<String> = covered.flat_map(|it| event.extra[it].clone()).collect();
-            key = hasher.hash_tainted_block(key, tokens, &all);
+            key = hasher.key(key, tokens, &all);
             return key;
         };
-        key = hasher.hash_tainted_block(key, tokens, extra);
+        key = hasher.key(key, tokens, extra);
         key
     };
     blocks.enumerate().map(key_of_block).collect()
@@ -190,20 +191,18 @@ fn keys_of(
 
 /// The keys of a prompt; a salt taints its first block, as engines announce it.
 pub(crate) fn prompt_keys(
-    mut hasher: LlmDHasher,
+    hasher: KeyHasher,
     tokens: &[u32],
     block_tokens: u32,
     salt: Option<&str>,
 ) -> Vec<u64> {
-    let block_tokens = block_tokens as usize;
-    let (Some(salt), Some((first, rest))) = (salt, tokens.split_at_checked(block_tokens)) else {
-        let root = hasher.root();
-        return hasher.hash_blocks_after(&root, tokens, block_tokens);
+    let blocks = tokens.chunks_exact(block_tokens as usize);
+    let (mut key, mut extra) = (hasher.root(), salt.map(str::to_owned));
+    let key_of_block = |tokens: &[u32]| {
+        key = hasher.key(key, tokens, extra.take().as_slice());
+        key
     };
-    let first = hasher.hash_tainted_block(hasher.root(), first, &[salt.to_owned()]);
-    let mut keys = vec![first];
-    keys.extend(hasher.hash_blocks_after(&first, rest, block_tokens));
-    keys
+    blocks.map(key_of_block).collect()
 }
 
 #[cfg(test)]
@@ -225,7 +224,12 @@ mod tests {
 
     #[test]
     fn a_prompt_has_the_keys_of_its_events() {
-        let hasher = LlmDHasher::new("", "m");
+        for hasher in [KeyHasher::llm_d("", "m"), KeyHasher::own("m")] {
+            check_keys(hasher);
+        }
+    }
+
+    fn check_keys(hasher: KeyHasher) {
         let tokens: Vec<u32> = (0..40).collect();
         let plain = prompt_keys(hasher, &tokens, 16, None);
         assert_eq!(plain.len(), 2);
@@ -242,11 +246,25 @@ mod tests {
 
     #[test]
     fn blocks_of_other_sizes_share_what_taints_them() {
-        let hasher = LlmDHasher::new("", "m");
+        let hasher = KeyHasher::own("m");
         let of = |extra: &[&[&str]], size| keys_of(&event(64, extra), None, hasher, size);
         // Engine blocks of 16 in index blocks of 32, and the other way round.
         assert_eq!(of(&[&["a"], &["b"], &[], &[]], 32), of(&[&["a", "b"], &[]], 32));
         assert_eq!(of(&[&["a"], &[]], 16), of(&[&["a"], &["a"], &[], &[]], 16));
         assert!(of(&[], 100).is_empty());
+    }
+
+    #[test]
+    fn own_keys_cover_model_parent_tokens_and_taint() {
+        let tokens: Vec<u32> = (0..40).collect();
+        let keys = |model, salt| prompt_keys(KeyHasher::own(model), &tokens, 20, salt);
+        let all = [keys("m", None), keys("n", None), keys("m", Some("s")), keys("m", Some("t"))];
+        let mut distinct: Vec<u64> = all.concat();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!(distinct.len(), 8);
+        let mut other = tokens.clone();
+        other[19] += 1;
+        assert_ne!(prompt_keys(KeyHasher::own("m"), &other, 20, None)[0], all[0][0]);
     }
 }

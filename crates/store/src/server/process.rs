@@ -3,13 +3,17 @@
 //! The kernel kills it when the *thread* that started it ends, so a dedicated thread starts it,
 //! waits for it, and ends with it.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+#[cfg(feature = "suite")]
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};

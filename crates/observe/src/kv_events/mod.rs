@@ -14,6 +14,7 @@ mod sequence;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -26,6 +27,9 @@ use sequence::{Arrived, BatchSequence};
 
 pub use decode::{Heard, HeardEvent, KvEventChange, decode};
 pub use held_blocks::{HeldBlocks, HeldGaps};
+
+/// After an error of the connection, which the socket makes anew.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MediumCounts {
@@ -158,8 +162,13 @@ async fn hear(endpoint: String, engine: usize, shared: Arc<Shared>) {
         return;
     }
     let mut sequence = BatchSequence::default();
-    while let Ok(message) = socket.recv().await {
-        take(&message, engine, &mut sequence, &shared);
+    // It ends with the runtime. What an engine publishes while nobody hears it is missing in the
+    // numbers of its batches.
+    loop {
+        match socket.recv().await {
+            Ok(message) => take(&message, engine, &mut sequence, &shared),
+            Err(_) => tokio::time::sleep(RECONNECT_PAUSE).await,
+        }
     }
 }
 

@@ -1,5 +1,8 @@
 //! Engines' KV events over real sockets.
 
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use rmp::encode::{write_array_len, write_f64, write_nil, write_str, write_uint};
@@ -25,6 +28,11 @@ struct World {
 impl World {
     /// Two engines that were heard once: they cleared their caches with batch 0.
     fn start() -> Self {
+        Self::start_behind(str::to_owned)
+    }
+
+    /// `way` leads from an engine's endpoint to the one that is heard.
+    fn start_behind(way: impl Fn(&str) -> String) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let engine = || async {
             let mut socket = PubSocket::new();
@@ -32,7 +40,7 @@ impl World {
             Engine { socket, endpoint }
         };
         let engines = vec![runtime.block_on(engine()), runtime.block_on(engine())];
-        let endpoints = engines.iter().map(|engine| engine.endpoint.clone()).collect();
+        let endpoints = engines.iter().map(|engine| way(&engine.endpoint)).collect();
         let config =
             KvEventConfig { clock: UtcClock::anchored(), remember: Some(Nanos::from_secs(60)) };
         let watch = KvEventWatch::start(endpoints, config).unwrap();
@@ -148,4 +156,53 @@ fn what_two_engines_hold_is_known_until_a_batch_is_lost() {
     // Another process with the same address begins anew, and is empty.
     world.tell(0, 0, &stored(&[31], &[1, 2]));
     assert_eq!(world.hits(&prompt, 0), Some(ChoiceHits::default()));
+}
+
+/// Passes connections on, and hands out the ends towards those who hear.
+fn relay(endpoint: &str) -> (String, Receiver<TcpStream>) {
+    let engine: SocketAddr = endpoint.trim_start_matches("tcp://").parse().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (heard, hearing) = channel();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, engine) = (client.unwrap(), TcpStream::connect(engine).unwrap());
+            let ends = [
+                (client.try_clone().unwrap(), engine.try_clone().unwrap()),
+                (engine, client.try_clone().unwrap()),
+            ];
+            for (mut from, mut to) in ends {
+                std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            }
+            if heard.send(client).is_err() {
+                return;
+            }
+        }
+    });
+    (format!("tcp://{address}"), hearing)
+}
+
+/// A frame longer than any memory.
+const BROKEN: [u8; 9] = [0x02, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+
+#[test]
+fn a_broken_connection_is_made_anew() {
+    let heard = std::cell::RefCell::new(Vec::new());
+    let mut world = World::start_behind(|endpoint| {
+        let (address, hearing) = relay(endpoint);
+        heard.borrow_mut().push(hearing);
+        address
+    });
+    heard.borrow()[0].recv().unwrap().write_all(&BROKEN).unwrap();
+    let before = world.watch.counts();
+    // Batches that nobody heard are missing in the numbers.
+    let mut number = 0;
+    world.until(|world| {
+        number += 1;
+        world.publish(0, number, &stored(&[11], &[5, 6]));
+        world.watch.counts().batches > before.batches
+    });
+    let after = world.watch.counts();
+    assert_eq!(after.batches + after.lost, before.batches + number);
+    assert_eq!(after.unreadable, 0);
 }

@@ -435,11 +435,6 @@ impl Replica {
         self.engine.running()
     }
 
-    /// Unfinished, the front end's included.
-    pub const fn in_flight(&self) -> u32 {
-        self.in_flight
-    }
-
     /// Ended transfers per tier and direction.
     pub fn links(&self) -> &[LinkTotals] {
         &self.totals

@@ -77,8 +77,8 @@ impl Telemetry {
     fn snapshot(&self, replica: &Replica) -> EngineSnapshot {
         let mut snapshot = EngineSnapshot {
             running: u64::from(replica.running()),
-            // Requests in the front end count as waiting too.
-            waiting: u64::from(replica.in_flight().saturating_sub(replica.running())),
+            // As vLLM's scheduler counts: a request in the front end is not in its queue yet.
+            waiting: u64::from(replica.engine().waiting()),
             kv_usage: replica.kv_usage(),
             counters: replica.counters(),
             mechanism: self.offload.as_ref().map(OffloadConfig::traits),

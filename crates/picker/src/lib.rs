@@ -16,4 +16,4 @@ pub use config::{ConfigError, IndexStore, PickerConfig};
 pub use envoy::{Door, REPLICA_HEADER};
 pub use release::{PickerRelease, ReleaseError};
 pub use replicas::PickedReplicas;
-pub use services::{Services, ServicesError};
+pub use services::{ServiceNeeds, Services, ServicesError};

@@ -3,8 +3,10 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use memchr::memmem;
+use parking_lot::Mutex;
 
 /// Families of pickers. Configuration and command line differ between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,12 +30,40 @@ pub enum ReleaseError {
     Unknown(PathBuf),
 }
 
+/// A program as it was when it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ReadProgram {
+    path: PathBuf,
+    bytes: u64,
+    changed: SystemTime,
+}
+
+/// A picker has some 90 MB, and each cell asks.
+static KNOWN: Mutex<Vec<(ReadProgram, PickerRelease)>> = Mutex::new(Vec::new());
+
 /// The Go linker writes the main package of a program into it, behind this word.
 const PACKAGE: &[u8] = b"path\t";
 
 impl PickerRelease {
-    /// From the main package, which is llm-d's also where a module of ours builds it.
+    /// From the main package, which is llm-d's also where a module of ours builds it. A program
+    /// that has not changed since is not read again.
     pub fn of(program: &Path) -> Result<Self, ReleaseError> {
+        let failed = |source| ReleaseError::Read { path: program.to_path_buf(), source };
+        let about = fs::metadata(program).map_err(failed)?;
+        let changed = about.modified().map_err(failed)?;
+        let read = ReadProgram { path: program.to_path_buf(), bytes: about.len(), changed };
+        let known = KNOWN.lock().iter().find(|(of, _)| *of == read).map(|(_, release)| *release);
+        if let Some(release) = known {
+            return Ok(release);
+        }
+        let release = Self::read(program)?;
+        let mut known = KNOWN.lock();
+        known.retain(|(of, _)| of.path != program);
+        known.push((read, release));
+        Ok(release)
+    }
+
+    fn read(program: &Path) -> Result<Self, ReleaseError> {
         let bytes = fs::read(program)
             .map_err(|source| ReleaseError::Read { path: program.to_path_buf(), source })?;
         let mut mains = memmem::find_iter(&bytes, PACKAGE).filter_map(|begin| {
@@ -71,6 +101,12 @@ impl PickerRelease {
     pub const fn reads_endpoints_file(self) -> bool {
         matches!(self, Self::Router)
     }
+
+    /// Whether a precise index asks a tokenizer service over gRPC for tokens. llm-d-router asks an
+    /// engine itself.
+    pub const fn asks_tokenizer(self) -> bool {
+        matches!(self, Self::Scheduler)
+    }
 }
 
 #[cfg(test)]
@@ -93,6 +129,18 @@ mod tests {
         let gateway = b"path\tx\0path\tsigs.k8s.io/gateway-api-inference-extension/cmd/epp\n";
         assert_eq!(of(gateway), Some(PickerRelease::Gateway));
         assert_eq!(of(b"#!/bin/sh\n"), None);
+        assert_eq!(of(router), Some(PickerRelease::Router));
+        let about = fs::metadata(&program).unwrap();
+        // Of the same length and time: it is not read.
+        let other = vec![b'x'; router.len()];
+        fs::write(&program, other).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(&program)
+            .unwrap()
+            .set_modified(about.modified().unwrap())
+            .unwrap();
+        assert_eq!(PickerRelease::of(&program).ok(), Some(PickerRelease::Router));
         fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -1,9 +1,10 @@
 //! The services that a picker needs beside it, on a thread of this process.
 
+use std::future::pending;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixListener as StdUnixListener;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::net::UnixListener;
@@ -24,31 +25,35 @@ pub enum ServicesError {
     Service(#[from] ServiceError),
 }
 
+/// What a picker asks for beside it.
+#[derive(Debug, Clone, Copy)]
+pub struct ServiceNeeds<'a> {
+    /// A Kubernetes API in which it finds its replicas.
+    pub cluster_api: bool,
+    /// The socket of a tokenizer service, which is made there: the folder must exist.
+    pub tokenizer: Option<&'a Path>,
+}
+
 /// Stand-in of the Kubernetes API, and tokenizer service. Dropping it ends them.
 #[derive(Debug)]
 pub struct Services {
     /// Of the API.
-    port: u16,
-    _thread: ServiceThread<(), ServicesError>,
+    port: Option<u16>,
+    /// None where nothing is needed.
+    _thread: Option<ServiceThread<(), ServicesError>>,
 }
 
 impl Services {
-    /// `socket` is made: the folder must exist.
     pub fn start(
         replicas: &PickedReplicas,
         model: &str,
-        socket: &PathBuf,
+        needs: ServiceNeeds<'_>,
     ) -> Result<Self, ServicesError> {
-        let failed = |what: &str| {
-            let what = what.to_owned();
-            move |source| ServicesError::System { what, source }
-        };
-        let api = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed("listen"))?;
-        let port = api.local_addr().map_err(failed("find its port"))?.port();
-        let unix = StdUnixListener::bind(socket)
-            .map_err(failed(&format!("listen on {}", socket.display())))?;
-        api.set_nonblocking(true).map_err(failed("listen"))?;
-        unix.set_nonblocking(true).map_err(failed("listen"))?;
+        let (api, port) = if needs.cluster_api { Some(listen()?).unzip() } else { (None, None) };
+        let unix = needs.tokenizer.map(listen_at).transpose()?;
+        if api.is_none() && unix.is_none() {
+            return Ok(Self { port, _thread: None });
+        }
         let urls = replicas.names().into_iter().map(|name| Url::parse(&format!("http://{name}")));
         let urls = urls.collect::<Result<Vec<Url>, _>>()?;
         let engines = Arc::new(Engines { urls, model: model.to_owned() });
@@ -59,13 +64,27 @@ impl Services {
             .map_err(failed("start"))?;
         let thread = ServiceThread::start("picker services", move |stopper, ready| {
             let served = runtime.block_on(async {
-                let api = tokio::net::TcpListener::from_std(api).map_err(failed("listen"))?;
-                let unix = UnixListener::from_std(unix).map_err(failed("listen"))?;
+                let api = api.map(tokio::net::TcpListener::from_std).transpose();
+                let api = api.map_err(failed("listen"))?;
+                let unix =
+                    unix.map(UnixListener::from_std).transpose().map_err(failed("listen"))?;
                 ready();
+                let serve_api = async {
+                    match api {
+                        // Ends only with the process.
+                        Some(api) => drop(axum::serve(api, routes).await),
+                        None => pending().await,
+                    }
+                };
+                let serve_tokens = async {
+                    match unix {
+                        Some(unix) => tokenizer::serve(unix, engines).await,
+                        None => pending().await,
+                    }
+                };
                 tokio::select! {
-                    // Ends only with the process.
-                    _ = axum::serve(api, routes) => {}
-                    () = tokenizer::serve(unix, engines) => {}
+                    () = serve_api => {}
+                    () = serve_tokens => {}
                     () = stopper.stopped() => {}
                 }
                 Ok(())
@@ -74,10 +93,30 @@ impl Services {
             runtime.shutdown_background();
             served
         })?;
-        Ok(Self { port, _thread: thread })
+        Ok(Self { port, _thread: Some(thread) })
     }
 
-    pub const fn port(&self) -> u16 {
+    /// Of the API; None where none is needed.
+    pub const fn port(&self) -> Option<u16> {
         self.port
     }
+}
+
+fn failed(what: &str) -> impl FnOnce(io::Error) -> ServicesError {
+    let what = what.to_owned();
+    move |source| ServicesError::System { what, source }
+}
+
+fn listen() -> Result<(TcpListener, u16), ServicesError> {
+    let api = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed("listen"))?;
+    let port = api.local_addr().map_err(failed("find its port"))?.port();
+    api.set_nonblocking(true).map_err(failed("listen"))?;
+    Ok((api, port))
+}
+
+fn listen_at(socket: &Path) -> Result<StdUnixListener, ServicesError> {
+    let unix = StdUnixListener::bind(socket)
+        .map_err(failed(&format!("listen on {}", socket.display())))?;
+    unix.set_nonblocking(true).map_err(failed("listen"))?;
+    Ok(unix)
 }

@@ -22,12 +22,12 @@ impl Files<'_> {
         let release = self.parts.release;
         let config = self.picker_config(release)?;
         let mut env = BTreeMap::new();
-        if release.reads_endpoints_file() {
-            written(&self.config.endpoints_file, &self.config.endpoints())?;
-        } else {
+        if let Some(port) = services.port() {
             let path = self.plan.scratch.join("kubeconfig.json");
-            let path = written(&path, &PickerConfig::kubeconfig(services.port()))?;
+            let path = written(&path, &PickerConfig::kubeconfig(port))?;
             env.insert("KUBECONFIG".to_owned(), path.display().to_string());
+        } else {
+            written(&self.config.endpoints_file, &self.config.endpoints())?;
         }
         let args = self.config.arguments(release, &config.display().to_string());
         Ok(self.recipe("picker", &self.parts.picker, args, env))

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use weir_http::Url;
 use weir_observe::{Selection, UtcClock};
 use weir_picker::config::PickerPorts;
-use weir_picker::{Door, IndexStore, PickedReplicas, PickerConfig, Services};
+use weir_picker::{
+    Door, IndexStore, PickedReplicas, PickerConfig, PickerRelease, ServiceNeeds, Services,
+};
+use weir_spec::plan::Arm;
 use weir_store::server::StoreServer;
 
 use super::files::Files;
@@ -49,7 +52,8 @@ impl BehindEnvoy {
         let parts = Parts::find(plan.router, plan.arm)?;
         parts.release.name().clone_into(&mut record.router);
         let socket = plan.scratch.join("tokens.sock");
-        let services = Services::start(replicas, plan.model, &socket)?;
+        let needs = needs(plan.arm, parts.release, &socket);
+        let services = Services::start(replicas, plan.model, needs)?;
         let config = PickerConfig {
             policy: plan.arm.routing.policy.clone(),
             model: plan.model.to_owned(),
@@ -124,6 +128,16 @@ impl BehindEnvoy {
         envoy?;
         picker?;
         Ok(())
+    }
+}
+
+/// A user's own configuration may ask for tokens whatever the arm's policy is.
+fn needs<'a>(arm: &Arm, release: PickerRelease, socket: &'a Path) -> ServiceNeeds<'a> {
+    let is_own = arm.processes.picker_config.is_some();
+    let asks = release.asks_tokenizer() && arm.routing.policy.hears_events();
+    ServiceNeeds {
+        cluster_api: !release.reads_endpoints_file(),
+        tokenizer: (is_own || asks).then_some(socket),
     }
 }
 

@@ -232,11 +232,9 @@ impl Cluster {
         let loads = self.scrapes.loads(&self.replicas);
         let decision = self.router.place(now, prompt, loads);
         let mut placement = Placement { replica: decision.replica, ..Placement::default() };
-        let block = self.config.engine.block_size;
-        let limit = (prompt.tokens().0.max(1) - 1) / block;
         let mut sum = 0u64;
         for replica in &self.replicas {
-            let held = replica.engine.pool().lookup(prompt.pieces(), limit).blocks * block;
+            let held = replica.engine.announced_tokens(prompt);
             sum += u64::from(held);
             placement.best_hit = placement.best_hit.max(held);
             if replica.number == decision.replica {

@@ -307,6 +307,9 @@ impl Replica {
             for event in &events {
                 observer.kv_event(now, self.number, event);
             }
+            if !self.in_pass && events.iter().any(|event| event.tier != TierKind::Gpu) {
+                observer.transfers_told(self.number);
+            }
         }
         if let (Some(delay), false) = (self.event_delay, events.is_empty()) {
             queue.schedule(now + delay, Event::KvEvents(self.number, events));

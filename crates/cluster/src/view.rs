@@ -7,7 +7,8 @@ use weir_model::{Bytes, Nanos, TierKind, Tokens};
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Placement {
     pub replica: u16,
-    /// Prompt tokens on the chosen replica's GPU at the decision.
+    /// Prompt tokens that the chosen replica held at the decision, on its GPU or in a tier whose KV
+    /// events it publishes.
     pub routed_hit: u32,
     /// Mean over all replicas: the expectation of a uniform choice.
     pub uniform_hit: f32,

@@ -63,6 +63,16 @@ pub enum HybridChunks {
     Windows,
 }
 
+/// KV events of a tier, as subscribers of the engine's hear them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TierEvents {
+    pub tier: TierKind,
+    /// The events' `medium`.
+    pub medium: &'static str,
+    /// Whether evicted chunks are announced, and not only stored ones.
+    pub says_evictions: bool,
+}
+
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub struct MechanismTraits {
@@ -86,6 +96,8 @@ pub struct MechanismTraits {
     pub hybrid_chunks: Option<HybridChunks>,
     /// Its class in vLLM (`kv_connector`).
     pub connector: &'static str,
+    /// Of tiers below the GPU. Empty: the engine publishes those of its own blocks alone.
+    pub events: &'static [TierEvents],
     /// Prefix of its own metric families.
     pub metrics: &'static str,
     pub says_tiers: bool,
@@ -105,6 +117,11 @@ const NATIVE: MechanismTraits = MechanismTraits {
     load_holds_pass: false,
     hybrid_chunks: Some(HybridChunks::PoolBlocks),
     connector: "OffloadingConnector",
+    // `CPUOffloadingManager`, and the tier `fs` with `enable_kv_events`, which deletes no file.
+    events: &[
+        TierEvents { tier: TierKind::Host, medium: "CPU", says_evictions: true },
+        TierEvents { tier: TierKind::Disk, medium: "STORAGE", says_evictions: false },
+    ],
     metrics: "vllm:kv_offload_",
     says_tiers: true,
 };
@@ -124,6 +141,9 @@ const LMCACHE: MechanismTraits = MechanismTraits {
     // `LMCacheConnectorV1` does not support `SupportsHMA`.
     hybrid_chunks: None,
     connector: "LMCacheConnectorV1",
+    // With `enable_kv_events`, which is off by default, it would announce stored chunks and never
+    // their eviction.
+    events: &[],
     metrics: "lmcache:",
     says_tiers: false,
 };
@@ -139,6 +159,9 @@ const LMCACHE_SERVER: MechanismTraits = MechanismTraits {
     load_holds_pass: false,
     hybrid_chunks: Some(HybridChunks::Windows),
     connector: "LMCacheMPConnector",
+    // vLLM's class of this name takes none from the server. LMCache's own
+    // (`kv_connector_module_path`) would announce level 1.
+    events: &[],
     metrics: "lmcache_mp_",
     ..LMCACHE
 };
@@ -156,5 +179,10 @@ impl Mechanism {
 impl MechanismTraits {
     pub fn looks_behind_gpu(&self) -> bool {
         self.lookup != LookupRule::FromFirstToken
+    }
+
+    /// None for a tier without events.
+    pub fn events_of(&self, tier: TierKind) -> Option<TierEvents> {
+        self.events.iter().copied().find(|events| events.tier == tier)
     }
 }

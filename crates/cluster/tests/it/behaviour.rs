@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use weir_cluster::{Cluster, Observer};
-use weir_model::{Nanos, StepRow};
+use weir_cluster::{Cluster, ClusterConfig, Observer};
+use weir_engine::OffloadConfig;
+use weir_model::{Mechanism, Nanos, StepRow};
 use weir_router::{IndexConfig, Normalization, PolicyConfig, ScorerWeights};
 
 use crate::fixture::{Log, analytic, config, drain, native, request, step_to};
@@ -78,9 +79,9 @@ fn who_is_given_up_makes_room_at_once() {
     assert_eq!(log.requests[&1].tokens, 5);
 }
 
-#[test]
-fn a_reset_waits_for_nobody_and_reaches_router_and_observer() {
-    let mut config = config(100);
+/// Two replicas behind a router that hears their KV events.
+fn precise(blocks: u32) -> ClusterConfig {
+    let mut config = config(blocks);
     config.replicas = 2;
     config.router.policy = PolicyConfig::PrecisePrefix {
         weights: ScorerWeights::default(),
@@ -89,7 +90,44 @@ fn a_reset_waits_for_nobody_and_reaches_router_and_observer() {
         index: IndexConfig::default(),
         scrape_interval: PolicyConfig::SCRAPE_INTERVAL,
     };
-    let mut cluster = Cluster::new(config).expect("the fixture is valid");
+    config
+}
+
+/// Where a prompt goes at last that was first, after others took its blocks on the GPU: whether to
+/// the same replica, and the tokens found there and at the best one.
+fn comes_back_to(mechanism: Mechanism) -> Vec<(bool, u32, u32)> {
+    (0..8)
+        .map(|seed| {
+            let mut config = precise(8);
+            config.offload = Some(OffloadConfig { mechanism, ..native(2000) });
+            config.router.seed = seed;
+            let mut cluster = Cluster::new(config).expect("the fixture is valid");
+            let mut log = Log::default();
+            let placed: Vec<_> = (0..16)
+                .map(|tag| {
+                    let (now, content) = (Nanos::from_secs(tag), 1 + tag % 15);
+                    step_to(&mut cluster, now, &mut log);
+                    cluster.submit(now, tag, request(tag, &[(content, 100)], 1), &mut log)
+                })
+                .collect();
+            let (first, last) = (placed[0], placed[15]);
+            drain(&mut cluster, &mut log);
+            (first.replica == last.replica, last.routed_hit, last.best_hit)
+        })
+        .collect()
+}
+
+#[test]
+fn a_tier_that_is_announced_draws_requests_and_one_that_is_not_does_not() {
+    assert_eq!(comes_back_to(Mechanism::Native), [(true, 96, 96); 8]);
+    let silent = comes_back_to(Mechanism::Lmcache);
+    assert!(silent.iter().all(|(_, routed, best)| (*routed, *best) == (0, 0)), "{silent:?}");
+    assert!(silent.iter().any(|(is_same, ..)| !is_same), "chance decides: {silent:?}");
+}
+
+#[test]
+fn a_reset_waits_for_nobody_and_reaches_router_and_observer() {
+    let mut cluster = Cluster::new(precise(100)).expect("the fixture is valid");
     let mut log = Log::default();
     let placed = cluster.submit(Nanos::ZERO, 0, request(0, &[(1, 100)], 5), &mut log);
     step_to(&mut cluster, Nanos::from_millis(8), &mut log);

@@ -8,6 +8,7 @@
 //! Chunks that a request loaded or offered become recent at its end (vLLM 0.32,
 //! `OffloadingManager.on_request_finished`). `server.rs` has the rules of LMCache's server.
 
+mod events;
 mod lookup;
 mod server;
 mod used;
@@ -15,8 +16,9 @@ mod used;
 use smallvec::SmallVec;
 use weir_model::mechanism::StoreRule;
 use weir_model::{Bytes, Nanos, Piece, Prompt, TierKind};
-use weir_tier::chunk_cache::{ChunkCache, ChunkSpan, Eviction, Fit};
+use weir_tier::chunk_cache::{ChunkCache, ChunkSpan, Fit};
 
+use self::events::TierLog;
 use self::used::Used;
 
 use crate::config::{LoadMode, OffloadConfig};
@@ -97,6 +99,7 @@ pub struct Offload {
     next_round: Nanos,
     /// Tokens found by lookups, the GPU's included; indexed by tier.
     found: [u64; 4],
+    log: TierLog,
 }
 
 impl Offload {
@@ -123,6 +126,7 @@ impl Offload {
             used: Vec::new(),
             next_round: server::ROUND,
             found: [0; 4],
+            log: TierLog::default(),
         }
     }
 
@@ -148,21 +152,6 @@ impl Offload {
     /// Chunks without room in local tiers.
     pub const fn refused_chunks(&self) -> u64 {
         self.refused
-    }
-
-    /// Logs evictions of local tiers for [`Offload::take_evictions`], for a caller that moves
-    /// bytes.
-    pub fn log_evictions(&mut self) {
-        for tier in &mut self.tiers {
-            tier.cache.log_evictions();
-        }
-    }
-
-    /// Evictions of local tiers since the last call.
-    pub fn take_evictions(&mut self, into: &mut Vec<(TierKind, Eviction)>) {
-        for tier in &mut self.tiers {
-            into.extend(tier.cache.take_evictions().into_iter().map(|gone| (tier.kind, gone)));
-        }
     }
 
     pub fn open_transfers(&self) -> usize {
@@ -310,6 +299,7 @@ impl Offload {
         match (job.kind, local) {
             (TransferKind::Store, Some(local)) if arrived => {
                 local.cache.commit(job.tokens.pieces(), job.from, job.to);
+                self.note_stored(job.tier, &job.tokens, job.from, job.to);
             }
             (TransferKind::Store, Some(local)) => {
                 local.cache.cancel(job.tokens.pieces(), job.from, job.to);
@@ -348,11 +338,13 @@ impl Offload {
         if !traits.loads_through_nearest || !self.is_behind(job.tier) {
             return;
         }
-        let nearest = &mut self.tiers[0].cache;
+        let LocalTier { kind, cache } = &mut self.tiers[0];
         if arrived && traits.keeps_copies_of == Some(job.tier) {
-            nearest.commit(job.tokens.pieces(), job.from, job.to);
+            let kind = *kind;
+            cache.commit(job.tokens.pieces(), job.from, job.to);
+            self.note_stored(kind, &job.tokens, job.from, job.to);
         } else {
-            nearest.cancel(job.tokens.pieces(), job.from, job.to);
+            cache.cancel(job.tokens.pieces(), job.from, job.to);
         }
     }
 
@@ -377,6 +369,7 @@ impl Offload {
         for tier in &mut self.tiers {
             tier.cache.clear();
         }
+        self.note_cleared();
     }
 
     fn start(

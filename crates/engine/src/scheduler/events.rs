@@ -1,4 +1,4 @@
-use weir_model::{KvChange, KvEvent, TierKind};
+use weir_model::{KvChange, KvEvent, Prompt, TierKind};
 
 use super::Engine;
 
@@ -31,11 +31,25 @@ impl Engine {
         }));
     }
 
-    /// In order, since the last call.
+    /// Since the last call: those of the GPU's cache in order, then those of the tiers in order.
     pub fn take_events(&mut self, into: &mut Vec<KvEvent>) {
         self.note_removed();
-        if let Some(events) = &mut self.events {
-            into.append(events);
+        let Some(events) = &mut self.events else { return };
+        into.append(events);
+        if let Some(offload) = &mut self.offload {
+            offload.take_events(into);
+        }
+    }
+
+    /// Leading tokens of a prompt that lie here as far as KV events say: in the GPU's cache, and
+    /// behind it in the tiers that the mechanism announces. One token is always computed.
+    pub fn announced_tokens(&self, prompt: &Prompt) -> u32 {
+        let block = self.config.block_size;
+        let blocks = (prompt.tokens().0.max(1) - 1) / block;
+        let local = self.pool.lookup(prompt.pieces(), blocks).blocks * block;
+        match &self.offload {
+            Some(offload) => offload.announced_tokens(prompt.pieces(), local, blocks * block),
+            None => local,
         }
     }
 }

@@ -92,7 +92,10 @@ pub struct Engine {
 impl Engine {
     /// `events` keeps KV events for [`Engine::take_events`].
     pub fn new(config: EngineConfig, offload: Option<OffloadConfig>, events: bool) -> Self {
-        let offload = offload.map(Offload::new);
+        let mut offload = offload.map(Offload::new);
+        if let Some(offload) = offload.as_mut().filter(|_| events) {
+            offload.keep_events();
+        }
         Self {
             pool: BlockPool::new(config.blocks, config.block_size, events),
             offload,
@@ -272,7 +275,7 @@ impl Engine {
     pub fn use_external_io(&mut self) {
         self.external_io = true;
         if let Some(offload) = &mut self.offload {
-            offload.log_evictions();
+            offload.keep_evictions();
         }
     }
 

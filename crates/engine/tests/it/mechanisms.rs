@@ -1,8 +1,8 @@
 //! The offload mechanisms over several requests: vLLM's offloading and tiering, and LMCache's
 //! server.
 
-use weir_engine::{ChunkBytes, OffloadConfig, TransferKind, TransferOutcome};
-use weir_model::{Bytes, Mechanism, Nanos, TierKind, Tokens};
+use weir_engine::{ChunkBytes, Engine, OffloadConfig, TransferKind, TransferOutcome};
+use weir_model::{Bytes, KvChange, Mechanism, Nanos, TierKind, Tokens};
 use weir_tier::{EvictionPolicy, TierConfig};
 
 use crate::fixture::{Bench, config, link, native, request};
@@ -241,4 +241,52 @@ fn who_asks_for_what_another_request_is_loading_waits_for_it() {
         finished.map(|done| done.cached[tier.index()].0).collect::<Vec<_>>()
     };
     assert_eq!((served(TierKind::Gpu), served(TierKind::Host)), (vec![0, 96], vec![96, 0]));
+}
+
+/// Content, first and last token of what a tier announced.
+type Told = Vec<(KvChange, u64, u32, u32)>;
+
+/// Of host memory and disk for three prompts of three chunks each, one after another.
+fn told_of_tiers(offload: OffloadConfig) -> [Told; 2] {
+    let mut bench = Bench::new(config(100), None);
+    bench.engine = Engine::new(config(100), Some(offload), true);
+    for content in 1..=3 {
+        served(&mut bench, &[(content, 49)]);
+    }
+    let mut events = Vec::new();
+    bench.engine.take_events(&mut events);
+    [TierKind::Host, TierKind::Disk].map(|tier| {
+        let of_tier = events.iter().filter(|event| event.tier == tier);
+        of_tier
+            .map(|event| {
+                assert!(event.path.tokens().0 >= event.to_token);
+                let content = event.path.pieces()[0].content.0;
+                (event.change, content, event.from_token, event.to_token)
+            })
+            .collect()
+    })
+}
+
+#[test]
+fn announced_is_what_the_mechanism_announces() {
+    use KvChange::{Removed, Stored};
+    let stored = [(Stored, 1, 0, 48), (Stored, 2, 0, 48), (Stored, 3, 0, 48)];
+    // Room for two prompts in host memory; a disk says nothing of what leaves it.
+    let small_disk = vec![tier(TierKind::Host, 6, 16), tier(TierKind::Disk, 6, 16)];
+    let native = OffloadConfig { tiers: small_disk, ..native(0) };
+    let [host, disk] = told_of_tiers(native.clone());
+    assert_eq!((&host[..2], host.last()), (&stored[..2], stored.last()));
+    let left: u32 = host[2..host.len() - 1]
+        .iter()
+        .map(|(change, content, from, to)| {
+            assert_eq!((*change, *content), (Removed, 1));
+            to - from
+        })
+        .sum();
+    assert_eq!(left, 48);
+    assert_eq!(disk, stored);
+    for mechanism in [Mechanism::Lmcache, Mechanism::LmcacheServer] {
+        let silent = OffloadConfig { mechanism, ..native.clone() };
+        assert_eq!(told_of_tiers(silent), [vec![], vec![]]);
+    }
 }

@@ -19,6 +19,17 @@ struct KvEventFeed {
     publisher: Publisher,
     /// Of the running pass.
     pending: Vec<Event>,
+    /// vLLM asks its connector for events after its own pool.
+    of_tiers: Vec<Event>,
+}
+
+impl KvEventFeed {
+    fn publish(&mut self) {
+        self.pending.append(&mut self.of_tiers);
+        if !self.pending.is_empty() {
+            self.publisher.publish(unix_seconds(), std::mem::take(&mut self.pending));
+        }
+    }
 }
 
 pub(crate) struct Telemetry {
@@ -56,6 +67,7 @@ impl Telemetry {
                     expander: form.expander(),
                     publisher,
                     pending: Vec::new(),
+                    of_tiers: Vec::new(),
                 });
             }
         }
@@ -107,6 +119,12 @@ impl Telemetry {
         snapshot
     }
 
+    fn publish(&mut self, replica: u16) {
+        if let Some(feed) = self.feeds.get_mut(usize::from(replica)) {
+            feed.publish();
+        }
+    }
+
     pub(crate) fn take_publishers(&mut self) -> Vec<Publisher> {
         self.feeds.drain(..).map(|feed| feed.publisher).collect()
     }
@@ -119,11 +137,11 @@ impl Watcher for Telemetry {
 
     fn pass(&mut self, step: &StepRow) {
         self.metrics.engine(step.replica).pass_ended(step.gap, step.decoding);
-        if let Some(feed) = self.feeds.get_mut(usize::from(step.replica))
-            && !feed.pending.is_empty()
-        {
-            feed.publisher.publish(unix_seconds(), std::mem::take(&mut feed.pending));
-        }
+        self.publish(step.replica);
+    }
+
+    fn transfers_told(&mut self, replica: u16) {
+        self.publish(replica);
     }
 
     fn ended(&mut self, _tag: u64, replica: u16, request: &FinishedRequest) {
@@ -150,7 +168,9 @@ impl Watcher for Telemetry {
 
     fn kv_event(&mut self, _at: Nanos, replica: u16, event: &KvEvent, tokens: &dyn TokenIds) {
         if let Some(feed) = self.feeds.get_mut(usize::from(replica)) {
-            feed.expander.expand(event, tokens, &mut feed.pending);
+            let of_gpu = event.tier == TierKind::Gpu;
+            let into = if of_gpu { &mut feed.pending } else { &mut feed.of_tiers };
+            feed.expander.expand(event, tokens, into);
         }
     }
 }

@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 
-use weir_model::Piece;
 use weir_model::block::{BlockHasher as _, VllmHasher};
+use weir_model::{Piece, TierKind};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::event::BlockHash;
@@ -85,17 +85,33 @@ impl<'a> PrefixWalk<'a> {
     }
 }
 
+/// A hash is remembered while any tier holds its block.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    hash: BlockHash,
+    /// A bit per tier.
+    tiers: u8,
+}
+
+const fn bit(tier: TierKind) -> u8 {
+    1 << tier.index()
+}
+
 #[derive(Debug)]
 pub(super) struct HashChain {
     hasher: VllmHasher,
     block_tokens: u32,
-    known: HashMap<PrefixDigest, BlockHash>,
+    known: HashMap<PrefixDigest, Known>,
     tokens: Vec<u32>,
 }
 
 impl HashChain {
     pub(super) fn new(hasher: VllmHasher, block_tokens: u32) -> Self {
         Self { hasher, block_tokens, known: HashMap::new(), tokens: Vec::new() }
+    }
+
+    pub(super) const fn block_tokens(&self) -> u32 {
+        self.block_tokens
     }
 
     /// Hash of the block that ends at `to`; None for 0. Fails when it is neither remembered nor
@@ -111,7 +127,7 @@ impl HashChain {
         }
         let digest = PrefixWalk::new(path).at(to).ok_or(Forgotten)?;
         if let Some(known) = self.known.get(&digest) {
-            return Ok(Some(*known));
+            return Ok(Some(known.hash));
         }
         let mut hashes = Vec::new();
         self.compute(None, path, 0..to, ids, &mut hashes)?;
@@ -121,6 +137,7 @@ impl HashChain {
     /// Appends the hashes of the blocks in `span` to `hashes`, and remembers them.
     pub(super) fn store(
         &mut self,
+        tier: TierKind,
         path: &[Piece],
         span: std::ops::Range<u32>,
         ids: &dyn TokenIds,
@@ -136,14 +153,17 @@ impl HashChain {
         for (index, hash) in hashes[first..].iter().enumerate() {
             let end = span.start + (index as u32 + 1) * self.block_tokens;
             let digest = walk.at(end).ok_or(Forgotten)?;
-            self.known.insert(digest, *hash);
+            let known = self.known.entry(digest).or_insert(Known { hash: *hash, tiers: 0 });
+            *known = Known { hash: *hash, tiers: known.tiers | bit(tier) };
         }
         Ok(parent)
     }
 
-    /// Appends the hashes of the blocks in `span` to `hashes`, and forgets them.
+    /// Appends the hashes of the blocks in `span` to `hashes`, and forgets those that no other tier
+    /// holds.
     pub(super) fn remove(
         &mut self,
+        tier: TierKind,
         path: &[Piece],
         span: std::ops::Range<u32>,
         ids: &dyn TokenIds,
@@ -158,7 +178,12 @@ impl HashChain {
         let mut walk = PrefixWalk::new(path);
         for end in self.block_ends(span) {
             let digest = walk.at(end).ok_or(Forgotten)?;
-            self.known.remove(&digest);
+            if let Some(known) = self.known.get_mut(&digest) {
+                known.tiers &= !bit(tier);
+                if known.tiers == 0 {
+                    self.known.remove(&digest);
+                }
+            }
         }
         Ok(())
     }
@@ -181,7 +206,7 @@ impl HashChain {
         let mut walk = PrefixWalk::new(path);
         for end in self.block_ends(span) {
             let digest = walk.at(end).ok_or(Forgotten)?;
-            hashes.push(*self.known.get(&digest).ok_or(Forgotten)?);
+            hashes.push(self.known.get(&digest).ok_or(Forgotten)?.hash);
         }
         Ok(())
     }

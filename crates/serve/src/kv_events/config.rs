@@ -1,9 +1,11 @@
+use weir_model::Mechanism;
 use weir_model::block::VllmHasher;
 use weir_model::block::vllm::DEFAULT_SEED;
 
 use super::chain::HashChain;
 use super::encoding::Layout;
-use super::expansion::Expander;
+use super::event::EventSource;
+use super::expansion::{Expander, TierNames};
 
 /// Keys of vLLM's `--kv-events-config`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,18 +31,42 @@ pub struct EventForm {
     /// The value of `PYTHONHASHSEED`, if set.
     pub hash_seed: Option<String>,
     pub layout: Layout,
+    /// None: nothing of tiers below the GPU.
+    pub tiers: Option<TierForm>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TierForm {
+    pub mechanism: Mechanism,
+    pub chunk_tokens: u32,
+    /// vLLM's `self_describing_kv_events`: events of its offloading have token ids and a parent.
+    pub self_describing: bool,
+}
+
+impl TierForm {
+    fn names(self) -> TierNames {
+        TierNames {
+            mechanism: self.mechanism.traits(),
+            chunk_tokens: self.chunk_tokens,
+            source: if self.self_describing {
+                EventSource::Offloading
+            } else {
+                EventSource::PlainOffloading
+            },
+        }
+    }
 }
 
 impl EventForm {
     /// vLLM 0.32's defaults.
     pub fn new(block_tokens: u32) -> Self {
-        Self { block_tokens, hash_seed: None, layout: Layout::Map }
+        Self { block_tokens, hash_seed: None, layout: Layout::Map, tiers: None }
     }
 
     pub fn expander(&self) -> Expander {
         let seed = self.hash_seed.as_deref().unwrap_or(DEFAULT_SEED);
         let chain = HashChain::new(VllmHasher::new(seed), self.block_tokens);
-        Expander::new(chain, self.block_tokens)
+        Expander::new(chain, self.tiers.map(TierForm::names))
     }
 }
 

@@ -7,7 +7,7 @@
 use rmp::encode::{write_array_len, write_f64, write_map_len, write_nil, write_str, write_uint};
 use weir_model::block::event_hash;
 
-use super::event::{BlockHash, BlockStored, Event};
+use super::event::{BlockHash, BlockRemoved, BlockStored, Event};
 
 /// How events are laid out.
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
@@ -20,7 +20,6 @@ pub enum Layout {
 }
 
 const SPEC_KIND: &str = "full_attention";
-const MEDIUM: &str = "GPU";
 const ALWAYS: &str = "writing to memory cannot fail";
 
 /// Appends `[ts, [event, ...], data_parallel_rank]`. `seconds` counts from 1970.
@@ -46,15 +45,7 @@ impl Writer<'_> {
     fn event_map(&mut self, event: &Event) {
         match event {
             Event::Stored(stored) => self.stored_map(stored),
-            Event::Removed(hash) => {
-                write_map_len(self.out, 4).expect(ALWAYS);
-                self.pair("type", "BlockRemoved");
-                self.text("block_hashes");
-                self.hashes(std::slice::from_ref(hash));
-                self.pair("medium", MEDIUM);
-                self.text("group_idx");
-                self.unsigned(0);
-            }
+            Event::Removed(removed) => self.removed_map(removed),
             Event::Cleared => {
                 write_map_len(self.out, 1).expect(ALWAYS);
                 self.pair("type", "AllBlocksCleared");
@@ -62,8 +53,20 @@ impl Writer<'_> {
         }
     }
 
+    fn removed_map(&mut self, removed: &BlockRemoved) {
+        write_map_len(self.out, 4).expect(ALWAYS);
+        self.pair("type", "BlockRemoved");
+        self.text("block_hashes");
+        self.hashes(&removed.hashes);
+        self.pair("medium", removed.medium);
+        self.text("group_idx");
+        self.unsigned(0);
+    }
+
     fn stored_map(&mut self, stored: &BlockStored) {
-        write_map_len(self.out, 11).expect(ALWAYS);
+        let source = stored.source;
+        let said = u32::from(source.says_extra_keys()) + u32::from(source.says_layers());
+        write_map_len(self.out, 9 + said).expect(ALWAYS);
         self.pair("type", "BlockStored");
         self.text("block_hashes");
         self.hashes(&stored.hashes);
@@ -75,14 +78,18 @@ impl Writer<'_> {
         self.unsigned(u64::from(stored.block_tokens));
         self.text("lora_id");
         self.nil();
-        self.pair("medium", MEDIUM);
+        self.pair("medium", stored.medium);
         self.text("lora_name");
         self.nil();
-        self.text("extra_keys");
-        self.extra_keys(stored);
+        if source.says_extra_keys() {
+            self.text("extra_keys");
+            self.extra_keys(stored);
+        }
         self.text("group_idx");
         self.unsigned(0);
-        self.pair("kv_cache_spec_kind", SPEC_KIND);
+        if source.says_layers() {
+            self.pair("kv_cache_spec_kind", SPEC_KIND);
+        }
     }
 
     fn event_array(&mut self, event: &Event) {
@@ -95,18 +102,26 @@ impl Writer<'_> {
                 self.tokens(&stored.token_ids);
                 self.unsigned(u64::from(stored.block_tokens));
                 self.nil();
-                self.text(MEDIUM);
+                self.text(stored.medium);
                 self.nil();
-                self.extra_keys(stored);
+                if stored.source.says_extra_keys() {
+                    self.extra_keys(stored);
+                } else {
+                    self.nil();
+                }
                 self.unsigned(0);
-                self.text(SPEC_KIND);
+                if stored.source.says_layers() {
+                    self.text(SPEC_KIND);
+                } else {
+                    self.nil();
+                }
                 self.nil();
             }
-            Event::Removed(hash) => {
+            Event::Removed(removed) => {
                 self.array(4);
                 self.text("BlockRemoved");
-                self.hashes(std::slice::from_ref(hash));
-                self.text(MEDIUM);
+                self.hashes(&removed.hashes);
+                self.text(removed.medium);
                 self.unsigned(0);
             }
             Event::Cleared => {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use weir_model::{ContentId, KvChange, KvEvent, Piece, Prompt, TierKind};
+use weir_model::{ContentId, KvChange, KvEvent, Mechanism, Piece, Prompt, TierKind};
 use zeromq::{DealerSocket, Socket as _, SocketRecv as _, SocketSend as _, SubSocket, ZmqMessage};
 
 use super::*;
@@ -11,6 +11,7 @@ use crate::token_ids::TokenIds;
 
 const PLAIN: &str = include_str!("../../tests/fixtures/vllm-0.32.0/kv-events.jsonl");
 const OFFLOAD: &str = include_str!("../../tests/fixtures/vllm-0.32.0/kv-events-offload.jsonl");
+const DESCRIBED: &str = include_str!("../../tests/fixtures/vllm-0.32.0/kv-events-described.jsonl");
 const ARRAYS: &str = include_str!("../../tests/fixtures/vllm-0.32.0/kv-events-array.jsonl");
 const REPLAY: &str = include_str!("../../tests/fixtures/vllm-0.32.0/kv-replay.jsonl");
 
@@ -86,26 +87,43 @@ fn plain_story() -> Vec<Vec<KvEvent>> {
     ]
 }
 
-/// The batches of `kv-events-offload.jsonl` about the GPU alone, with their numbers: prompts of
-/// four full blocks in a pool of eight.
-fn crowded_story() -> Vec<(usize, Vec<KvEvent>)> {
-    let span = |change, start: u64, blocks: std::ops::Range<u32>| {
+/// The batches of `kv-events-offload.jsonl`: prompts of four full blocks in a pool of eight, over a
+/// host tier for twelve.
+fn crowded_story() -> Vec<Vec<KvEvent>> {
+    let span = |change, tier, start: u64, blocks: std::ops::Range<u32>| {
         let path = [Piece::new(ContentId(start), blocks.end * 32)];
-        event(change, TierKind::Gpu, &path, blocks.start * 32, blocks.end * 32)
+        event(change, tier, &path, blocks.start * 32, blocks.end * 32)
     };
-    let store = |start| span(KvChange::Stored, start, 0..4);
-    let remove = |start, blocks| span(KvChange::Removed, start, blocks);
+    let store = |start| span(KvChange::Stored, TierKind::Gpu, start, 0..4);
+    let remove = |start, blocks| span(KvChange::Removed, TierKind::Gpu, start, blocks);
+    let keep = |start| vec![span(KvChange::Stored, TierKind::Host, start, 0..4)];
+    let drop_kept = |start| span(KvChange::Removed, TierKind::Host, start, 0..4);
     vec![
-        (0, vec![store(10)]),
-        (2, vec![remove(10, 3..4), store(300)]),
-        (4, vec![remove(10, 0..3), remove(300, 3..4), store(600)]),
-        (6, vec![remove(300, 0..3)]),
-        (7, vec![store(10), remove(600, 3..4)]),
+        vec![store(10)],
+        keep(10),
+        vec![remove(10, 3..4), store(300)],
+        keep(300),
+        vec![remove(10, 0..3), remove(300, 3..4), store(600)],
+        keep(600),
+        vec![remove(300, 0..3)],
+        vec![store(10), remove(600, 3..4)],
+        vec![remove(600, 0..3), remove(10, 3..4), store(900), drop_kept(300)],
+        keep(900),
     ]
 }
 
 fn form(layout: Layout) -> EventForm {
-    EventForm { hash_seed: Some("0".to_owned()), layout, ..EventForm::new(32) }
+    form_of(layout, Mechanism::Native, 32, false)
+}
+
+fn form_of(
+    layout: Layout,
+    mechanism: Mechanism,
+    chunk_tokens: u32,
+    self_describing: bool,
+) -> EventForm {
+    let tiers = Some(TierForm { mechanism, chunk_tokens, self_describing });
+    EventForm { hash_seed: Some("0".to_owned()), layout, tiers, ..EventForm::new(32) }
 }
 
 fn frame(line: &str) -> Vec<Vec<u8>> {
@@ -139,15 +157,39 @@ fn assert_story(story: &[Vec<KvEvent>], form: &EventForm, lines: &[&str]) {
         }
         let mut payload = Vec::new();
         encode_batch(&mut payload, form.layout, seconds(captured), &events, 0);
-        assert_eq!(hex(&payload), hex(captured), "batch {index}: {events:?}");
+        if batch.iter().any(is_kept) {
+            assert_same_events(&events, form.layout, captured);
+        } else {
+            assert_eq!(hex(&payload), hex(captured), "batch {index}: {events:?}");
+        }
     }
     assert_eq!(expander.lost(), 0);
 }
 
-fn assert_crowded_story(form: &EventForm, lines: &[&str]) {
-    let (numbers, story): (Vec<usize>, Vec<_>) = crowded_story().into_iter().unzip();
-    let lines: Vec<&str> = numbers.into_iter().map(|number| lines[number]).collect();
-    assert_story(&story, form, &lines);
+fn is_kept(event: &KvEvent) -> bool {
+    event.tier != TierKind::Gpu && event.change == KvChange::Stored
+}
+
+/// vLLM announces chunks that are stored together in the order of a Python set.
+fn assert_same_events(events: &[Event], layout: Layout, captured: &[u8]) {
+    let encoded = |events: &[Event]| {
+        let mut payload = Vec::new();
+        encode_batch(&mut payload, layout, seconds(captured), events, 0);
+        payload
+    };
+    let whole = encoded(events);
+    assert_eq!(whole.len(), captured.len(), "{events:?}");
+    let (head, end) = (encoded(&[]).len() - 1, captured.len() - 1);
+    assert_eq!(hex(&whole[..head]), hex(&captured[..head]));
+    let mut rest = captured[head..end].to_vec();
+    for event in events {
+        let alone = encoded(std::slice::from_ref(event));
+        let event_bytes = &alone[head..alone.len() - 1];
+        let at = rest.windows(event_bytes.len()).position(|window| window == event_bytes);
+        let at = at.unwrap_or_else(|| panic!("{event:?} was not captured: {}", hex(captured)));
+        rest.drain(at..at + event_bytes.len());
+    }
+    assert!(rest.is_empty(), "{}", hex(&rest));
 }
 
 #[test]
@@ -157,9 +199,18 @@ fn prompt_decode_salt_and_reset_equal_the_captured_bytes() {
 }
 
 #[test]
-fn removals_equal_the_captured_bytes() {
+fn removals_and_the_host_tier_equal_the_captured_bytes() {
     let lines: Vec<&str> = OFFLOAD.lines().collect();
-    assert_crowded_story(&form(Layout::Map), &lines);
+    assert_story(&crowded_story(), &form(Layout::Map), &lines);
+}
+
+#[test]
+fn chunks_that_describe_themselves_equal_the_captured_bytes() {
+    let lines: Vec<&str> = DESCRIBED.lines().collect();
+    let mut story = crowded_story();
+    let again = vec![cleared(), story[0][0].clone()];
+    story.extend([again, story[1].clone()]);
+    assert_story(&story, &form_of(Layout::Map, Mechanism::Native, 64, true), &lines);
 }
 
 #[test]
@@ -167,18 +218,25 @@ fn the_older_layout_equals_what_vllms_encoder_writes() {
     let lines: Vec<&str> = ARRAYS.lines().collect();
     let (plain, offload) = lines.split_at(PLAIN.lines().count());
     assert_story(&plain_story(), &form(Layout::Array), plain);
-    assert_crowded_story(&form(Layout::Array), offload);
+    assert_story(&crowded_story(), &form(Layout::Array), offload);
 }
 
 #[test]
-fn of_tiers_below_the_gpu_nothing_is_published() {
-    let mut expander = form(Layout::Map).expander();
-    let mut events = Vec::new();
+fn of_other_tiers_nothing_is_published() {
     let path = [Piece::new(PROMPT, 64)];
-    for change in [KvChange::Stored, KvChange::Removed, KvChange::Cleared] {
-        expander.expand(&event(change, TierKind::Host, &path, 0, 64), &book(), &mut events);
+    for (tiers, tier) in [
+        (None, TierKind::Host),
+        (form_of(Layout::Map, Mechanism::Lmcache, 64, true).tiers, TierKind::Host),
+        (form_of(Layout::Map, Mechanism::LmcacheServer, 64, true).tiers, TierKind::Host),
+        (form_of(Layout::Map, Mechanism::Native, 64, true).tiers, TierKind::Remote),
+    ] {
+        let mut expander = EventForm { tiers, ..form(Layout::Map) }.expander();
+        let mut events = Vec::new();
+        for change in [KvChange::Stored, KvChange::Removed, KvChange::Cleared] {
+            expander.expand(&event(change, tier, &path, 0, 64), &book(), &mut events);
+        }
+        assert_eq!((events.len(), expander.lost()), (0, 0));
     }
-    assert_eq!((events.len(), expander.lost()), (0, 0));
 }
 
 /// Removals are published after the interner forgot the tokens; unnamed blocks are counted.

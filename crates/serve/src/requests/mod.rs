@@ -163,6 +163,10 @@ impl<W: Watcher> Observer for RequestTable<W> {
         self.watcher.transferred(replica, transfer);
     }
 
+    fn transfers_told(&mut self, replica: u16) {
+        self.watcher.transfers_told(replica);
+    }
+
     fn kv_event(&mut self, at: Nanos, replica: u16, event: &KvEvent) {
         self.watcher.kv_event(at, replica, event, &self.interner);
     }

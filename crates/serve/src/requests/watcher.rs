@@ -27,6 +27,9 @@ pub trait Watcher {
 
     fn transferred(&mut self, _replica: u16, _transfer: &Transfer) {}
 
+    /// See [`weir_cluster::Observer::transfers_told`].
+    fn transfers_told(&mut self, _replica: u16) {}
+
     fn kv_event(&mut self, _at: Nanos, _replica: u16, _event: &KvEvent, _tokens: &dyn TokenIds) {}
 }
 

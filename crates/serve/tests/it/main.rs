@@ -5,6 +5,7 @@
 
 mod clients;
 mod fixture;
+mod host_tier;
 mod interner;
 mod live_equals_simulated;
 mod mover;

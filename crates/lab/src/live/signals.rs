@@ -121,8 +121,9 @@ impl WindowSources<'_> {
         let block = u64::from(engine.block_size) * engine.kv_bytes_per_token;
         let offload = self.arm.offload.as_ref();
         let chunk = offload.map_or(block, |offload| offload.chunk_bytes.kept);
+        let chunk_tokens = offload.map_or(engine.block_size, |offload| offload.chunk_tokens);
         let promotes = offload.is_some_and(|offload| offload.tiers.len() > 1);
-        let bytes = EventBytes { block, chunk, promotes };
+        let bytes = EventBytes { block, chunk, chunk_tokens, promotes };
         notes.extend(add_kv_events((before, after), bytes, signals).map(Note::from));
     }
 

@@ -1,7 +1,9 @@
-//! Which engine held which blocks in GPU memory, and when, from their KV events.
+//! Which engine held which blocks, and when, from their KV events: in GPU memory, or in a tier of
+//! its own that it announces.
 //!
 //! A block's key is a hash of its tokens and of the key before it, so it depends on no engine's
-//! hashes. Content alone names a block: all requests of a load have the same salt and adapter.
+//! hashes. Content alone names a block: all requests of a load have the same salt and adapter. A
+//! cleared cache is one of all tiers, as for llm-d.
 //!
 //! A request is judged when it has ended, by what was held when it was sent. Blocks that left are
 //! therefore remembered for as long as a request can take. An engine whose events are incomplete
@@ -18,6 +20,8 @@ use crate::clock::UnixNanos;
 /// Blocks of all engines, those that left included: some 250 MB.
 const BLOCKS_MAX: usize = 2_000_000;
 const GPU: &str = "gpu";
+/// Its number.
+const GPU_MEDIUM: u8 = 0;
 /// Group of the layers with full attention, whose blocks are prefixes.
 const GROUP: u32 = 0;
 /// Parent that llm-d's simulator of engines names before the first block.
@@ -51,14 +55,22 @@ impl Span {
 #[derive(Debug, Clone, Copy)]
 struct Held {
     since: UnixNanos,
-    /// Engines can hold a content twice, and report each copy.
+    /// Engines can hold a content twice, and report each copy; so does each tier.
     copies: u32,
+}
+
+/// An engine's hash where its blocks lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Name {
+    /// By its place among the media heard of.
+    medium: u8,
+    hash: u64,
 }
 
 #[derive(Debug, Default)]
 struct Engine {
-    /// Key and copies of each hash of the engine's.
-    keys: HashMap<u64, (u64, u32)>,
+    /// Key and copies of each.
+    keys: HashMap<Name, (u64, u32)>,
     held: HashMap<u64, Held>,
     left: HashMap<u64, VecDeque<Span>>,
     /// When each of `left` ended, oldest first.
@@ -81,17 +93,23 @@ impl Engine {
             && !self.unknown.iter().any(|span| span.contains(at))
     }
 
-    fn store(&mut self, hash: u64, key: u64, at: UnixNanos) {
-        self.keys.entry(hash).or_insert((key, 0)).1 += 1;
+    /// A tier names blocks as the GPU does.
+    fn key_of(&self, Name { medium, hash }: Name) -> Option<u64> {
+        let of = |medium| self.keys.get(&Name { medium, hash });
+        of(medium).or_else(|| of(GPU_MEDIUM)).map(|(key, _)| *key)
+    }
+
+    fn store(&mut self, name: Name, key: u64, at: UnixNanos) {
+        self.keys.entry(name).or_insert((key, 0)).1 += 1;
         self.held.entry(key).or_insert(Held { since: at, copies: 0 }).copies += 1;
     }
 
-    fn remove(&mut self, hash: u64, at: UnixNanos) {
-        let Some((key, copies)) = self.keys.get_mut(&hash) else { return };
+    fn remove(&mut self, name: Name, at: UnixNanos) {
+        let Some((key, copies)) = self.keys.get_mut(&name) else { return };
         let key = *key;
         *copies -= 1;
         if *copies == 0 {
-            self.keys.remove(&hash);
+            self.keys.remove(&name);
         }
         let Some(held) = self.held.get_mut(&key) else { return };
         held.copies -= 1;
@@ -137,6 +155,8 @@ pub struct HeldBlocks {
     remember: Nanos,
     /// Tokens of a block, of the first event.
     block_tokens: u32,
+    /// By the number in names. That of GPU memory is the first.
+    media: Vec<String>,
     gaps: HeldGaps,
     newest: UnixNanos,
 }
@@ -148,6 +168,7 @@ impl HeldBlocks {
             engines: (0..engines).map(|_| Engine::default()).collect(),
             remember,
             block_tokens: 0,
+            media: vec![GPU.to_owned()],
             gaps: HeldGaps::default(),
             newest: UnixNanos(0),
         }
@@ -167,11 +188,13 @@ impl HeldBlocks {
         for event in events {
             match event.change {
                 KvEventChange::Cleared => self.engines[engine].clear(at),
-                _ if event.medium != GPU || event.group.unwrap_or(GROUP) != GROUP => {}
-                KvEventChange::Stored => self.store(engine, at, event),
+                _ if event.group.unwrap_or(GROUP) != GROUP => {}
+                KvEventChange::Stored if event.medium == GPU => self.store(engine, at, event),
+                KvEventChange::Stored => self.store_in_tier(engine, at, event),
                 KvEventChange::Removed => {
+                    let medium = self.medium(&event.medium);
                     for hash in &event.hashes {
-                        self.engines[engine].remove(*hash, at);
+                        self.engines[engine].remove(Name { medium, hash: *hash }, at);
                     }
                 }
             }
@@ -239,10 +262,9 @@ impl HeldBlocks {
         let engine = &mut self.engines[engine];
         let parent = match event.parent {
             None => Some(ROOT),
-            Some(parent) => match engine.keys.get(&parent) {
-                Some((key, _)) => Some(*key),
-                None => (parent == NO_PARENT).then_some(ROOT),
-            },
+            Some(parent) => engine
+                .key_of(Name { medium: GPU_MEDIUM, hash: parent })
+                .or_else(|| (parent == NO_PARENT).then_some(ROOT)),
         };
         let is_whole = block > 0
             && block == self.block_tokens as usize
@@ -257,8 +279,48 @@ impl HeldBlocks {
         };
         for (hash, tokens) in hashes.iter().zip(tokens.chunks_exact(block)) {
             key = key_of(key, tokens);
-            engine.store(*hash, key, at);
+            engine.store(Name { medium: GPU_MEDIUM, hash: *hash }, key, at);
         }
+    }
+
+    /// Blocks whose place in a prompt is unknown are left out: no prefix reaches them.
+    fn store_in_tier(&mut self, engine: usize, at: UnixNanos, event: &HeardEvent) {
+        let medium = self.medium(&event.medium);
+        let block = self.block_tokens as usize;
+        let engine = &mut self.engines[engine];
+        let (hashes, tokens) = (&event.hashes, &event.token_ids);
+        if tokens.is_empty() {
+            // vLLM's offloading by default: the hash of a block in GPU memory.
+            for hash in hashes {
+                let name = Name { medium, hash: *hash };
+                if let Some(key) = engine.key_of(name) {
+                    engine.store(name, key, at);
+                }
+            }
+            return;
+        }
+        let parent = match event.parent {
+            None => Some(ROOT),
+            Some(hash) => engine.key_of(Name { medium, hash }),
+        };
+        let is_whole = block > 0 && tokens.len() == hashes.len() * block;
+        let Some(mut key) = parent.filter(|_| is_whole) else { return };
+        for (hash, tokens) in hashes.iter().zip(tokens.chunks_exact(block)) {
+            key = key_of(key, tokens);
+            engine.store(Name { medium, hash: *hash }, key, at);
+        }
+    }
+
+    /// Media beyond the 256th share a number.
+    fn medium(&mut self, name: &str) -> u8 {
+        let known = self.media.iter().position(|known| known == name);
+        let number = known.unwrap_or_else(|| {
+            if u8::try_from(self.media.len()).is_ok() {
+                self.media.push(name.to_owned());
+            }
+            self.media.len() - 1
+        });
+        u8::try_from(number).unwrap_or(u8::MAX)
     }
 
     fn horizon(&self) -> UnixNanos {

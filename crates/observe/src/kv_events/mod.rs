@@ -33,9 +33,11 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MediumCounts {
-    /// Of a tier: chunks.
+    /// Hashes: of blocks, or one for each chunk of a tier.
     pub stored: u64,
     pub removed: u64,
+    /// Tokens that a hash stands for; 0 where events have none.
+    pub tokens: u32,
 }
 
 /// Of all engines together.
@@ -59,7 +61,12 @@ impl KvEventCounts {
         for event in &heard.events {
             let counts = self.media.entry(event.medium.clone()).or_default();
             match event.change {
-                KvEventChange::Stored => counts.stored += event.blocks(),
+                KvEventChange::Stored => {
+                    counts.stored += event.blocks();
+                    let tokens = event.token_ids.len() as u64;
+                    let tokens = tokens.checked_div(event.blocks()).unwrap_or(0) as u32;
+                    counts.tokens = counts.tokens.max(tokens);
+                }
                 KvEventChange::Removed => counts.removed += event.blocks(),
                 // The number of blocks is not given.
                 KvEventChange::Cleared => {}

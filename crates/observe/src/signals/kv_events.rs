@@ -7,11 +7,13 @@ use crate::kv_events::KvEventCounts;
 
 const PART: &str = "vLLM's KV events";
 
-/// Bytes per counted block, over all ranks.
+/// Over all ranks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventBytes {
     pub block: u64,
+    /// Of a chunk in host memory. Events name it by its last block, or by all of its blocks.
     pub chunk: u64,
+    pub chunk_tokens: u32,
     /// Chunks loaded from a farther tier also count as stored in host memory: the sum is more than
     /// what left the GPU.
     pub promotes: bool,
@@ -48,11 +50,15 @@ pub fn add_kv_events(
     // A connector without events (LMCache's) may still store.
     if after.media.contains_key("cpu") {
         let (stored, removed) = grown("cpu");
+        let named = match after.of("cpu").tokens {
+            0 => bytes.chunk,
+            tokens => bytes.chunk * u64::from(tokens) / u64::from(bytes.chunk_tokens.max(1)),
+        };
         if !bytes.promotes {
-            add(SignalKind::StoredBytes, stored, bytes.chunk, "BlockStored", "CPU");
+            add(SignalKind::StoredBytes, stored, named, "BlockStored", "CPU");
         }
         let source = source("BlockRemoved", "CPU");
-        let evicted = removed as f64 * bytes.chunk as f64;
+        let evicted = removed as f64 * named as f64;
         signals.add_of(TierKind::Host, SignalKind::EvictedBytes, evicted, source);
     }
     None
@@ -69,13 +75,15 @@ mod tests {
         let media: BTreeMap<String, MediumCounts> = media
             .iter()
             .map(|(name, stored, removed)| {
-                ((*name).to_owned(), MediumCounts { stored: *stored, removed: *removed })
+                let (stored, removed) = (*stored, *removed);
+                ((*name).to_owned(), MediumCounts { stored, removed, tokens: 0 })
             })
             .collect();
         KvEventCounts { media, batches, lost, ..KvEventCounts::default() }
     }
 
-    const BYTES: EventBytes = EventBytes { block: 10, chunk: 100, promotes: false };
+    const BYTES: EventBytes =
+        EventBytes { block: 10, chunk: 100, chunk_tokens: 160, promotes: false };
 
     #[test]
     fn what_grew_is_in_bytes_and_by_medium() {
@@ -86,6 +94,13 @@ mod tests {
         assert_eq!(signals.get(SignalKind::GpuEvictedBytes), Some(30.0));
         assert_eq!(signals.get(SignalKind::StoredBytes), Some(500.0));
         assert_eq!(signals.get_of(TierKind::Host, SignalKind::EvictedBytes), Some(300.0));
+        // Chunks that are named by all of their blocks.
+        let mut described = after.clone();
+        described.media.entry("cpu".to_owned()).or_default().tokens = 16;
+        let mut signals = Signals::default();
+        add_kv_events((&before, &described), BYTES, &mut signals);
+        assert_eq!(signals.get(SignalKind::StoredBytes), Some(50.0));
+        assert_eq!(signals.get_of(TierKind::Host, SignalKind::EvictedBytes), Some(30.0));
         // It is unknown how much of host memory's stores came from the GPU.
         let mut signals = Signals::default();
         let tiering = EventBytes { promotes: true, ..BYTES };

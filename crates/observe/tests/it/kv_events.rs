@@ -111,6 +111,10 @@ fn cleared() -> Vec<u8> {
 
 /// Blocks at the start of a prompt.
 fn stored(hashes: &[u64], token_ids: &[u32]) -> Vec<u8> {
+    stored_in("GPU", hashes, None, token_ids)
+}
+
+fn stored_in(medium: &str, hashes: &[u64], parent: Option<u64>, token_ids: &[u32]) -> Vec<u8> {
     batch(1, |bytes| {
         write_array_len(bytes, 7).unwrap();
         write_str(bytes, "BlockStored").unwrap();
@@ -118,14 +122,29 @@ fn stored(hashes: &[u64], token_ids: &[u32]) -> Vec<u8> {
         for hash in hashes {
             write_uint(bytes, *hash).unwrap();
         }
-        write_nil(bytes).unwrap();
+        match parent {
+            Some(parent) => write_uint(bytes, parent).map(drop).unwrap(),
+            None => write_nil(bytes).unwrap(),
+        }
         write_array_len(bytes, token_ids.len() as u32).unwrap();
         for id in token_ids {
             write_uint(bytes, u64::from(*id)).unwrap();
         }
         write_uint(bytes, BLOCK).unwrap();
         write_nil(bytes).unwrap();
-        write_str(bytes, "GPU").unwrap();
+        write_str(bytes, medium).unwrap();
+    })
+}
+
+fn removed_from(medium: &str, hashes: &[u64]) -> Vec<u8> {
+    batch(1, |bytes| {
+        write_array_len(bytes, 3).unwrap();
+        write_str(bytes, "BlockRemoved").unwrap();
+        write_array_len(bytes, hashes.len() as u32).unwrap();
+        for hash in hashes {
+            write_uint(bytes, *hash).unwrap();
+        }
+        write_str(bytes, medium).unwrap();
     })
 }
 
@@ -156,6 +175,39 @@ fn what_two_engines_hold_is_known_until_a_batch_is_lost() {
     // Another process with the same address begins anew, and is empty.
     world.tell(0, 0, &stored(&[31], &[1, 2]));
     assert_eq!(world.hits(&prompt, 0), Some(ChoiceHits::default()));
+}
+
+#[test]
+fn a_block_is_held_while_gpu_memory_or_an_announced_tier_has_it() {
+    let mut world = World::start();
+    let prompt = [5, 6, 7, 8, 9, 10, 11];
+    let found = |routed: u32| {
+        let uniform = routed as f32 / 2.0;
+        Some(ChoiceHits { routed: Tokens(routed), uniform, best: Tokens(routed) })
+    };
+    world.tell(0, 1, &stored(&[11, 12, 13], &prompt[..6]));
+    // Without tokens, by the hash of a block in GPU memory; unknown hashes are nothing.
+    world.tell(0, 2, &stored_in("CPU", &[12], None, &[]));
+    world.tell(0, 3, &stored_in("CPU", &[99], None, &[]));
+    world.tell(0, 4, &removed_from("GPU", &[13, 12]));
+    assert_eq!(world.hits(&prompt, 0), found(4));
+    // A chunk of two blocks that describes itself, on another tier.
+    world.tell(0, 5, &stored_in("STORAGE", &[11, 12], None, &prompt[..4]));
+    world.tell(0, 6, &removed_from("GPU", &[11]));
+    world.tell(0, 7, &removed_from("CPU", &[12]));
+    assert_eq!(world.hits(&prompt, 0), found(4));
+    // What comes behind it, after a block that this tier lacks or has.
+    world.tell(0, 8, &stored_in("CPU", &[13], Some(12), &prompt[4..6]));
+    assert_eq!(world.hits(&prompt, 0), found(4));
+    world.tell(0, 9, &stored_in("STORAGE", &[13], Some(12), &prompt[4..6]));
+    assert_eq!(world.hits(&prompt, 0), found(6));
+    world.tell(0, 10, &removed_from("STORAGE", &[12, 11]));
+    assert_eq!(world.hits(&prompt, 0), found(0));
+    world.tell(0, 11, &stored(&[11, 12], &prompt[..4]));
+    assert_eq!(world.hits(&prompt, 0), found(6));
+    world.tell(0, 12, &cleared());
+    assert_eq!(world.hits(&prompt, 0), found(0));
+    assert_eq!(world.watch.gaps().orphans, 0);
 }
 
 /// Passes connections on, and hands out the ends towards those who hear.

@@ -5,7 +5,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
-use weir_serve::kv_events::{EventForm, PublisherConfig};
+use weir_serve::kv_events::{EventForm, PublisherConfig, TierForm};
 use weir_serve::tokenizer::TokenizerConfig;
 use weir_serve::{ServeConfig, Server, ServerHandle};
 use weir_spec::plan::{Arm, Deployment, EmulatedTarget};
@@ -150,7 +150,17 @@ fn published(
         buffer_steps: PublisherConfig::BUFFER_STEPS,
         topic: at.events_topic(&deployment.model.name),
     };
-    (publisher, EventForm::new(deployment.engine_of(arm).block_size))
+    (publisher, event_form(deployment, arm, true))
+}
+
+/// `self_describing` as vLLM's `self_describing_kv_events`.
+pub fn event_form(deployment: &Deployment, arm: &Arm, self_describing: bool) -> EventForm {
+    let tiers = arm.offload.as_ref().map(|offload| TierForm {
+        mechanism: offload.mechanism,
+        chunk_tokens: offload.chunk_tokens,
+        self_describing,
+    });
+    EventForm { tiers, ..EventForm::new(deployment.engine_of(arm).block_size) }
 }
 
 /// Engines, tiers and routing of an arm, under the model's name.

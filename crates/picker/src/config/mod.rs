@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use weir_model::{Nanos, Product};
 use weir_router::PolicyConfig;
-use weir_router::config::ScorerWeights;
+use weir_router::config::{IndexConfig, ScorerWeights};
 
 use crate::release::PickerRelease;
 use crate::replicas::PickedReplicas;
@@ -206,6 +206,15 @@ impl PickerConfig {
         }
         index
     }
+}
+
+/// Weights of blocks by the medium of their events. A medium that is not named weighs 1.
+fn backends(index: &IndexConfig) -> Value {
+    json!([
+        {"name": "gpu", "weight": index.gpu_weight},
+        {"name": "cpu", "weight": index.tier_weight},
+        {"name": "storage", "weight": index.tier_weight},
+    ])
 }
 
 pub(crate) const POOL: &str = "weir";

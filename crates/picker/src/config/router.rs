@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 use weir_router::PolicyConfig;
 
-use super::{ConfigError, PickerConfig, Scorer, with_profile};
+use super::{ConfigError, PickerConfig, Scorer, backends, with_profile};
 use crate::replicas::PickedReplicas;
 
 const API: &str = "llm-d.ai/v1alpha1";
@@ -67,10 +67,7 @@ pub(super) fn document(config: &PickerConfig) -> Result<Value, ConfigError> {
                     "indexerConfig": {
                         // It refuses `valkeyConfig`; the key of Redis serves both.
                         "kvBlockIndexConfig": config.index(|_| "redisConfig"),
-                        "kvCacheBackendConfigs": [
-                            {"name": "gpu", "weight": index.gpu_weight},
-                            {"name": "cpu", "weight": index.tier_weight},
-                        ],
+                        "kvCacheBackendConfigs": backends(index),
                     },
                     "kvEventsConfig": config.kv_events(),
                 },

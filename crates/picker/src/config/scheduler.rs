@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 use weir_router::{Normalization, PolicyConfig};
 
-use super::{ConfigError, PickerConfig, Scorer, with_profile};
+use super::{ConfigError, PickerConfig, Scorer, backends, with_profile};
 use crate::release::PickerRelease;
 
 const API: &str = "inference.networking.x-k8s.io/v1alpha1";
@@ -81,10 +81,7 @@ fn precise(config: &PickerConfig) -> Value {
                 "uds": {"socketFile": config.tokenizer_socket.display().to_string()},
             },
             "kvBlockIndexConfig": config.index(|product| product.traits().picker_key),
-            "kvCacheBackendConfigs": [
-                {"name": "gpu", "weight": index.gpu_weight},
-                {"name": "cpu", "weight": index.tier_weight},
-            ],
+            "kvCacheBackendConfigs": backends(index),
         },
         "kvEventsConfig": config.kv_events(),
     })

@@ -1,5 +1,7 @@
+use weir_model::Mechanism;
+
 use super::*;
-use weir_router::config::{IndexConfig, Normalization};
+use weir_router::config::Normalization;
 
 fn config(policy: PolicyConfig, index: IndexStore) -> PickerConfig {
     PickerConfig {
@@ -58,6 +60,25 @@ fn each_product_has_the_key_that_its_release_reads() {
     let new = at(&of(Product::Valkey, PickerRelease::Router), "precise-prefix-cache-producer");
     assert_eq!(new["redisConfig"]["address"], address);
     assert!(new.get("valkeyConfig").is_none() && new.get("inMemoryConfig").is_none());
+}
+
+#[test]
+fn every_medium_of_an_engine_has_its_weight() {
+    for (release, kind) in [
+        (PickerRelease::Scheduler, "precise-prefix-cache-scorer"),
+        (PickerRelease::Router, "precise-prefix-cache-producer"),
+    ] {
+        let document = config(precise(), IndexStore::Memory).document(release).unwrap();
+        let indexer = &plugin(&document, kind).unwrap()["parameters"]["indexerConfig"];
+        let weights = indexer["kvCacheBackendConfigs"].as_array().unwrap();
+        let of = |medium: &str| {
+            let found = weights.iter().find(|backend| backend["name"] == medium);
+            found.unwrap()["weight"].as_f64()
+        };
+        let media = Mechanism::Native.traits().events.iter().map(|of| of.medium.to_lowercase());
+        assert!(media.into_iter().all(|medium| of(&medium) == Some(0.8)), "{weights:?}");
+        assert_eq!(of("gpu"), Some(1.0));
+    }
 }
 
 #[test]

@@ -76,6 +76,10 @@ pub(crate) struct ServeArgs {
     /// Topic of the KV events.
     #[arg(long, value_name = "TEXT", default_value = "", requires = "kv_events")]
     pub(crate) kv_topic: String,
+    /// Give KV events of the arm's tiers their token ids, as vLLM does with
+    /// `self_describing_kv_events`.
+    #[arg(long, requires = "kv_events")]
+    pub(crate) kv_self_describing: bool,
     /// Encoding of the KV events.
     #[arg(long, value_enum, default_value_t = Layout::Map)]
     pub(crate) kv_encoding: Layout,

@@ -133,8 +133,8 @@ fn config(
             buffer_steps: PublisherConfig::BUFFER_STEPS,
             topic: args.kv_topic.clone(),
         };
-        let layout = args.kv_encoding;
-        let form = EventForm { layout, ..EventForm::new(deployment.engine_of(arm).block_size) };
+        let form = weir_deploy::emulated::event_form(deployment, arm, args.kv_self_describing);
+        let form = EventForm { layout: args.kv_encoding, ..form };
         config.kv_events = Some((publisher, form));
     }
     Ok(config)

@@ -10,13 +10,15 @@ use weir_tier::EvictionPolicy;
 
 use super::super::command::Places;
 use super::super::stack::{Platform, Stack};
-use super::{Connector, refused};
+use super::{Connector, is_salted, refused};
 use crate::error::DeployError;
 
 /// First minor version (0.x) with a connector sized in bytes.
 const FIRST_BYTES: u32 = 14;
 /// The first with tiers behind host memory.
 const FIRST_TIERING: u32 = 23;
+/// The first that was read with KV events that have a chunk's tokens.
+const FIRST_DESCRIBING: u32 = 32;
 
 /// Specs that let the connector run without a GPU.
 const CPU_MODULE: &str = "weir_cpu_offload";
@@ -41,6 +43,9 @@ impl Native {
         let minor = stack.vllm.minor;
         let mut extra = sizes(arm, offload, deployment, minor);
         extra.extend(rules(arm, offload, stack)?);
+        if describes_chunks(arm, deployment, stack) {
+            extra.insert("self_describing_kv_events".to_owned(), json!(true));
+        }
         let tiered = offload.tiers.len() > 1;
         if tiered {
             if minor < FIRST_TIERING {
@@ -70,6 +75,15 @@ impl Native {
         });
         Ok(Self { config, platform: stack.platform })
     }
+}
+
+/// Otherwise a router can place a chunk only while the GPU has its last block. What vLLM describes
+/// lacks the salt of the prompt.
+fn describes_chunks(arm: &Arm, deployment: &Deployment, stack: &Stack) -> bool {
+    arm.is_routed()
+        && deployment.replicas > 1
+        && stack.vllm.minor >= FIRST_DESCRIBING
+        && !is_salted(deployment, stack)
 }
 
 impl Connector for Native {

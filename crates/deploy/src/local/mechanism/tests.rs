@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
 use weir_spec::{Experiment, Plan};
 
 use super::super::stack::Platform;
@@ -81,6 +82,29 @@ fn the_size_of_host_memory_has_the_name_of_the_release() {
     assert_eq!(new.get("spec_name"), None);
     let cpu = extra(&of(arm, &stack(32, None, Platform::Cpu)).unwrap());
     assert_eq!(cpu["spec_name"], native::CPU_SPEC);
+}
+
+#[test]
+fn behind_a_router_chunks_describe_themselves() {
+    let of = |minor, arms: &str, replicas| {
+        let plan = plan_of("Qwen/Qwen3-8B", 1, arms, replicas);
+        let deployment = &plan.deployments[0];
+        let stack = Stack {
+            lmcache: Some(Version { major: 0, minor: 5, patch: 6 }),
+            ..stack(minor, None, Platform::Gpu)
+        };
+        let connector = connector(&deployment.arms[0], deployment, &stack, None).unwrap();
+        let extra = extra(&connector.unwrap().transfer_config(&places()));
+        extra.get("self_describing_kv_events").cloned()
+    };
+    let routed = "{preset: native-offload, bytes: 1GiB, routing: llm-d-inmemory}";
+    assert_eq!(of(32, routed, 2), Some(json!(true)));
+    assert_eq!(of(32, routed, 1), None);
+    assert_eq!(of(31, routed, 2), None);
+    assert_eq!(of(32, "{preset: native-offload, bytes: 1GiB}", 2), None);
+    // Salted prompts.
+    let shared = "{preset: lmcache-redis, store: {address: 'redis://127.0.0.1:6379'}}";
+    assert_eq!(of(32, &format!("{routed}, {shared}"), 2), None);
 }
 
 #[test]

@@ -120,3 +120,35 @@ fn listen_at(socket: &Path) -> Result<StdUnixListener, ServicesError> {
     unix.set_nonblocking(true).map_err(failed("listen"))?;
     Ok(unix)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_needed_runs() {
+        let folder = std::env::temp_dir().join(format!("weir-services-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let socket = folder.join("tokens.sock");
+        let replicas = PickedReplicas {
+            addresses: vec![Ipv4Addr::new(127, 0, 0, 2)],
+            port: 8000,
+            events_port: 5557,
+        };
+        let start = |cluster_api, tokenizer| {
+            Services::start(&replicas, "model", ServiceNeeds { cluster_api, tokenizer }).unwrap()
+        };
+        assert_eq!(start(false, None).port(), None);
+        let api = start(true, None);
+        assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, api.port().unwrap())).is_ok());
+        assert!(!socket.exists());
+        let tokens = start(false, Some(&socket));
+        assert_eq!(tokens.port(), None);
+        assert!(UnixStream::connect(&socket).is_ok());
+        drop(tokens);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

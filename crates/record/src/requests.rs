@@ -128,7 +128,7 @@ table! {
     ErrorBound error_bound: Vec<Nanos>, "error_bound_ns", "ns", Delta,
         "Bound of the error of the row's times; 0 in simulation";
     RoutedHitTokens routed_hit_tokens: Vec<Option<Tokens>>, "routed_hit_tokens", "tokens", Delta,
-        "With several replicas: prompt tokens in the chosen one's GPU cache when it was sent";
+        "With several replicas: prompt tokens that the chosen one held when it was sent";
     UniformHitTokens uniform_hit_tokens: Vec<Option<f32>>, "uniform_hit_tokens", "tokens", Plain,
         "The same, averaged over all replicas: the expectation of a uniform choice";
     BestHitTokens best_hit_tokens: Vec<Option<Tokens>>, "best_hit_tokens", "tokens", Delta,

@@ -7,10 +7,10 @@ use std::collections::VecDeque;
 use weir_engine::OffloadConfig;
 use weir_engine::timing::{PassShape, Timing, TimingModel};
 use weir_model::TierKind;
-use weir_router::config::{Normalization, PolicyConfig, ScorerWeights};
+use weir_router::config::{IndexConfig, Normalization, PolicyConfig, ScorerWeights};
 use weir_tier::EvictionPolicy;
 
-use super::cache::{ByKey, Cache};
+use super::cache::{ByKey, Cache, Unit};
 use super::stream::{Asked, Stream};
 use crate::plan::{Arm, Deployment};
 
@@ -61,6 +61,40 @@ struct Replica {
     tiers: Vec<(TierKind, Cache)>,
     reuse: Reuse,
     in_flight_tokens: u64,
+}
+
+/// Leading tokens of a prompt that KV events announce.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    gpu: u64,
+    /// Behind those on the GPU.
+    tiers: u64,
+}
+
+impl Held {
+    const fn tokens(self) -> u64 {
+        self.gpu + self.tiers
+    }
+
+    /// As an index weighs them.
+    fn weighted(self, index: &IndexConfig) -> f64 {
+        self.gpu as f64 * index.gpu_weight + self.tiers as f64 * index.tier_weight
+    }
+}
+
+impl Replica {
+    fn held(&self, units: &[Unit], offload: Option<&OffloadConfig>) -> Held {
+        let announces =
+            |tier: TierKind| offload.is_some_and(|of| of.traits().events_of(tier).is_some());
+        let gpu = self.gpu.prefix(units);
+        let held = |unit: &&Unit| {
+            let in_tier =
+                |(tier, cache): &(TierKind, Cache)| announces(*tier) && cache.holds(**unit);
+            self.gpu.holds(**unit) || self.tiers.iter().any(in_tier)
+        };
+        let all: u64 = units.iter().take_while(held).map(|unit| u64::from(unit.tokens)).sum();
+        Held { gpu, tiers: all - gpu }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -267,19 +301,25 @@ impl Router {
         if count == 1 {
             return 0;
         }
-        let hits: Vec<u64> =
-            caches.replicas.iter().map(|replica| replica.gpu.prefix(asked.prompt())).collect();
-        let shares = || hits.iter().map(|held| *held as f64 / asked.prompt_tokens.max(1) as f64);
+        let offload = caches.offload.as_ref();
+        let held: Vec<Held> =
+            caches.replicas.iter().map(|it| it.held(asked.prompt(), offload)).collect();
+        let prompt = asked.prompt_tokens.max(1) as f64;
         let chosen = match &caches.policy {
-            PolicyConfig::PrecisePrefix {
-                weights, normalization: Normalization::MinMax, ..
-            } => self.best(caches, between_extremes(&hits), weights),
-            PolicyConfig::ApproximatePrefix { weights, .. }
-            | PolicyConfig::PrecisePrefix { weights, .. } => {
-                self.best(caches, shares().collect(), weights)
+            PolicyConfig::PrecisePrefix { weights, normalization, index, .. } => {
+                let weighted: Vec<f64> = held.iter().map(|it| it.weighted(index)).collect();
+                let scores = match normalization {
+                    Normalization::MinMax => between_extremes(&weighted),
+                    Normalization::Share => weighted.iter().map(|it| it / prompt).collect(),
+                };
+                self.best(caches, scores, weights)
+            }
+            PolicyConfig::ApproximatePrefix { weights, .. } => {
+                self.best(caches, held.iter().map(|it| it.gpu as f64 / prompt).collect(), weights)
             }
             _ => self.any_of(count),
         };
+        let hits: Vec<u64> = held.iter().map(|it| it.tokens()).collect();
         counts.routed_hits += hits[chosen];
         counts.uniform_hits += hits.iter().sum::<u64>() as f64 / count as f64;
         counts.best_hits += hits.iter().copied().max().unwrap_or(0);
@@ -325,15 +365,19 @@ impl Router {
 
 /// As the picker scores matches against each other: 1 for the longest, 0 for the shortest and for
 /// none, 1 for all matches of one length.
-fn between_extremes(hits: &[u64]) -> Vec<f64> {
-    let least = hits.iter().copied().filter(|held| *held > 0).min().unwrap_or(0);
-    let most = hits.iter().copied().max().unwrap_or(0);
-    let score = |held: u64| match held {
-        0 => 0.0,
-        _ if least == most => 1.0,
-        _ => (held - least) as f64 / (most - least) as f64,
+fn between_extremes(held: &[f64]) -> Vec<f64> {
+    let matched = || held.iter().copied().filter(|held| *held > 0.0);
+    let (least, most) = (matched().fold(f64::INFINITY, f64::min), matched().fold(0.0, f64::max));
+    let score = |held: f64| {
+        if held <= 0.0 {
+            0.0
+        } else if most <= least {
+            1.0
+        } else {
+            (held - least) / (most - least)
+        }
     };
-    hits.iter().map(|held| score(*held)).collect()
+    held.iter().map(|held| score(*held)).collect()
 }
 
 /// GPU seconds per request: the prompt alone, and its share of the passes that it decodes in.

@@ -29,6 +29,11 @@ pub enum KubernetesError {
     #[error("{server} cannot be reached to {what}: {cause}")]
     Unreachable { server: String, what: Box<CallSubject>, cause: String },
     #[error(
+        "the certificate of {server} is not trusted ({cause}); set `ca_file`, or \
+         certificate-authority in the kubeconfig"
+    )]
+    Untrusted { server: String, cause: String },
+    #[error(
         "{server} refused the login (401) at: {what}; the token or certificate is expired or wrong: \
          log in again"
     )]

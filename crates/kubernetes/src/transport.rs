@@ -17,6 +17,8 @@ use crate::facts::ClockSkew;
 use crate::journal::{ApiCall, CallJournal, warnings};
 use crate::resource::{CallSubject, escaped};
 
+/// `rustls` begins so what it has against a certificate.
+const UNTRUSTED: &str = "invalid peer certificate";
 /// The server's own limit is 60 s; a list of a large namespace takes seconds.
 const CALL_TIMEOUT: Duration = Duration::from_mins(1);
 /// The API server accepts objects of 1.5 MB; a list has up to `PAGE` of them, mostly small.
@@ -162,6 +164,9 @@ impl Transport {
         let (code, head, body) = match exchanged {
             Ok(Ok(got)) => got,
             Ok(Err(Failure::Final(error))) => return Err(error),
+            Ok(Err(Failure::Untrusted(cause))) => {
+                return Err(KubernetesError::Untrusted { server: self.server.clone(), cause });
+            }
             Ok(Err(Failure::Passing(_))) if tries < MOST_TRIES => {
                 return Ok(Err(wait(tries, None)));
             }
@@ -198,19 +203,25 @@ impl Transport {
 enum Failure {
     /// The connection: it may come back.
     Passing(String),
+    /// The server's certificate.
+    Untrusted(String),
     /// The login.
     Final(KubernetesError),
 }
 
 impl Failure {
     fn of(error: kube::Error) -> Self {
+        let told = chain(&error);
+        if told.contains(UNTRUSTED) {
+            return Self::Untrusted(told);
+        }
         match error {
             kube::Error::Auth(error) => Self::Final(login_error(&error)),
             kube::Error::Service(error) => match error.downcast_ref::<AuthError>() {
                 Some(error) => Self::Final(login_error(error)),
-                None => Self::Passing(chain(error.as_ref())),
+                None => Self::Passing(told),
             },
-            other => Self::Passing(chain(&other)),
+            _ => Self::Passing(told),
         }
     }
 }

@@ -132,6 +132,11 @@ fn an_end_is_final_when_it_repeats() {
     container["state"] = container["lastState"].clone();
     container["lastState"] = json!({});
     assert_trouble(first, TroubleCause::Exited, None, "exit code 3");
+    let mut between = recorded!("crash");
+    let container = &mut between["pods"][0]["status"]["containerStatuses"][0];
+    container["restartCount"] = json!(1);
+    container["state"] = container["lastState"].clone();
+    assert_trouble(between, TroubleCause::CrashLoop, Some(0), "exit code 3");
     let mut again = recorded!("crash");
     let container = &mut again["pods"][0]["status"]["containerStatuses"][0];
     container["restartCount"] = json!(1);

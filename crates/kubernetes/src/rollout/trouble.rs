@@ -175,10 +175,12 @@ fn of_container(pod: &Pod, container: &ContainerStatus, is_restarted: bool) -> O
     }
     let now = state.terminated.as_ref().filter(|ended| ended.exit_code != 0);
     let last = last.filter(|ended| ended.exit_code != 0);
-    let (cause, message) = ended(now.or(last)?, TroubleCause::Exited);
+    let is_again = now.is_some() && container.restart_count > 0;
+    let else_cause = if is_again { TroubleCause::CrashLoop } else { TroubleCause::Exited };
+    let (cause, message) = ended(now.or(last)?, else_cause);
     // One end may be chance: a port, a neighbour's memory. The second of a kind is the rule.
-    let repeated = now.is_some() && (container.restart_count > 0 || !is_restarted);
-    found(cause, message, repeated.then_some(Duration::ZERO))
+    let is_final = is_again || (now.is_some() && !is_restarted);
+    found(cause, message, is_final.then_some(Duration::ZERO))
 }
 
 fn ended(end: &ContainerStateTerminated, else_cause: TroubleCause) -> (TroubleCause, String) {

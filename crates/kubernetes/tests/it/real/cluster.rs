@@ -42,7 +42,7 @@ fn script() -> PathBuf {
 
 fn start() -> Result<RealCluster, (bool, String)> {
     if std::env::var_os("WEIR_TEST_FULL").is_none_or(|value| value != "1") {
-        return Err((false, "it is long; make test-full has it".to_owned()));
+        return Err((false, "long; run make test-full".to_owned()));
     }
     let state = std::env::temp_dir().join(format!("weir-kubernetes-api-{}", std::process::id()));
     let mut said = tempfile::tempfile().unwrap();
@@ -121,6 +121,21 @@ impl RealCluster {
             .unwrap();
         child.stdin.take().unwrap().write_all(manifest.yaml().as_bytes()).unwrap();
         assert!(child.wait().unwrap().success());
+    }
+
+    /// What it prints, as the administrator. The calling thread is in the cluster's network.
+    pub(crate) fn kubectl(&self, args: &[&str]) -> String {
+        let output = Command::new(&self.kubectl)
+            .args(args)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.state.join("certificates/ca.crt")
     }
 
     fn connect(kubeconfig: PathBuf, namespace: &str) -> Cluster {

@@ -11,7 +11,8 @@ use weir_kubernetes::k8s_openapi::api::apps::v1::Deployment;
 use weir_kubernetes::k8s_openapi::api::coordination::v1::Lease;
 use weir_kubernetes::k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use weir_kubernetes::{
-    Applied, ApplyMode, Cluster, KubernetesError, Manifest, Removal, Removed, Right, TroubleCause,
+    Applied, ApplyMode, Cluster, ClusterAccess, KubernetesError, Manifest, Removal, Removed, Right,
+    TroubleCause,
 };
 
 use cluster::real_cluster;
@@ -277,4 +278,62 @@ fn a_lease_is_renewed_and_raced_for_by_two() {
     drop(taken);
     assert_eq!(cluster.get::<Lease>("weir-s").unwrap(), None);
     remove(&cluster, 60, false);
+}
+
+#[test]
+fn a_login_by_token_needs_the_clusters_authority() {
+    let Some(real) = real_cluster("a_login_by_token") else { return };
+    let cluster = real.enter("weir-token");
+    prepare(&cluster);
+    let folder = tempfile::tempdir().unwrap();
+    let token_file = folder.path().join("token");
+    // With the line break that a person's editor adds.
+    std::fs::write(&token_file, real.kubectl(&["create", "token", "default", "-n", "weir-token"]))
+        .unwrap();
+    let mut access = ClusterAccess {
+        server: Some(cluster.about().unwrap().server),
+        token_file: Some(token_file.clone()),
+        namespace: "weir-token".to_owned(),
+        ..Default::default()
+    };
+    let begun = Instant::now();
+    let error = Cluster::connect(&access).map(|_| ()).unwrap_err();
+    assert!(matches!(&error, KubernetesError::Untrusted { .. }), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(3));
+    access.ca_file = Some(real.authority());
+    let facts = Cluster::connect(&access).unwrap().about().unwrap();
+    assert_eq!(facts.user.as_deref(), Some("system:serviceaccount:weir-token:default"));
+    std::fs::write(&token_file, "expired").unwrap();
+    let error = Cluster::connect(&access).map(|_| ()).unwrap_err();
+    assert!(matches!(&error, KubernetesError::Unauthorized { .. }), "{error}");
+    remove(&cluster, 60, false);
+}
+
+#[test]
+fn a_job_ends_or_fails_with_its_pods() {
+    let Some(real) = real_cluster("a_job_ends_or_fails") else { return };
+    let cluster = real.enter("weir-job");
+    let owners = prepare(&cluster);
+    let job = |name: &str, argument: &str| {
+        let labels = json!({"weir.dev/stack": "s"});
+        let container = json!({"name": "load", "image": "weir.local/it:1", "args": [argument]});
+        let value = json!({
+            "metadata": {"name": name, "labels": labels, "ownerReferences": owners},
+            "spec": {
+                "completionMode": "Indexed", "completions": 2, "parallelism": 2, "backoffLimit": 0,
+                "template": {"metadata": {"labels": labels}, "spec": {
+                    "restartPolicy": "Never", "terminationGracePeriodSeconds": 1,
+                    "automountServiceAccountToken": false, "containers": [container]}}}});
+        let manifest = Manifest::custom("batch/v1", "Job", "jobs", value);
+        cluster.apply(&manifest, ApplyMode::Apply).unwrap();
+        let until = Instant::now() + Duration::from_mins(1);
+        cluster.wait_job(name, until, &|| false, &mut |_| ())
+    };
+    let end = job("good", "no_test_of_this_name").unwrap();
+    assert_eq!((end.succeeded, end.failed, end.pods.len()), (2, 0, 2));
+    let error = job("bad", "--no-such-option").unwrap_err();
+    let told = error.to_string();
+    assert!(told.starts_with("job bad failed (BackoffLimitExceeded)"), "{told}");
+    assert!(told.contains("container load: it ended: exit code 101"), "{told}");
+    assert_eq!(remove(&cluster, 60, false).left, []);
 }

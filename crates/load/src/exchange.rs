@@ -342,6 +342,7 @@ impl Exchange {
             output_digest: None,
             error_bound: self.first_token_bound(),
             hits: None,
+            shard: None,
         }
     }
 

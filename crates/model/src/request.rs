@@ -71,6 +71,8 @@ pub struct RequestRow {
     pub error_bound: Nanos,
     /// With several replicas, where their caches are known.
     pub hits: Option<ChoiceHits>,
+    /// The process that sent it, where several generated the load.
+    pub shard: Option<u16>,
 }
 
 /// Prompt tokens that several replicas held when a request was sent, on the GPU or in a tier that

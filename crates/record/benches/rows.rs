@@ -66,6 +66,7 @@ fn request(index: u64) -> RequestRow {
         output_digest: None,
         error_bound: Nanos::ZERO,
         hits: None,
+        shard: None,
     }
 }
 

@@ -217,6 +217,12 @@ impl<S: Scalar> ColumnValues for Vec<Option<S>> {
         schema_of::<S>(name, Repetition::OPTIONAL)
     }
 
+    /// What an older file does not have is unknown.
+    fn fill_absent(&mut self, rows: usize) -> bool {
+        self.resize(self.len() + rows, None);
+        true
+    }
+
     fn write(&self, to: &mut ColumnWriter<'_>) -> Result<()> {
         let writer = S::Stored::get_column_writer_mut(to).ok_or_else(mismatch)?;
         let levels: Vec<i16> = self.iter().map(|value| i16::from(value.is_some())).collect();

@@ -29,7 +29,7 @@ pub use environment::{Environment, RUN_FORMAT, RunHeader};
 pub use error::RecordError;
 pub use lists::TimeLists;
 pub use reader::{CellReader, CellState};
-pub use requests::{RequestColumn, RequestTable};
+pub use requests::{RequestColumn, RequestFile, RequestTable};
 pub use run::RunFolder;
 pub use series::{SeriesColumn, SeriesRow, SeriesTable};
 pub use steps::{StepColumn, StepTable};

@@ -1,9 +1,12 @@
 //! `requests.parquet`: one row per request of the cell.
 
+use std::path::Path;
+
 use weir_model::{ChoiceHits, Nanos, Outcome, RequestRow, TierKind, Tokens};
 
+use crate::error::RecordError;
 use crate::lists::TimeLists;
-use crate::table::table;
+use crate::table::{TableReader, TableWriter, table};
 
 table! {
     /// The columns of `requests.parquet`. Times count from the start of the cell.
@@ -39,6 +42,7 @@ table! {
         table.routed_hit_tokens.push(row.hits.map(|hits| hits.routed));
         table.uniform_hit_tokens.push(row.hits.map(|hits| hits.uniform));
         table.best_hit_tokens.push(row.hits.map(|hits| hits.best));
+        table.shard.push(row.shard);
     };
     row |table, i| {
         let mut cached_tokens = [Tokens::ZERO; 4];
@@ -73,6 +77,7 @@ table! {
             output_digest: table.output_digest[i],
             error_bound: table.error_bound[i],
             hits: hits.map(|(routed, (uniform, best))| ChoiceHits { routed, uniform, best }),
+            shard: table.shard[i],
         }
     };
     Request request: Vec<u64>, "request", "id", Delta,
@@ -133,4 +138,31 @@ table! {
         "The same, averaged over all replicas: the expectation of a uniform choice";
     BestHitTokens best_hit_tokens: Vec<Option<Tokens>>, "best_hit_tokens", "tokens", Delta,
         "The same, of the best replica";
+    Shard shard: Vec<Option<u16>>, "shard", "index", Delta,
+        "The process that sent it, where several generated the load";
+}
+
+/// Rows outside of a cell: those of one shard, on their way to the cell.
+pub struct RequestFile(TableWriter<RequestTable>);
+
+impl RequestFile {
+    /// Replaces the file, with the first rows.
+    pub fn create(path: &Path) -> Self {
+        Self(TableWriter::new(path.to_owned()))
+    }
+
+    pub fn push(&mut self, row: &RequestRow) -> Result<(), RecordError> {
+        self.0.push(row)
+    }
+
+    pub fn close(self) -> Result<(), RecordError> {
+        self.0.close().map(drop)
+    }
+
+    /// In the order of pushing, decoded a few thousand at a time.
+    pub fn read(
+        path: &Path,
+    ) -> Result<impl Iterator<Item = Result<RequestRow, RecordError>> + use<>, RecordError> {
+        Ok(TableReader::open(path.to_owned())?.into_rows::<RequestTable>())
+    }
 }

@@ -312,6 +312,7 @@ mod tests {
             output_digest: None,
             error_bound: Nanos::ZERO,
             hits: None,
+            shard: None,
         }
     }
 

@@ -45,6 +45,7 @@ impl InFlightRequest {
             output_digest: None,
             error_bound: Nanos::ZERO,
             hits: self.hits,
+            shard: None,
         }
     }
 

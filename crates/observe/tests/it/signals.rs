@@ -314,6 +314,7 @@ fn row(first_token: Option<u64>, prompt: u32, seen: u32, cached: u32) -> Request
         output_digest: None,
         error_bound: Nanos::ZERO,
         hits: None,
+        shard: None,
     }
 }
 

@@ -24,7 +24,8 @@ prop_compose! {
         (due, start, end, [connected, first_byte, first_token], error_bound) in times(),
         ids in any::<[u64; 4]>(),
         tokens in any::<[u32; 9]>(),
-        turn in any::<u32>(), replica in any::<Option<u16>>(), preemptions in any::<u16>(),
+        turn in any::<u32>(), [replica, shard] in any::<[Option<u16>; 2]>(),
+        preemptions in any::<u16>(),
         events_per_read in any::<Option<f32>>(),
         uniform in any::<Option<f32>>(),
         outcome in prop::sample::select(vec![
@@ -44,6 +45,7 @@ prop_compose! {
             preemptions, first_step, chunk_gaps: gaps.into_iter().map(Nanos).collect(),
             events_per_read, outcome, error, output_digest, error_bound,
             hits: uniform.map(|uniform| ChoiceHits { routed: tokens[7], uniform, best: tokens[8] }),
+            shard,
         }
     }
 }

@@ -81,6 +81,7 @@ pub(crate) fn request(index: u64) -> RequestRow {
             uniform: (noise % 1000) as f32 / 7.0,
             best: tokens(19),
         }),
+        shard: (!noise.is_multiple_of(5)).then_some(noise as u16 % 3),
     }
 }
 

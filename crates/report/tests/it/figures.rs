@@ -36,6 +36,7 @@ fn row(request: u64, due_ms: u64, first_ms: u64, end_ms: u64, tokens: u32) -> Re
         output_digest: None,
         error_bound: Nanos::ZERO,
         hits: None,
+        shard: None,
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) fn failed(request: u64, due_ms: u64, end_ms: u64) -> RequestRow {
         output_digest: None,
         error_bound: Nanos(40_000),
         hits: None,
+        shard: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! One cell, from its folder to its `cell.json`: run, measure, judge, close.
 
+use weir_field::Field;
 use weir_model::{CellFailure, FailureReason, LoadNote, SignalKind, Signals, Verdict};
 use weir_record::{
     CellFigures, CellState, CellStatus, CellWriter, Evidence, ReplicaFigures, RunFolder,
@@ -17,11 +18,12 @@ use crate::progress::{Progress, Stop};
 use crate::recorded::Recorded;
 use crate::simulated::simulate;
 
-/// False when it was stopped: it has no `cell.json` then, and a resume runs it.
+/// The agents of `field`, if any, generate a live cell's load. False when it was stopped: it has no `cell.json` then, and a resume runs it.
 pub fn run_cell(
     run: &RunFolder,
     plan: &Plan,
     cell: &Cell,
+    field: Option<&Field>,
     progress: &dyn Progress,
     stop: &Stop,
 ) -> Result<bool, LabError> {
@@ -39,7 +41,7 @@ pub fn run_cell(
     let outcome = match &plan.target {
         Target::Simulated => simulate(plan, cell, &mut writer, stop)?,
         Target::Live(target) => {
-            let of = LiveCell { run, plan, target, cell };
+            let of = LiveCell { field, run, plan, target, cell };
             measure(of, &mut writer, progress, stop)?
         }
     };

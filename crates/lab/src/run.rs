@@ -3,6 +3,7 @@ use std::time::Duration;
 use weir_deploy::Presence;
 use weir_deploy::leftovers::{Whose, clear, run_id};
 use weir_deploy::{front, local};
+use weir_field::Field;
 use weir_record::RunFolder;
 use weir_spec::plan::Plan;
 
@@ -21,11 +22,13 @@ pub struct Ended<'a> {
     pub analysis: Analysis<'a>,
 }
 
-/// Runs the missing cells, `jobs` simulated ones at once, and writes analysis and report of all.
+/// Runs the missing cells, `jobs` simulated ones at once and the load of live ones by the agents of
+/// `field`, if any, and writes analysis and report of all.
 pub fn run<'a>(
     plan: &'a Plan,
     folder: &RunFolder,
     jobs: usize,
+    field: Option<&Field>,
     progress: &dyn Progress,
     stop: &Stop,
 ) -> Result<Ended<'a>, LabError> {
@@ -35,7 +38,7 @@ pub fn run<'a>(
     // A live cell marks itself for other runs; simulated cells take all CPUs.
     let id = run_id(folder.path());
     let presence = plan.target.live().is_none().then(|| Presence::show(&id)).transpose()?;
-    let sweep = run_missing(folder, plan, jobs, progress, stop)?;
+    let sweep = run_missing(folder, plan, jobs, field, progress, stop)?;
     drop(presence);
     let analysis = Analysis::of(folder, plan)?;
     analysis.write(folder)?;

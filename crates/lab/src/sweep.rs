@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
+use weir_field::Field;
 use weir_record::{CellState, RunFolder};
 use weir_spec::plan::{Cell, Plan};
 
@@ -14,6 +15,7 @@ pub fn run_missing(
     run: &RunFolder,
     plan: &Plan,
     jobs: usize,
+    field: Option<&Field>,
     progress: &dyn Progress,
     stop: &Stop,
 ) -> Result<Sweep, LabError> {
@@ -31,7 +33,9 @@ pub fn run_missing(
     };
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(|| queue.work(|cell| run_cell(run, plan, cell, progress, stop), stop));
+            scope.spawn(|| {
+                queue.work(|cell| run_cell(run, plan, cell, field, progress, stop), stop);
+            });
         }
     });
     sweep.ran = queue.ran.into_inner();

@@ -1,6 +1,7 @@
 //! The certificate from the workers' counters, and the limits beyond which a level is refused
 //! because of the generator itself. Comparisons judge whether an error of the times matters.
 
+use serde::{Deserialize, Serialize};
 use weir_model::{Certificate, Nanos, Refusal};
 
 use crate::spread::SpreadTally;
@@ -25,7 +26,8 @@ pub(crate) struct LoadKind {
 }
 
 /// Of one worker in its window.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct WorkerCounters {
     pub(crate) read_lag: SpreadTally,
     pub(crate) send_lag: SpreadTally,
@@ -62,7 +64,7 @@ impl WorkerCounters {
     }
 }
 
-pub(crate) fn certify(counters: &[WorkerCounters], kind: LoadKind) -> Certificate {
+pub(crate) fn certify(counters: &[&WorkerCounters], kind: LoadKind) -> Certificate {
     let merged = |pick: fn(&WorkerCounters) -> &SpreadTally| {
         let mut all = SpreadTally::default();
         for counters in counters {
@@ -83,7 +85,8 @@ pub(crate) fn certify(counters: &[WorkerCounters], kind: LoadKind) -> Certificat
     }
     let read_lag = merged(|counters| &counters.read_lag);
     let unstamped: u64 = counters.iter().map(|counters| counters.unstamped_reads).sum();
-    let most = |share: fn(&WorkerCounters) -> f64| counters.iter().map(share).fold(0.0, f64::max);
+    let most =
+        |share: fn(&WorkerCounters) -> f64| counters.iter().copied().map(share).fold(0.0, f64::max);
     let waits = counters.iter().filter_map(|counters| Some(counters.share(counters.cpu_wait?)));
     let mut certificate = Certificate {
         read_lag,
@@ -158,17 +161,17 @@ mod tests {
     const CLOSED: LoadKind = LoadKind { closed: true, token_ids: true };
     const OPEN: LoadKind = LoadKind { closed: false, token_ids: true };
 
-    fn refused(counters: WorkerCounters, kind: LoadKind) -> Option<Refusal> {
-        certify(&[calm(), counters], kind).refused
+    fn refused(counters: &WorkerCounters, kind: LoadKind) -> Option<Refusal> {
+        certify(&[&calm(), counters], kind).refused
     }
 
     #[test]
     fn a_calm_generator_is_not_refused() {
-        let closed = certify(&[calm(), calm()], CLOSED);
+        let closed = certify(&[&calm(), &calm()], CLOSED);
         assert_eq!((closed.refused, closed.offered, closed.delivered), (None, 200.0, 200.0));
         assert!(closed.kernel_stamps);
         assert!((closed.busy_share - 0.1).abs() < 1e-9);
-        let open = certify(&[calm(), calm()], OPEN);
+        let open = certify(&[&calm(), &calm()], OPEN);
         assert_eq!((open.refused, open.offered, open.delivered), (None, 200.0, 200.0));
     }
 
@@ -181,28 +184,28 @@ mod tests {
         };
         let busy = || with(|counters| counters.cpu_time = Nanos::from_millis(9600));
         let expected = |why| Some(Refusal::Busy { share: 0.96, why });
-        assert_eq!(refused(busy(), CLOSED), expected(Lateness::Busy));
+        assert_eq!(refused(&busy(), CLOSED), expected(Lateness::Busy));
         let crowded = WorkerCounters { cpu_wait: Some(Nanos::from_secs(1)), ..busy() };
-        assert_eq!(refused(crowded, CLOSED), expected(Lateness::NoCpu));
+        assert_eq!(refused(&crowded, CLOSED), expected(Lateness::NoCpu));
         let lost = || with(|counters| counters.lost = Nanos::from_secs(10) * 25);
         let idle = |why| Some(Refusal::UsersIdle { busy: 175.0, users: 200.0, why });
-        assert_eq!(refused(lost(), CLOSED), idle(Lateness::Unknown));
+        assert_eq!(refused(&lost(), CLOSED), idle(Lateness::Unknown));
         // 25 of 200 users were lost because 64 requests were always due at once.
         let together = WorkerCounters { due_at_once: 64, ..lost() };
-        assert_eq!(refused(together, CLOSED), idle(Lateness::AtOnce));
+        assert_eq!(refused(&together, CLOSED), idle(Lateness::AtOnce));
         let crowded = WorkerCounters { cpu_wait: Some(Nanos::from_secs(2)), ..lost() };
-        assert_eq!(refused(crowded, CLOSED), idle(Lateness::NoCpu));
+        assert_eq!(refused(&crowded, CLOSED), idle(Lateness::NoCpu));
         let missed = with(|counters| counters.sessions_begun = 970);
         let why = Lateness::Unknown;
         let expected = Refusal::ArrivalsMissed { begun: 197.0, due: 200.0, why };
-        assert_eq!(refused(missed, OPEN), Some(expected));
+        assert_eq!(refused(&missed, OPEN), Some(expected));
         let starved = || with(|counters| counters.starved = Nanos::from_millis(101));
         let expected =
             |token_ids| Some(Refusal::Starved { waited: Nanos::from_millis(101), token_ids });
-        assert_eq!(refused(starved(), CLOSED), expected(true));
-        assert_eq!(refused(starved(), LoadKind { token_ids: false, ..CLOSED }), expected(false));
+        assert_eq!(refused(&starved(), CLOSED), expected(true));
+        assert_eq!(refused(&starved(), LoadKind { token_ids: false, ..CLOSED }), expected(false));
         assert_eq!(
-            certify(&[WorkerCounters::default()], CLOSED).refused,
+            certify(&[&WorkerCounters::default()], CLOSED).refused,
             Some(Refusal::NothingSent)
         );
     }
@@ -219,7 +222,7 @@ mod tests {
         };
         counters.send_lag.record_many(Nanos::from_micros(50), 2);
         let few = Refusal::TooFewRequests { requests: 2, users: 1.0 };
-        assert_eq!(certify(&[counters], CLOSED).refused, Some(few));
+        assert_eq!(certify(&[&counters], CLOSED).refused, Some(few));
     }
 
     /// Errors of times alone refuse nothing; comparisons judge them.
@@ -228,7 +231,7 @@ mod tests {
         let mut counters = calm();
         counters.send_lag.record_many(Nanos::from_millis(40), 100);
         counters.first_token_bound.record_many(Nanos::from_millis(40), 100);
-        let certificate = certify(&[counters], CLOSED);
+        let certificate = certify(&[&counters], CLOSED);
         assert_eq!(certificate.refused, None);
         assert!(certificate.first_token_bound.p99 >= Nanos::from_millis(40));
     }

@@ -4,6 +4,8 @@
 //! each turn of a worker's loop samples both clocks. The width of that sample is part of the error
 //! bound.
 
+use std::time::Duration;
+
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use weir_model::Nanos;
 
@@ -22,11 +24,35 @@ pub(crate) struct Clock {
     origin_ns: u64,
 }
 
+/// Of this machine, in nanoseconds since an unnamed moment: what an agreed start is given in.
+pub fn monotonic_ns() -> u64 {
+    nanos(clock_gettime(ClockId::Monotonic))
+}
+
+/// The time of day at a time of [`monotonic_ns`], in nanoseconds since 1970.
+pub fn unix_ns_at(at_ns: u64) -> u64 {
+    let (day_ns, now_ns) = (nanos(clock_gettime(ClockId::Realtime)), monotonic_ns());
+    (day_ns + at_ns).saturating_sub(now_ns)
+}
+
 impl Clock {
-    /// Also returns the time of day in nanoseconds since 1970.
-    pub(crate) fn start() -> (Self, u64) {
-        let clock = Self { origin_ns: nanos(clock_gettime(ClockId::Monotonic)) };
-        (clock, nanos(clock_gettime(ClockId::Realtime)))
+    pub(crate) fn start() -> Self {
+        Self::starting_at(monotonic_ns())
+    }
+
+    /// At a time of [`monotonic_ns`], before which it shows zero.
+    pub(crate) const fn starting_at(origin_ns: u64) -> Self {
+        Self { origin_ns }
+    }
+
+    /// The time of day at its start, in nanoseconds since 1970.
+    pub(crate) fn started_unix_ns(self) -> u64 {
+        unix_ns_at(self.origin_ns)
+    }
+
+    /// Until its start; zero from then on.
+    pub(crate) fn wait(self) -> Duration {
+        Duration::from_nanos(self.origin_ns.saturating_sub(monotonic_ns()))
     }
 
     pub(crate) fn now(self) -> Nanos {
@@ -98,7 +124,7 @@ mod tests {
 
     #[test]
     fn times_of_day_are_converted_within_the_width_of_the_sample() {
-        let (clock, _) = Clock::start();
+        let clock = Clock::start();
         let (_, offset) = clock.sample();
         let before = clock.now();
         let day = nanos(clock_gettime(ClockId::Realtime));
@@ -112,9 +138,19 @@ mod tests {
 
     #[test]
     fn absolute_times_are_those_of_the_monotonic_clock() {
-        let (clock, _) = Clock::start();
+        let clock = Clock::start();
         let monotonic = nanos(clock_gettime(ClockId::Monotonic));
         let absolute = nanos(clock.absolute(clock.now()));
         assert!(absolute >= monotonic && absolute - monotonic < 1_000_000_000);
+    }
+
+    #[test]
+    fn a_later_start_is_waited_for_and_known_by_the_time_of_day() {
+        let now = Clock::start();
+        let later = Clock::starting_at(monotonic_ns() + 1_000_000_000);
+        assert_eq!((later.now(), now.wait()), (Nanos::ZERO, Duration::ZERO));
+        assert!(later.wait() > Duration::from_millis(500));
+        let ahead = later.started_unix_ns() - now.started_unix_ns();
+        assert!((900_000_000..1_100_000_000).contains(&ahead), "{ahead}");
     }
 }

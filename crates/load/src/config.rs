@@ -1,15 +1,17 @@
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use weir_http::{TlsConfig, Url, request};
 use weir_model::{Nanos, Prompt, Window};
-use weir_workload::Arrivals;
 use weir_workload::client::{Answers, Api, ClientOptions};
+use weir_workload::{Arrivals, Shard};
 
 use crate::error::LoadError;
 use crate::text::TextMaker;
 
 /// The request field that limits the answer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum LimitField {
     #[default]
     MaxTokens,
@@ -40,7 +42,8 @@ pub enum PromptForm {
     Text(Arc<dyn TextMaker>),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum LoadShape {
     /// Closed loop of users with one session at a time, started evenly over `ramp`.
     Users { users: u32, ramp: Nanos },
@@ -72,6 +75,8 @@ pub struct LoadConfig {
     pub headers: Vec<(String, String)>,
     pub tls: TlsConfig,
     pub load: LoadShape,
+    /// Of sessions, due times, users and the request limit, which are those of the whole load.
+    pub shard: Shard,
     /// Of the arrival process.
     pub seed: u64,
     /// End of the measured window. The load goes on until every request due in the window has
@@ -131,8 +136,17 @@ impl LoadConfig {
             }
             _ => {}
         }
-        if matches!(self.load, LoadShape::Users { users: 0, .. }) {
-            return refuse("users must be at least 1".to_owned());
+        let Shard { index, of } = self.shard;
+        if index >= of {
+            return refuse(format!("shard {index} of {of} does not exist"));
+        }
+        if let LoadShape::Users { users, .. } = self.load
+            && users <= index
+        {
+            return refuse(match of {
+                1 => "users must be at least 1".to_owned(),
+                _ => format!("{users} users do not suffice for {of} shards: each needs one"),
+            });
         }
         if self.duration.is_some_and(|duration| duration <= self.warmup) {
             return refuse(format!(
@@ -189,11 +203,13 @@ impl LoadConfig {
         all
     }
 
-    /// Never more than users.
+    /// Never more than the shard's users.
     pub(crate) fn worker_count(&self) -> usize {
         let workers = self.client.workers as usize;
         match self.load {
-            LoadShape::Users { users, .. } => workers.min(users as usize),
+            LoadShape::Users { users, .. } => {
+                workers.min(self.shard.share(u64::from(users)) as usize)
+            }
             LoadShape::Open(_) | LoadShape::SessionTimes => workers,
         }
     }

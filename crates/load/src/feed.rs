@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use weir_model::Nanos;
-use weir_workload::{Session, SessionSource};
+use weir_workload::{Session, SessionSource, Sharded};
 
 use crate::body::{Body, BodyMaker};
 use crate::clock::Clock;
@@ -156,7 +156,8 @@ impl Feed {
         let workers = config.worker_count();
         let queues = match config.load {
             LoadShape::Users { users, .. } => {
-                let sessions = (users as usize).max(READY_USERS_MIN);
+                let users = config.shard.share(u64::from(users)) as usize;
+                let sessions = users.max(READY_USERS_MIN);
                 let shared = Arc::new(Queue::new(workers, sessions, READY_BYTES_MAX));
                 (0..workers).map(|_| shared.clone()).collect()
             }
@@ -171,12 +172,13 @@ impl Feed {
         self.queues[worker].clone()
     }
 
-    /// Ends with the sessions or the last receiver.
+    /// Ends with the sessions or the last receiver. `source` is that of the whole load.
     pub(crate) fn run(
         &self,
         config: &LoadConfig,
-        mut source: impl SessionSource,
+        source: impl SessionSource,
     ) -> Result<(), LoadError> {
+        let mut source = Sharded::new(source, config.shard);
         let mut maker = BodyMaker::new(config);
         let mut result = Ok(());
         for queue in self.queues.iter().cycle() {

@@ -30,10 +30,12 @@ mod turn;
 mod worker;
 
 pub use body::unmeasured_body;
+pub use clock::{monotonic_ns, unix_ns_at};
 pub use config::{LimitField, LoadConfig, LoadShape, PromptForm};
 pub use error::LoadError;
-pub use live::{Live, LiveSnapshot};
-pub use run::{LoadReport, Sink, run};
+pub use live::{Live, LiveCounts, LiveSnapshot};
+pub use replicas::ReplicaNames;
+pub use run::{LoadReport, ShardReport, Sink, run, run_shard};
 #[cfg(feature = "tokenizer")]
 pub use text::tokenizer::TokenizerText;
 pub use text::{TextError, TextMaker};

@@ -10,15 +10,20 @@ const REPLICAS_MAX: usize = 4096;
 
 /// Addresses by number, shared by the workers: known ones first, others in order of first sight.
 #[derive(Debug, Clone)]
-pub(crate) struct ReplicaNames(Arc<Mutex<Vec<String>>>);
+pub struct ReplicaNames(Arc<Mutex<Vec<String>>>);
 
 impl ReplicaNames {
-    pub(crate) fn new(known: &[String]) -> Self {
+    pub fn new(known: &[String]) -> Self {
         Self(Arc::new(Mutex::new(known.to_vec())))
     }
 
     pub(crate) fn all(&self) -> Vec<String> {
         self.0.lock().clone()
+    }
+
+    /// The number here of each replica of another process; None for too many.
+    pub fn renumber(&mut self, others: &[String]) -> Vec<Option<u16>> {
+        others.iter().map(|name| self.number(name)).collect()
     }
 
     /// None for too many.

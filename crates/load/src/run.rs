@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Barrier, OnceLock};
 use std::thread;
 
+use serde::{Deserialize, Serialize};
 use weir_model::answers::{AnswerFacts, TokenCount};
 use weir_model::{Certificate, Nanos, Prompt, RequestRow, Tokens, Window};
 use weir_workload::SessionSource;
@@ -18,6 +19,7 @@ use crate::error::LoadError;
 use crate::exchange::ExchangeEnd;
 use crate::feed::Feed;
 use crate::live::Live;
+use crate::replicas::ReplicaNames;
 use crate::worker::{CloseReason, GaveUp, Worker, WorkerReport};
 
 /// Waiting batches of up to 64 rows: 32 MiB with 1,024 gaps each. A slower sink makes workers wait,
@@ -56,6 +58,21 @@ pub struct LoadReport {
     pub certificate: Certificate,
 }
 
+/// What one process of a load reports: the whole of it, or one shard.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShardReport {
+    /// Start of all times, in nanoseconds since 1970.
+    started_unix_ns: u64,
+    /// How much later than agreed its threads began.
+    pub begun_late: Nanos,
+    workers: Vec<WorkerReport>,
+    last_end: Nanos,
+    answers: AnswerFacts,
+    /// Addresses of the replicas by number, with those that only responses named.
+    pub replicas: Vec<String>,
+}
+
 /// The sink gets the rows on the calling thread.
 pub fn run<S: SessionSource + Send>(
     config: &LoadConfig,
@@ -63,6 +80,16 @@ pub fn run<S: SessionSource + Send>(
     sink: &mut dyn Sink,
     live: &Live,
 ) -> Result<LoadReport, LoadError> {
+    Ok(LoadReport::of(config, &[run_shard(config, source, sink, live)?]))
+}
+
+/// As [`run`], for the process of one shard. `source` has the sessions of all shards.
+pub fn run_shard<S: SessionSource + Send>(
+    config: &LoadConfig,
+    source: S,
+    sink: &mut dyn Sink,
+    live: &Live,
+) -> Result<ShardReport, LoadError> {
     config.check()?;
     if let LoadShape::Open(arrivals) = config.load {
         arrivals.validate()?;
@@ -98,8 +125,8 @@ pub fn run<S: SessionSource + Send>(
             .collect();
         drop(rows);
         running.wait();
-        let (clock, started_unix_ns) = Clock::start();
-        live.begin(clock, count);
+        let clock = live.start(count);
+        let begun_late = clock.now();
         let _ = started.set(clock);
         let sunk = take_rows(config, &taken, sink, live);
         drop(taken);
@@ -108,9 +135,14 @@ pub fn run<S: SessionSource + Send>(
         feed.abandon();
         join(feeder)?;
         let (last_end, answers) = sunk?;
-        let reports = reports.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let report = report(config, started_unix_ns, reports, last_end, answers);
-        Ok(LoadReport { replicas: endpoints.replicas.all(), ..report })
+        Ok(ShardReport {
+            started_unix_ns: clock.started_unix_ns(),
+            begun_late,
+            workers: reports.into_iter().collect::<Result<_, _>>()?,
+            last_end,
+            answers,
+            replicas: endpoints.replicas.all(),
+        })
     })
 }
 
@@ -162,35 +194,59 @@ fn counted(
     (row, prompt)
 }
 
-fn report(
-    config: &LoadConfig,
-    started_unix_ns: u64,
-    reports: Vec<WorkerReport>,
-    last_end: Nanos,
-    answers: AnswerFacts,
-) -> LoadReport {
-    let cut = reports.iter().filter_map(|report| match report.closed {
-        CloseReason::CutOff(at) => Some(config.duration.unwrap_or(at).min(at)),
-        CloseReason::Drained => config.duration,
-        CloseReason::Exhausted => None,
-    });
-    let end = cut.max().unwrap_or(last_end).max(config.warmup);
-    let issued = reports.iter().map(|report| report.issued).sum();
-    let unfinished = reports.iter().map(|report| report.unfinished).sum();
-    let gave_up = reports.iter().find_map(|report| report.gave_up.clone());
-    let counters: Vec<_> = reports.into_iter().map(|report| report.counters).collect();
+impl ShardReport {
+    /// Where its window ended before its last request; None where its requests ran out.
+    fn cut(&self, duration: Option<Nanos>) -> Option<Nanos> {
+        let cuts = self.workers.iter().filter_map(|report| match report.closed {
+            CloseReason::CutOff(at) => Some(duration.unwrap_or(at).min(at)),
+            CloseReason::Drained => duration,
+            CloseReason::Exhausted => None,
+        });
+        cuts.max()
+    }
+}
+
+impl LoadReport {
+    /// Of all shards of one load, as one process would report it. The window is that of all: it
+    /// ends with the first shard that was cut. Each shard's certificate must hold.
+    pub fn of(config: &LoadConfig, shards: &[ShardReport]) -> Self {
+        let cut = shards.iter().filter_map(|shard| shard.cut(config.duration)).min();
+        let last_end = shards.iter().map(|shard| shard.last_end).max().unwrap_or_default();
+        let end = cut.unwrap_or(last_end).max(config.warmup);
+        let workers = || shards.iter().flat_map(|shard| &shard.workers);
+        let mut answers = AnswerFacts::default();
+        for shard in shards {
+            answers.merge(&shard.answers);
+        }
+        let mut replicas = ReplicaNames::new(&config.replicas);
+        for shard in shards {
+            replicas.renumber(&shard.replicas);
+        }
+        Self {
+            started_unix_ns: shards.first().map_or(0, |shard| shard.started_unix_ns),
+            issued: workers().map(|report| report.issued).sum(),
+            unfinished: workers().map(|report| report.unfinished).sum(),
+            window: Window { start: config.warmup, end },
+            gave_up: workers().find_map(|report| report.gave_up.clone()),
+            replicas: replicas.all(),
+            answers,
+            certificate: certificate(config, shards),
+        }
+    }
+}
+
+fn certificate(config: &LoadConfig, shards: &[ShardReport]) -> Certificate {
     let kind = LoadKind {
         closed: matches!(config.load, LoadShape::Users { .. }),
         token_ids: matches!(config.prompts, PromptForm::TokenIds { .. }),
     };
-    LoadReport {
-        started_unix_ns,
-        issued,
-        unfinished,
-        window: Window { start: config.warmup, end },
-        gave_up,
-        replicas: Vec::new(),
-        answers,
-        certificate: certify(&counters, kind),
-    }
+    let of = |shards: &[ShardReport]| {
+        let workers = shards.iter().flat_map(|shard| &shard.workers);
+        let counters: Vec<_> = workers.map(|report| &report.counters).collect();
+        certify(&counters, kind)
+    };
+    let mut all = of(shards);
+    let refused = shards.iter().find_map(|shard| of(std::slice::from_ref(shard)).refused);
+    all.refused = all.refused.or(refused);
+    all
 }

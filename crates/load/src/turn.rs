@@ -162,7 +162,7 @@ mod tests {
     use crate::clock::Clock;
 
     fn turn() -> Turn {
-        let (clock, _) = Clock::start();
+        let clock = Clock::start();
         let no_delay = RunDelay { file: None, last_ns: 0 };
         Turn::new(Nanos::ZERO, clock.sample().1, no_delay)
     }

@@ -12,11 +12,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
+use serde::{Deserialize, Serialize};
 use weir_model::{Nanos, Tokens, Window};
 use weir_service::{PinError, pin_thread};
 use weir_workload::client::Answers;
 use weir_workload::demand::{Demand, Due, Load};
-use weir_workload::{Ramp, Schedule};
+use weir_workload::{Ramp, Schedule, Shard};
 
 use crate::answer::Requested;
 use crate::certificate::WorkerCounters;
@@ -56,7 +57,8 @@ struct CpuUse {
 }
 
 /// Why no more requests are sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum CloseReason {
     /// By an abort or too many failures.
     CutOff(Nanos),
@@ -68,13 +70,15 @@ pub(crate) enum CloseReason {
 }
 
 /// Too many requests failed in a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GaveUp {
     pub requests: u32,
     pub last: String,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct WorkerReport {
     pub(crate) counters: WorkerCounters,
     pub(crate) issued: u64,
@@ -88,7 +92,8 @@ pub(crate) struct Worker<'a> {
     config: &'a LoadConfig,
     endpoints: &'a [Endpoint],
     index: usize,
-    workers: u64,
+    /// Of the whole load.
+    part: Shard,
     live: &'a Live,
     rows: SyncSender<Vec<ExchangeEnd>>,
     /// Pending rows, and the time of the oldest.
@@ -143,15 +148,15 @@ pub(crate) struct Worker<'a> {
     busy_seen: (Nanos, Nanos),
 }
 
-fn share(config: &LoadConfig, index: usize, workers: usize) -> Result<(Load, u32), LoadError> {
+fn share(config: &LoadConfig, part: Shard) -> Result<(Load, u32), LoadError> {
     Ok(match config.load {
         LoadShape::Users { users, ramp } => {
-            let share = Ramp::new(users, ramp).dealt(index as u32, workers as u32);
+            let share = Ramp::new(users, ramp).dealt(part.index, part.of);
             (Load::Users(share), share.users())
         }
         LoadShape::Open(arrivals) => {
             let schedule = Schedule::new(arrivals, config.seed)?;
-            (Load::Open(schedule.dealt(index as u32, workers as u32)), 0)
+            (Load::Open(schedule.dealt(part.index, part.of)), 0)
         }
         LoadShape::SessionTimes => (Load::SessionTimes, 0),
     })
@@ -180,18 +185,16 @@ impl<'a> Worker<'a> {
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         let poll = Poll::new().map_err(|error| refuse("wait for sockets", error.to_string()))?;
         live.register(poll.waker());
-        let workers = config.worker_count();
-        let (load, users) = share(config, index, workers)?;
-        let most = config
-            .max_requests
-            .map(|most| most / workers as u64 + u64::from((index as u64) < most % workers as u64));
+        let part = config.shard.part(index as u32, config.worker_count() as u32);
+        let (load, users) = share(config, part)?;
+        let most = config.max_requests.map(|most| part.share(most));
         let taken = WorkerSource::new(queue.clone(), clock);
         let (now, day) = clock.sample();
         Ok(Self {
             config,
             endpoints: &endpoints.list,
             index,
-            workers: workers as u64,
+            part,
             live,
             rows,
             kept_rows: Vec::with_capacity(ROWS_KEPT),
@@ -408,7 +411,7 @@ impl<'a> Worker<'a> {
             self.note_due(due.at);
             self.counters.sessions_begun += u64::from(due.request.turn == 0);
         }
-        let id = due.request.id * self.workers + self.index as u64;
+        let id = due.request.id * u64::from(self.part.of) + u64::from(self.part.index);
         let endpoint = (due.request.session % self.endpoints.len() as u64) as usize;
         let requested = Requested {
             prompt_tokens: due.request.prompt.tokens(),
@@ -551,9 +554,7 @@ impl<'a> Worker<'a> {
             Some(CloseReason::Exhausted) | None => return None,
         };
         let LoadShape::Open(_) = self.config.load else { return None };
-        let (Load::Open(schedule), _) =
-            share(self.config, self.index, self.workers as usize).ok()?
-        else {
+        let (Load::Open(schedule), _) = share(self.config, self.part).ok()? else {
             return None;
         };
         let window = Window { start: self.config.warmup, end };

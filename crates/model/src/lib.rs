@@ -36,8 +36,8 @@ pub use error_cause::{Attributed, ErrorCause};
 pub use evidence::{
     CacheNote, CellFailure, CheckSetup, Claim, Claimed, CountedTokens, FailureCause, FailureReason,
     FarthestTier, Inaction, LoadNote, LostKeys, MakeAlike, Note, OffloadReason, Reason, Remedy,
-    RoutingNote, RoutingReason, RowContradiction, STALLED_SHARE, ServedTokens, Silence, Stalled,
-    TierNote, TokenShare, Unfit, Unseen,
+    RoutingNote, RoutingReason, RowContradiction, STALLED_SHARE, ServedTokens, ShardCause,
+    ShardFailure, Silence, Stalled, TierNote, TokenShare, Unfit, Unseen,
 };
 pub use fact::{
     ArmArgument, ComparedWith, Differing, FactDifference, FactKind, FactSource, FactValue,

@@ -393,7 +393,11 @@ impl Deployment {
     }
 
     pub fn open_source(&self, level: &Level, seed: u64) -> Result<Source, WorkloadError> {
-        let options = SourceOptions {
+        open(&level.workload, &self.source_options(level, seed))
+    }
+
+    pub fn source_options(&self, level: &Level, seed: u64) -> SourceOptions {
+        SourceOptions {
             seed,
             max_model_len: Tokens(self.engine.max_model_len),
             trace_speed: match level.load {
@@ -401,8 +405,7 @@ impl Deployment {
                 _ => 1.0,
             },
             trace_folder: PathBuf::new(),
-        };
-        open(&level.workload, &options)
+        }
     }
 }
 

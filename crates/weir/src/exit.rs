@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use weir_deploy::DeployError;
 use weir_deploy::checkpoint::CheckpointError;
 use weir_deploy::setup::SetupError;
+use weir_field::{AgentError, FieldError, OfferError};
 use weir_lab::LabError;
 use weir_model::{Attributed, ErrorCause};
 use weir_probe::ProbeError;
@@ -44,11 +45,14 @@ fn cause_of<E: Attributed + Error + 'static>(error: &(dyn Error + 'static)) -> O
 }
 
 /// All errors that know who can mend them.
-const CAUSES: [fn(&(dyn Error + 'static)) -> Option<ErrorCause>; 11] = [
+const CAUSES: [fn(&(dyn Error + 'static)) -> Option<ErrorCause>; 14] = [
     cause_of::<Mistake>,
     cause_of::<SpecError>,
     cause_of::<WorkloadError>,
     cause_of::<LabError>,
+    cause_of::<AgentError>,
+    cause_of::<FieldError>,
+    cause_of::<OfferError>,
     cause_of::<RecordError>,
     cause_of::<ReportError>,
     cause_of::<DeployError>,

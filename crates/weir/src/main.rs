@@ -30,6 +30,7 @@ fn main() -> std::process::ExitCode {
         Command::Run(args) => commands::run::run(&args, &mut printer),
         Command::Plan(args) => commands::plan::run(&args, &mut printer),
         Command::Load(args) => commands::load::run(&args, &mut printer),
+        Command::Agent(args) => commands::agent::run(&args, &mut printer),
         Command::Serve(args) => commands::serve::run(&args, &mut printer),
         Command::Route(args) => commands::route::run(&args, &mut printer),
         Command::Probe(args) => commands::probe::run(&args, &mut printer),

@@ -4,12 +4,14 @@
 //! otherwise a slow target would get less load (coordinated omission). A longer run begins with the
 //! due times of a shorter one.
 
+use serde::{Deserialize, Serialize};
 use weir_model::Nanos;
 
 use crate::error::WorkloadError;
 use crate::stream::RandomStream;
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Arrivals {
     /// Equal gaps; the first session is due at once.
     Constant {

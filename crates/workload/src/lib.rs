@@ -9,6 +9,7 @@ pub mod error;
 pub mod generator;
 pub mod salted;
 pub mod session;
+pub mod shard;
 pub mod source;
 pub mod trace;
 
@@ -25,5 +26,6 @@ pub use draw::Picker;
 pub use error::WorkloadError;
 pub use salted::Salted;
 pub use session::{Session, SessionSource, Turn};
+pub use shard::{Shard, Sharded};
 pub use source::{Source, SourceOptions, open};
 pub use stream::RandomStream;

@@ -1,8 +1,9 @@
 //! Why a live cell could not be run.
 
 use weir_deploy::DeployError;
+use weir_field::OfferError;
 use weir_load::LoadError;
-use weir_model::{Attributed, ErrorCause};
+use weir_model::{Attributed, ErrorCause, ShardFailure};
 use weir_observe::{KvEventError, SamplerError};
 use weir_record::RecordError;
 use weir_workload::WorkloadError;
@@ -18,6 +19,8 @@ pub enum LiveError {
     Workload(#[from] WorkloadError),
     #[error(transparent)]
     Load(#[from] LoadError),
+    #[error(transparent)]
+    Offer(#[from] OfferError),
     #[error(transparent)]
     Sampler(#[from] SamplerError),
     #[error(transparent)]
@@ -42,6 +45,14 @@ pub enum LiveError {
 }
 
 impl LiveError {
+    /// Set where a process that generated a part of the load is why: the next level may run.
+    pub fn of_a_shard(&self) -> Option<&ShardFailure> {
+        match self {
+            Self::Offer(OfferError::Shard(failure)) => Some(failure),
+            _ => None,
+        }
+    }
+
     /// True where only this cell is concerned: the next may run.
     pub fn is_of_the_cell(&self) -> bool {
         match self {
@@ -61,6 +72,7 @@ impl Attributed for LiveError {
     fn fault(&self) -> ErrorCause {
         ErrorCause::mistake_if(match self {
             Self::Deploy(error) => error.fault() == ErrorCause::User,
+            Self::Offer(error) => error.fault() == ErrorCause::User,
             Self::Workload(_) | Self::Tokenizer { .. } | Self::Load(LoadError::Config(_)) => true,
             _ => false,
         })

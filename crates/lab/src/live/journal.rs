@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use weir_deploy::front::FrontRecord;
 use weir_deploy::{Emptied, Started};
+use weir_field::ShardRecord;
 use weir_model::{Nanos, Note};
 
 use crate::live::checks::Checks;
@@ -33,6 +34,9 @@ pub struct Journal {
     /// Since the start of the load; None where it was never steady.
     #[serde(default)]
     pub steady_from: Option<Nanos>,
+    /// The processes that generated the load. Empty where it was this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<ShardRecord>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Started>,
     /// The router in front of the replicas.

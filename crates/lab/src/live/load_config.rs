@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use weir_deploy::{Access, CACHE_SALT, Site};
+use weir_field::PromptOrder;
 use weir_load::{LimitField, LoadConfig, LoadShape, PromptForm, TokenizerText};
 use weir_spec::plan::{ArmRole, Cell, Deployment, LevelLoad, Plan};
+use weir_workload::Shard;
 use weir_workload::client::{Api, ClientOptions};
 
 use crate::live::error::LiveError;
@@ -20,12 +22,12 @@ pub(crate) fn config(
     let level = &deployment.levels[cell.level];
     let client = &plan.client;
     let access = site.endpoints()[0].access();
-    let vocabulary = client.vocabulary.unwrap_or(deployment.model.vocabulary);
+    let prompts = order(plan, deployment, site);
     Ok(LoadConfig {
         endpoints: site.doors().iter().map(|endpoint| endpoint.url().clone()).collect(),
         replicas: site.replicas().to_vec(),
         model: site.model().to_owned(),
-        prompts: prompts(client, site, vocabulary)?,
+        prompts: form(&prompts)?,
         client: ClientOptions { body: body(client, access), ..client.clone() },
         min_tokens: client.ignore_eos,
         limit_field: LimitField::default(),
@@ -35,6 +37,7 @@ pub(crate) fn config(
         headers: access.headers.clone(),
         tls: access.tls.clone(),
         load: shape(&level.load, level.ramp),
+        shard: Shard::WHOLE,
         seed: cell.seed,
         duration: level.duration,
         warmup: level.warmup,
@@ -42,17 +45,37 @@ pub(crate) fn config(
     })
 }
 
-fn prompts(client: &ClientOptions, site: &Site, vocabulary: u32) -> Result<PromptForm, LiveError> {
-    let own = site.tokenizer_file();
-    let path = match (&client.tokenizer, own) {
+/// How the prompts of a cell are sent, whoever sends them.
+pub(super) fn order(plan: &Plan, deployment: &Deployment, site: &Site) -> PromptOrder {
+    let client = &plan.client;
+    let vocabulary = client.vocabulary.unwrap_or(deployment.model.vocabulary);
+    let file = match (&client.tokenizer, site.tokenizer_file()) {
         (Some(path), _) => path.clone(),
-        (None, _) if site.takes_token_ids() => return Ok(PromptForm::TokenIds { vocabulary }),
+        (None, _) if site.takes_token_ids() => return PromptOrder::TokenIds { vocabulary },
         (None, Some(path)) => path,
-        (None, None) => return Ok(PromptForm::Text(Arc::new(EmulatedText::new(vocabulary)?))),
+        (None, None) => return PromptOrder::BuiltIn { vocabulary },
     };
-    let text = TokenizerText::open(path.as_ref(), client.api == Api::Completions)
-        .map_err(|error| LiveError::Tokenizer { path, problem: error.to_string() })?;
-    Ok(PromptForm::Text(Arc::new(text)))
+    PromptOrder::Tokenizer { file, special_tokens: client.api == Api::Completions }
+}
+
+fn form(prompts: &PromptOrder) -> Result<PromptForm, LiveError> {
+    Ok(match prompts {
+        PromptOrder::TokenIds { vocabulary } => PromptForm::TokenIds { vocabulary: *vocabulary },
+        PromptOrder::BuiltIn { vocabulary } => {
+            PromptForm::Text(Arc::new(EmulatedText::new(*vocabulary)?))
+        }
+        PromptOrder::Tokenizer { file, special_tokens } => {
+            let text = TokenizerText::open(file.as_ref(), *special_tokens).map_err(|error| {
+                LiveError::Tokenizer { path: file.clone(), problem: error.to_string() }
+            })?;
+            PromptForm::Text(Arc::new(text))
+        }
+    })
+}
+
+/// For agents, which get the order over the network.
+pub fn make_prompts(prompts: &PromptOrder) -> Result<PromptForm, String> {
+    form(prompts).map_err(|error| error.to_string())
 }
 
 /// Additional fields of a body: the user's, and the run's salt.

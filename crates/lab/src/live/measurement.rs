@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use weir_deploy::{RemoteStore, Site, TierReaders};
+use weir_field::{Field, FieldLevel, Offered, PromptOrder, ShardRecord, SourceOrder};
 use weir_load::{Live, LoadConfig, LoadReport, Url};
 use weir_model::{CellFailure, LoadNote, Nanos, Note, RoutingNote, Stalled, Window};
 use weir_observe::signals::AnsweredBy;
@@ -33,6 +34,9 @@ use crate::progress::{Phase, Progress};
 const WAITING: &str = "vllm:num_requests_waiting";
 
 pub(crate) struct Measurement<'a> {
+    /// None where this process generates the load.
+    pub(crate) field: Option<&'a Field>,
+    pub(crate) prompts: PromptOrder,
     pub(crate) plan: &'a Plan,
     pub(crate) cell: &'a Cell,
     pub(crate) deployment: &'a Deployment,
@@ -53,10 +57,11 @@ pub(crate) struct Measured {
     pub(crate) started_unix_ns: u64,
     /// Since the start of the load; None where it was never steady.
     pub(crate) steady_from: Option<Nanos>,
+    pub(crate) shards: Vec<ShardRecord>,
 }
 
-struct Offered {
-    report: LoadReport,
+struct Watched {
+    load: Offered,
     counters: WindowCounters,
     /// Other runs of Weir.
     others: Vec<Note>,
@@ -89,7 +94,9 @@ impl Measurement<'_> {
         let mut rows = Rows::new(writer, planned, block_size, choices);
         let offered = self.offer(config, &mut source, &mut rows, &scrapers);
         sampler.stop();
-        let Offered { report, counters, others } = offered?;
+        let Watched { load: Offered { report, shards, notes: of_shards }, counters, others } =
+            offered?;
+        notes.extend(of_shards);
         self.progress.phase(Phase::Collect);
         let source = source.source();
         if let Some(error) = source.error() {
@@ -141,7 +148,8 @@ impl Measurement<'_> {
             startup_warning: processes.and_then(|local| local.started().startup_warning()),
             ..CellOutcome::default()
         };
-        Ok(Measured { outcome, checks, started_unix_ns: report.started_unix_ns, steady_from })
+        let started_unix_ns = report.started_unix_ns;
+        Ok(Measured { outcome, checks, started_unix_ns, steady_from, shards })
     }
 
     /// Without the store's samples: a store that reports slowly may still serve.
@@ -191,7 +199,7 @@ impl Measurement<'_> {
         source: &mut Salted<weir_workload::Source>,
         rows: &mut Rows<'_>,
         scrapers: &[Scraper],
-    ) -> Result<Offered, LiveError> {
+    ) -> Result<Watched, LiveError> {
         let level = self.level();
         let over = AtomicBool::new(false);
         let (over, site, live) = (&over, self.site, self.live);
@@ -209,16 +217,44 @@ impl Measurement<'_> {
                 scope.spawn(move || WindowCounters::watch(sources, window, live, over, &clock));
             let watchdog = scope.spawn(move || watchdog::watch(site, live, over, stall));
             let others = scope.spawn(move || neighbours::watch(over));
-            let report = weir_load::run(config, source, rows, live);
+            let load = self.generate(config, source, rows);
             over.store(true, Ordering::Release);
             let counters = counters.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let fault = watchdog.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let others = others.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             match fault {
                 Some(fault) => Err(fault),
-                None => Ok(Offered { report: report?, counters, others }),
+                None => Ok(Watched { load: load?, counters, others }),
             }
         })
+    }
+
+    /// Here, or by the agents of the field.
+    fn generate(
+        &self,
+        config: &LoadConfig,
+        source: &mut Salted<weir_workload::Source>,
+        rows: &mut Rows<'_>,
+    ) -> Result<Offered, LiveError> {
+        let Some(field) = self.field else {
+            let report = weir_load::run(config, source, rows, self.live)?;
+            return Ok(Offered { report, shards: Vec::new(), notes: Vec::new() });
+        };
+        let options = self.deployment.source_options(self.level(), self.cell.seed);
+        let order = SourceOrder {
+            seed: options.seed,
+            max_model_len: options.max_model_len,
+            trace_speed: options.trace_speed,
+            salt: self.plan.salt,
+            requests: source.source().requests(),
+        };
+        let level = FieldLevel {
+            config,
+            prompts: &self.prompts,
+            workload: &self.level().workload,
+            source: &order,
+        };
+        Ok(field.offer(&level, source, rows, self.live)?)
     }
 
     /// Where the events of all replicas are heard.

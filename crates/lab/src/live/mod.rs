@@ -30,35 +30,48 @@ use std::time::Duration;
 
 use weir_deploy::leftovers::run_id;
 use weir_deploy::{CellPlace, Presence, Site, front};
+use weir_field::Field;
 use weir_load::Live;
-use weir_model::CellFailure;
+use weir_model::{CellFailure, Nanos};
 use weir_observe::{KvEventConfig, KvEventWatch, UtcClock};
 use weir_record::{CellWriter, RunFolder};
-use weir_spec::plan::{Arm, ArmRole, Cell, Deployment, LiveTarget, Plan};
+use weir_spec::plan::{Arm, ArmRole, Cell, Deployment, Level, LiveTarget, Plan};
 
 use crate::live::caches::FirstPrompts;
 pub use crate::live::checks::Checks;
 pub use crate::live::error::LiveError;
 use crate::live::first::{FirstRequests, Vocabulary};
 pub use crate::live::journal::{Journal, JournalError};
+pub use crate::live::load_config::make_prompts;
 use crate::live::measurement::{Measured, Measurement};
 use crate::outcome::CellOutcome;
 use crate::progress::{Phase, Progress, Stop};
 
 /// Between two looks at the load. A look takes CPU time from it.
 const LOOK: Duration = Duration::from_millis(250);
+/// Of a load that its requests end.
+const LONG_LOAD: Nanos = Nanos::from_secs(4 * 3600);
 
 #[derive(Clone, Copy)]
 pub(crate) struct LiveCell<'a> {
+    /// None where this process generates the load.
+    pub(crate) field: Option<&'a Field>,
     pub(crate) run: &'a RunFolder,
     pub(crate) plan: &'a Plan,
     pub(crate) target: &'a LiveTarget,
     pub(crate) cell: &'a Cell,
 }
 
+/// How long KV events are kept for the requests that are judged by them. Rows of other processes
+/// come after the load: None where this process generates it.
+fn remembered(request_timeout: Nanos, elsewhere: Option<&Level>) -> Nanos {
+    let load = elsewhere.map(|level| level.duration.unwrap_or(LONG_LOAD));
+    request_timeout + load.unwrap_or_default()
+}
+
 /// None when it was stopped.
 pub(crate) fn measure(
-    LiveCell { run, plan, target, cell }: LiveCell<'_>,
+    LiveCell { field, run, plan, target, cell }: LiveCell<'_>,
     writer: &mut CellWriter,
     progress: &dyn Progress,
     stop: &Stop,
@@ -70,8 +83,17 @@ pub(crate) fn measure(
     let outcome = std::thread::scope(|scope| {
         scope.spawn(|| follow(&live, &over, progress, stop));
         let run = run_id(run.path());
-        let protocol =
-            Protocol { plan, target, cell, deployment, arm, run: &run, live: &live, progress };
+        let protocol = Protocol {
+            field,
+            plan,
+            target,
+            cell,
+            deployment,
+            arm,
+            run: &run,
+            live: &live,
+            progress,
+        };
         let outcome = protocol.run(writer);
         over.store(true, Ordering::Release);
         outcome
@@ -81,6 +103,10 @@ pub(crate) fn measure(
         return Ok(None);
     }
     match outcome {
+        Err(error) if error.of_a_shard().is_some() => {
+            let failure = error.of_a_shard().cloned().map(CellFailure::Shard);
+            Ok(Some(CellOutcome { failure, ..CellOutcome::default() }))
+        }
         Err(error)
             if error.is_of_the_store()
                 || (starts_processes(target, deployment, arm) && error.is_of_the_cell()) =>
@@ -109,6 +135,7 @@ fn follow(live: &Live, over: &AtomicBool, progress: &dyn Progress, stop: &Stop) 
 }
 
 struct Protocol<'a> {
+    field: Option<&'a Field>,
     plan: &'a Plan,
     target: &'a LiveTarget,
     cell: &'a Cell,
@@ -138,12 +165,14 @@ impl Protocol<'_> {
     }
 
     fn measured(&self, site: &Site, writer: &mut CellWriter) -> Result<CellOutcome, LiveError> {
-        let Self { plan, cell, deployment, arm, live, progress, .. } = *self;
+        let Self { field, plan, cell, deployment, arm, live, progress, .. } = *self;
         let mut notes = site.notes();
         // Before the first request: events before the subscription are lost.
         let heard = site.kv_event_endpoints();
         // A request is judged when it has ended, at the latest after its time limit.
-        let remember = (heard.len() > 1).then_some(plan.client.request_timeout);
+        let level = &deployment.levels[cell.level];
+        let kept = remembered(plan.client.request_timeout, field.map(|_| level));
+        let remember = (heard.len() > 1).then_some(kept);
         let config = KvEventConfig { clock: UtcClock::anchored(), remember };
         let events = (!heard.is_empty()).then(|| KvEventWatch::start(heard, config)).transpose()?;
         progress.phase(Phase::WarmUp);
@@ -164,7 +193,10 @@ impl Protocol<'_> {
         progress.phase(Phase::Load);
         let readers = site.readers(arm);
         let warm_keys = caches::warm_keys(&caches.emptied);
+        let prompts = load_config::order(plan, deployment, site);
         let measurement = Measurement {
+            field,
+            prompts,
             plan,
             cell,
             deployment,
@@ -176,7 +208,7 @@ impl Protocol<'_> {
             progress,
         };
         let before = site.facts();
-        let Measured { mut outcome, checks, started_unix_ns, steady_from } =
+        let Measured { mut outcome, checks, started_unix_ns, steady_from, shards } =
             measurement.run(&config, writer, notes)?;
         let after = site.facts();
         outcome.changed = before.changes(&after);
@@ -188,6 +220,7 @@ impl Protocol<'_> {
             salt: plan.salt,
             caches: caches.emptied,
             steady_from,
+            shards,
             started: site.processes().map(|local| local.started().clone()),
             front: site.front().map(|front| front.record().clone()),
             checks,

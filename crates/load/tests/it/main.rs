@@ -11,4 +11,5 @@ mod asked;
 mod load;
 mod secure;
 mod server;
+mod shards;
 mod timing;

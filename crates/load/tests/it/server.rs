@@ -9,7 +9,7 @@ use weir_load::{
     LimitField, Live, LoadConfig, LoadReport, LoadShape, PromptForm, Sink, TlsConfig, Url, run,
 };
 use weir_model::{ContentId, Nanos, Piece, Prompt, RequestRow, Tokens};
-use weir_workload::{ClientOptions, Session, SessionSource, Turn};
+use weir_workload::{ClientOptions, Session, SessionSource, Shard, Turn};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
@@ -230,6 +230,7 @@ pub(crate) fn config(address: SocketAddr) -> LoadConfig {
         headers: Vec::new(),
         tls: TlsConfig::default(),
         load: LoadShape::Users { users: 1, ramp: Nanos::ZERO },
+        shard: Shard::WHOLE,
         seed: 1,
         duration: None,
         warmup: Nanos::ZERO,

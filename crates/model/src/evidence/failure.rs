@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::shard::ShardFailure;
 use super::unfit::Unfit;
 use crate::fact::FactDifference;
 
@@ -56,6 +57,8 @@ pub enum CellFailure {
     Unbalanced { in_flight_ns: u64, residence_ns: u64 },
     /// The comparison shows that the cell does not represent its arm.
     Unfit(Unfit),
+    /// Of a process that generated a part of the load.
+    Shard(ShardFailure),
     /// In the error's own words.
     Error(String),
 }

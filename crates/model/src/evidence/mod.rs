@@ -7,6 +7,7 @@ mod failure;
 mod note;
 mod reason;
 mod remedy;
+mod shard;
 mod unfit;
 
 pub use claim::{Claim, Claimed};
@@ -16,4 +17,5 @@ pub use reason::{
     FarthestTier, Inaction, OffloadReason, Reason, RoutingReason, TokenShare, Unseen,
 };
 pub use remedy::{CheckSetup, MakeAlike, Remedy};
+pub use shard::{ShardCause, ShardFailure};
 pub use unfit::{CountedTokens, LostKeys, STALLED_SHARE, ServedTokens, Silence, Stalled, Unfit};

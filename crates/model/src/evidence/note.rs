@@ -41,6 +41,9 @@ pub enum LoadNote {
     SmallerVocabulary { url: String, refused: u32, sent_below: u32 },
     /// A server was answering other clients when the load began.
     OthersServed { url: String },
+    /// Times of different shards cannot be compared more precisely: the clock of one is known to
+    /// `bound` only.
+    ClockBound { shard: u32, bound: Nanos },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -51,6 +51,7 @@ fn of_cell(failure: &CellFailure) -> String {
              times, {residence_ns} ns"
         ),
         CellFailure::Unfit(unfit) => unfit.to_string(),
+        CellFailure::Shard(shard) => shard.to_string(),
         CellFailure::Error(error) => error.clone(),
     }
 }

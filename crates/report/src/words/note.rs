@@ -42,6 +42,10 @@ fn of_load(note: &LoadNote) -> String {
         LoadNote::OthersServed { url } => {
             format!("{url} serves other requests, which are measured with the cell's")
         }
+        LoadNote::ClockBound { shard, bound } => format!(
+            "The clock of shard {shard} is known to {bound} only: by so much its requests and those \
+             of other shards can stand in another order"
+        ),
     }
 }
 

@@ -14,6 +14,8 @@ use weir_workload::config::{TimeUnit, TraceFormat};
   weir load http://127.0.0.1:8000 --working-set 0,0.5,3 --prefix-tokens 4000 --users 8
   weir load http://127.0.0.1:8000 --trace conversation_trace.jsonl --requests 500
   weir load http://127.0.0.1:8000 --find-rate 1..64 --slo-ttft 2s --slo-tpot 100ms
+  weir load http://127.0.0.1:8000 --users 256 --processes 4
+  weir load http://10.0.0.9:8000 --poisson 500 --agents 10.0.0.2:7412,10.0.0.3:7412
   weir load https://host/v1 --bearer-file token --api chat --tokenizer tokenizer.json --users 16
   weir load http://127.0.0.1:8000 --workload '{agentic: {system_tokens: 2000, task_tokens: 100,
        tool_calls: 4, call_tokens: 50, result_tokens: 800, answer_tokens: 200}}' --users 8")]
@@ -32,6 +34,8 @@ pub(crate) struct LoadArgs {
     pub(crate) client: ClientOptions<Span>,
     #[command(flatten)]
     pub(crate) access: AccessArgs,
+    #[command(flatten)]
+    pub(crate) several: SeveralArgs,
     #[command(flatten)]
     pub(crate) objectives: ObjectiveArgs,
     /// Run folder to create [default: `runs/load-<time>`].
@@ -154,6 +158,31 @@ pub(crate) struct AccessArgs {
     /// Accept any server certificate.
     #[arg(long)]
     pub(crate) insecure: bool,
+}
+
+/// Who generates the load, where one process does not suffice.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Load from several processes (choose one)")]
+pub(crate) struct SeveralArgs {
+    /// Divide the load among this many processes of this machine.
+    #[arg(long, value_name = "N", group = "several", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) processes: Option<u16>,
+    /// Divide the load among agents that listen (`weir agent load --listen`).
+    #[arg(long, value_name = "HOST:PORT,..", value_delimiter = ',', group = "several")]
+    pub(crate) agents: Vec<String>,
+    /// Divide the load among this many agents, and wait until they have dialed
+    /// (`weir agent load --field`).
+    #[arg(long, value_name = "N", group = "several", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) gather: Option<u16>,
+    /// Where agents dial.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7411", requires = "gather")]
+    pub(crate) gather_at: String,
+    /// Longest wait for agents.
+    #[arg(long, value_name = "TIME", default_value = "300s", requires = "gather")]
+    pub(crate) gather_timeout: Span,
+    /// File with the token that agents know [default: `WEIR_AGENT_TOKEN`].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) agent_token_file: Option<PathBuf>,
 }
 
 /// Objectives: goodput is counted against them.

@@ -1,5 +1,6 @@
 //! The command line: types and help only. Commands turn them into a plan at once.
 
+mod agent;
 mod load;
 mod probe;
 mod route;
@@ -12,7 +13,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use weir_report::comparison::TOLERANCE_PERCENT;
 
-pub(crate) use load::LoadArgs;
+pub(crate) use agent::{AgentArgs, AgentCommand, AgentFetchArgs, AgentFieldArgs, AgentLoadArgs};
+pub(crate) use load::{LoadArgs, SeveralArgs};
 pub(crate) use probe::{AgainstArgs, OutputArgs, ProbeArgs};
 pub(crate) use route::RouteArgs;
 pub(crate) use serve::ServeArgs;
@@ -45,6 +47,8 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Benchmark an OpenAI-compatible server.
     Load(Box<LoadArgs>),
+    /// Generate a load from several processes, or from inside a cluster.
+    Agent(AgentArgs),
     /// Run the emulated engine behind a vLLM-compatible API.
     Serve(Box<ServeArgs>),
     /// Route requests to replicas, by the policies of the experiment file.

@@ -1,3 +1,4 @@
+pub(crate) mod agent;
 pub(crate) mod calibrate;
 pub(crate) mod compare;
 pub(crate) mod completions;

@@ -43,7 +43,8 @@ pub(crate) fn run(args: &RunArgs, printer: &mut Printer) -> anyhow::Result<Exit>
         Interrupt::take_down(&run_id(run.path()));
     }
     let progress = RunProgress::new(interrupt, printer.is_quiet());
-    let Ended { sweep, analysis } = weir_lab::run(&plan, &run, jobs, &progress, progress.stop())?;
+    let Ended { sweep, analysis } =
+        weir_lab::run(&plan, &run, jobs, None, &progress, progress.stop())?;
     let exit = conclude(&run, &analysis, &terminal::summary(&analysis.comparison), printer)?;
     if sweep.is_stopped {
         let folder = run.path().display();

@@ -242,10 +242,11 @@ fn completions_know_every_command() {
     assert!(checked.success(), "bash does not take its completions");
 }
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "run",
     "plan",
     "load",
+    "agent",
     "serve",
     "route",
     "probe",
@@ -275,6 +276,7 @@ fn every_command_has_help_and_examples_that_it_takes() {
       run          Run an experiment and write its report
       plan         Print what would run: cells, working sets, tiers, predicted verdicts and time
       load         Benchmark an OpenAI-compatible server
+      agent        Generate a load from several processes, or from inside a cluster
       serve        Run the emulated engine behind a vLLM-compatible API
       route        Route requests to replicas, by the policies of the experiment file
       probe        Benchmark a KV-cache tier with KV-shaped transfers, and show where the time goes

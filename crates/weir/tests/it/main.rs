@@ -3,6 +3,7 @@
 // Clippy exempts tests by itself only inside `#[test]` functions, not in what they share.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod agents;
 mod binary;
 mod calibrate;
 mod cases;

@@ -130,6 +130,16 @@ impl WorkloadConfig {
         }
     }
 
+    /// A session can have several turns.
+    pub fn has_turns(&self) -> bool {
+        match self {
+            Self::SharedPrefix(c) => c.turns > 1,
+            Self::LongContext(c) => c.questions > 1,
+            Self::Agentic(c) => c.tool_calls.largest() > 0 || c.sub_agents > 0,
+            Self::Trace(_) => false,
+        }
+    }
+
     pub const fn key(&self) -> &'static str {
         match self {
             Self::SharedPrefix(_) => "workload.shared-prefix",

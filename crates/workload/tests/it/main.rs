@@ -11,6 +11,8 @@ mod dialects;
 mod generators;
 /// `seen_tokens` against a plain cache of blocks without limits.
 mod seen;
+/// Shards of a load against the whole.
+mod shards;
 mod traces;
 
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
 //! `weir load`: load on a server, and its measured answers.
 
+mod agents;
 mod asked;
 mod exports;
 mod search;
@@ -8,10 +9,12 @@ mod working_set;
 
 use std::path::PathBuf;
 
+use weir_field::Field;
 use weir_lab::{Analysis, Forecast, folder, host, run_cell};
 use weir_record::{CellState, CellStatus, RunFolder};
 use weir_spec::{Experiment, Plan};
 
+use self::agents::Several;
 use self::exports::Wanted;
 use self::search::{Search, bisect};
 use self::working_set::WorkingSets;
@@ -32,12 +35,17 @@ pub(crate) fn run(args: &LoadArgs, printer: &mut Printer) -> anyhow::Result<Exit
     let experiment = Experiment::of(asked::spec(args, target, &served, search.as_ref())?);
     let mut plan = Plan::resolve(&experiment)?;
     let sets = WorkingSets::of(&experiment.spec, &plan);
+    let several = Several::of(&args.several)?;
+    if let Some(several) = &several {
+        several.check(&plan)?;
+    }
     if args.dry_run {
-        printer.result(&summary::planned(&plan, sets.as_ref()))?;
+        printer.result(&summary::planned(&plan, sets.as_ref(), several.as_ref()))?;
         return Ok(Exit::Done);
     }
     plan.salt_prompts(host::nonce());
     let interrupt = Interrupt::listen(Waiting::Cells, printer.is_quiet())?;
+    let field = several.map(|several| several.field(&interrupt, printer)).transpose()?;
     let path = args
         .out
         .clone()
@@ -46,9 +54,12 @@ pub(crate) fn run(args: &LoadArgs, printer: &mut Printer) -> anyhow::Result<Exit
     printer.note(&format!("{}; {}", served.model, forecast_words(&Forecast::of(&plan, 1))));
     let progress = RunProgress::new(interrupt.clone(), printer.is_quiet());
     let (analysis, found) = match &search {
-        None => (weir_lab::run(&plan, &run, 1, &progress, progress.stop())?.analysis, None),
+        None => (
+            weir_lab::run(&plan, &run, 1, field.as_ref(), &progress, progress.stop())?.analysis,
+            None,
+        ),
         Some(search) => {
-            let found = searched(&run, &plan, search, &progress, printer)?;
+            let found = searched((&run, &plan), search, field.as_ref(), &progress, printer)?;
             let analysis = Analysis::of(&run, &plan)?;
             analysis.write(&run)?;
             (analysis, Some(found))
@@ -73,9 +84,9 @@ pub(crate) fn run(args: &LoadArgs, printer: &mut Printer) -> anyhow::Result<Exit
 
 /// Runs the levels of a bisection; the index of the last one that met the objectives.
 fn searched(
-    run: &RunFolder,
-    plan: &Plan,
+    (run, plan): (&RunFolder, &Plan),
     search: &Search,
+    field: Option<&Field>,
     progress: &RunProgress,
     printer: &mut Printer,
 ) -> anyhow::Result<Option<usize>> {
@@ -83,7 +94,7 @@ fn searched(
     bisect(levels, |level| {
         let mut met = true;
         for cell in plan.cells.iter().filter(|cell| cell.level == level) {
-            if !run_cell(run, plan, cell, progress, progress.stop())? {
+            if !run_cell(run, plan, cell, field, progress, progress.stop())? {
                 return Ok(None);
             }
             let CellState::Complete(record) = run.cell_state(&cell.path)? else { return Ok(None) };

@@ -14,9 +14,14 @@ use weir_report::tables::{
 use weir_report::words;
 use weir_spec::plan::{LevelLoad, Plan};
 
+use super::agents::Several;
 use super::working_set::WorkingSets;
 
-pub(super) fn planned(plan: &Plan, sets: Option<&WorkingSets>) -> String {
+pub(super) fn planned(
+    plan: &Plan,
+    sets: Option<&WorkingSets>,
+    several: Option<&Several>,
+) -> String {
     let deployment = &plan.deployments[0];
     let mut out = String::new();
     let Some(target) = plan.target.endpoint() else { return out };
@@ -29,6 +34,9 @@ pub(super) fn planned(plan: &Plan, sets: Option<&WorkingSets>) -> String {
             "  {}: {duration}, measured from {}{most}, {} repeats",
             level.name, level.warmup, plan.repeats
         );
+    }
+    if let Some(several) = several {
+        let _ = writeln!(out, "  by {}", several.words());
     }
     if let Some(sets) = sets {
         out += &wrapped(&sets.sentence(), "  ");

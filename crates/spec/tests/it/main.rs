@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout)]
 
 mod examples;
+mod json_schema;
 mod model_configs;
 mod predictions;
 mod profiles;

@@ -4,7 +4,7 @@
 
 use weir_engine::timing::{Timing, TimingError};
 use weir_engine::{Slot, TransferId, TransferOutcome};
-use weir_model::{Bytes, Nanos, Prompt, Request};
+use weir_model::{Bytes, KvEvent, Nanos, Prompt, Request};
 use weir_router::{PolicyConfig, Router, RouterStats};
 use weir_tier::remote::ModelledStore;
 
@@ -23,6 +23,7 @@ pub struct Cluster {
     store: Option<ModelledStore>,
     router: Router,
     scrapes: Scrapes,
+    spare: Vec<Vec<KvEvent>>,
 }
 
 impl Cluster {
@@ -47,6 +48,7 @@ impl Cluster {
             store,
             router: Router::new(&config.router, replicas),
             scrapes: Scrapes::new(&config.router.policy, replicas),
+            spare: Vec::new(),
             config,
         })
     }
@@ -119,7 +121,11 @@ impl Cluster {
         self.arrive_at(at);
         let Some(event) = self.queue.next() else { return false };
         let now = self.queue.now();
-        let shared = &mut SharedParts { queue: &mut self.queue, store: self.store.as_mut() };
+        let shared = &mut SharedParts {
+            queue: &mut self.queue,
+            store: self.store.as_mut(),
+            spare: &mut self.spare,
+        };
         match event {
             Event::Submit(number) => {
                 self.replicas[usize::from(number)].submit(now, shared, observer);
@@ -136,14 +142,16 @@ impl Cluster {
                 replica.engine.lookup_done(slot, from, found);
                 replica.try_begin_pass(now, shared, observer);
             }
-            Event::KvEvents(number, events) => {
+            Event::KvEvents(number, mut events) => {
                 for event in &events {
                     self.router.apply(now, number, event);
                 }
+                events.clear();
+                self.spare.push(events);
             }
             Event::Wake(number) => {
                 let replica = &mut self.replicas[usize::from(number)];
-                replica.collect_events(now, shared.queue, observer);
+                replica.collect_events(now, shared, observer);
                 replica.try_begin_pass(now, shared, observer);
             }
         }

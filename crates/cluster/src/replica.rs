@@ -33,6 +33,8 @@ pub(crate) enum Event {
 pub(crate) struct SharedParts<'a> {
     pub(crate) queue: &'a mut EventQueue<Event>,
     pub(crate) store: Option<&'a mut ModelledStore>,
+    /// Emptied vectors, to be used again.
+    pub(crate) spare: &'a mut Vec<Vec<KvEvent>>,
 }
 
 struct Arriving {
@@ -184,7 +186,7 @@ impl Replica {
         } else {
             self.start_transfers(now, shared);
         }
-        self.collect_events(now, shared.queue, observer);
+        self.collect_events(now, shared, observer);
     }
 
     pub(crate) fn end_pass<O: Observer>(
@@ -295,13 +297,13 @@ impl Replica {
     pub(crate) fn collect_events(
         &mut self,
         now: Nanos,
-        queue: &mut EventQueue<Event>,
+        shared: &mut SharedParts<'_>,
         observer: &mut impl Observer,
     ) {
         if self.event_delay.is_none() && !self.observes_events {
             return;
         }
-        let mut events = Vec::new();
+        let mut events = shared.spare.pop().unwrap_or_default();
         self.engine.take_events(&mut events);
         if self.observes_events {
             for event in &events {
@@ -312,7 +314,10 @@ impl Replica {
             }
         }
         if let (Some(delay), false) = (self.event_delay, events.is_empty()) {
-            queue.schedule(now + delay, Event::KvEvents(self.number, events));
+            shared.queue.schedule(now + delay, Event::KvEvents(self.number, events));
+        } else {
+            events.clear();
+            shared.spare.push(events);
         }
     }
 

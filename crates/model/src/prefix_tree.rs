@@ -213,13 +213,13 @@ impl<P> PrefixTree<P> {
     }
 
     pub fn path(&self, node: NodeId) -> Vec<Piece> {
-        let mut chain = Vec::new();
+        let mut chain = SmallVec::<[NodeId; 16]>::new();
         let mut at = node;
         while at != NodeId::ROOT {
             chain.push(at);
             at = self.parent(at);
         }
-        let mut pieces = Vec::new();
+        let mut pieces = Vec::with_capacity(chain.len() + 1);
         for node in chain.into_iter().rev() {
             for piece in &self.nodes[node.index()].label {
                 push_piece(&mut pieces, *piece);

@@ -204,26 +204,21 @@ impl ColdOrder {
 /// A replica with the highest weighted sum. Chance decides between several, and is drawn only then.
 /// 0 without replicas.
 fn pick(weights: &ScorerWeights, scores: &[ReplicaScores], chance: &mut impl Rng) -> u16 {
-    let mut best = f64::NEG_INFINITY;
-    let mut ties = 0;
-    for score in scores {
+    let (mut best, mut ties, mut first) = (f64::NEG_INFINITY, 0, 0);
+    for (replica, score) in scores.iter().enumerate() {
         let sum = score.sum(weights);
         if sum > best {
-            (best, ties) = (sum, 1);
+            (best, ties, first) = (sum, 1, replica as u16);
         } else if sum == best {
             ties += 1;
         }
     }
-    let mut skipped = if ties > 1 { below(chance, ties) } else { 0 };
-    for (replica, score) in scores.iter().enumerate() {
-        if score.sum(weights) == best {
-            if skipped == 0 {
-                return replica as u16;
-            }
-            skipped -= 1;
-        }
+    if ties < 2 {
+        return first;
     }
-    0
+    let skipped = usize::from(below(chance, ties));
+    let equals = scores.iter().enumerate().filter(|(_, score)| score.sum(weights) == best);
+    equals.map(|(replica, _)| replica as u16).nth(skipped).unwrap_or(first)
 }
 
 /// Below `bound`, by Lemire's multiplication; its bias of at most one in 2^48 is negligible.

@@ -35,7 +35,12 @@ impl Engine {
     pub fn take_events(&mut self, into: &mut Vec<KvEvent>) {
         self.note_removed();
         let Some(events) = &mut self.events else { return };
-        into.append(events);
+        if into.is_empty() {
+            // Hands capacity over, both ways.
+            std::mem::swap(events, into);
+        } else {
+            into.append(events);
+        }
         if let Some(offload) = &mut self.offload {
             offload.take_events(into);
         }

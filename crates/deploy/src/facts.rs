@@ -1,7 +1,7 @@
 //! Facts that the parts of a running arm report, before and after the measurement.
 //!
 //! Sources: engines' `/metrics`, `/version` and `/v1/models`, LMCache's `/status`, stores' `INFO`,
-//! and for local processes the start-up log and the command line.
+//! for local processes the start-up log and the command line, and a picker's log.
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use weir_observe::facts::{add_connector, add_engine_facts, add_second_level};
 use weir_observe::signals::LMCACHE_SERVER_FAMILIES;
 use weir_spec::likeness::arguments;
 
+use crate::front::Front;
 use crate::local::{Local, StartedCommand};
 use crate::site::Site;
 
@@ -26,7 +27,8 @@ const ASKED: [(&str, FactKind); 2] = [
 ];
 
 impl Site {
-    /// Unobservable facts are missing. An emulated engine has only its store's.
+    /// Unobservable facts are missing. An emulated engine has only its store's and
+    /// its picker's.
     pub fn facts(&self) -> RunningFacts {
         let mut facts = RunningFacts::default();
         if !self.is_fresh() || self.processes().is_some() {
@@ -38,6 +40,9 @@ impl Site {
             for command in &local.started().commands {
                 add_asked(command, &mut facts);
             }
+        }
+        if let Some(said) = self.front().and_then(Front::said) {
+            facts.extend(said.clone());
         }
         if let Some(store) = self.store() {
             facts.extend(store.facts(Instant::now() + PATIENCE));

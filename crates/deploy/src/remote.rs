@@ -304,11 +304,7 @@ impl RemoteStore {
     /// With a count of the arm's keys where their form is known.
     fn report(&self, deadline: Instant) -> Result<StoreReport, DeployError> {
         let report = if self.whole {
-            self.servers(deadline).map(|servers| StoreReport {
-                servers,
-                layout_chunks: None,
-                layout_example: None,
-            })
+            self.servers(deadline).map(StoreReport::of_servers)
         } else {
             self.resp.report(deadline)
         };
@@ -431,23 +427,27 @@ impl RemoteStore {
     }
 
     pub fn counts(&self, deadline: Instant) -> Result<StoreCounts, DeployError> {
-        let report = self.report(deadline)?;
-        let sum = |of: fn(&weir_store::resp::ServerReport) -> u64| {
-            Some(report.servers.iter().map(of).sum::<u64>()).filter(|bytes| *bytes > 0)
-        };
-        Ok(StoreCounts {
-            keys: if self.whole { report.keys() } else { report.layout_chunks },
-            used_bytes: report.used().map(|bytes| bytes.0),
-            used_fields: report.servers.first().map_or(&[], |server| server.used_fields),
-            evicted_keys: report.evicted_keys(),
-            expired_keys: report.expired_keys(),
-            flushes: report.flushes(),
-            runs: report.servers.iter().map(|server| server.run_id.clone()).collect(),
-            input_bytes: sum(|server| server.input_bytes),
-            output_bytes: sum(|server| server.output_bytes),
-            refusals: report.refused_writes(),
-            are_all_keys: self.whole,
-        })
+        Ok(store_counts(&self.report(deadline)?, self.whole))
+    }
+}
+
+/// `whole`: all of its keys count, whatever their form.
+pub(crate) fn store_counts(report: &StoreReport, whole: bool) -> StoreCounts {
+    let sum = |of: fn(&ServerReport) -> u64| {
+        Some(report.servers.iter().map(of).sum::<u64>()).filter(|bytes| *bytes > 0)
+    };
+    StoreCounts {
+        keys: if whole { report.keys() } else { report.layout_chunks },
+        used_bytes: report.used().map(|bytes| bytes.0),
+        used_fields: report.servers.first().map_or(&[], |server| server.used_fields),
+        evicted_keys: report.evicted_keys(),
+        expired_keys: report.expired_keys(),
+        flushes: report.flushes(),
+        runs: report.servers.iter().map(|server| server.run_id.clone()).collect(),
+        input_bytes: sum(|server| server.input_bytes),
+        output_bytes: sum(|server| server.output_bytes),
+        refusals: report.refused_writes(),
+        are_all_keys: whole,
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use weir_http::Url;
 use weir_model::Note;
 use weir_observe::{Scraper, Selection};
+use weir_picker::REPLICA_HEADER;
 use weir_spec::plan::{
     Arm, ClientOptions, Deployment, EmulatedTarget, EndpointTarget, LiveTarget, LocalTarget,
 };
@@ -71,7 +72,10 @@ impl Site {
         let front = local.front();
         let door = front.map(|front| through(front, endpoints[0].access())).transpose()?;
         Ok(Self {
-            metrics: engines.chain(beside).chain(front.map(Front::metrics)).collect(),
+            metrics: engines
+                .chain(beside)
+                .chain(front.into_iter().flat_map(Front::metrics))
+                .collect(),
             door,
             replicas: addresses(&endpoints),
             endpoints,
@@ -132,7 +136,7 @@ impl Site {
         let replicas = if one_for_all { Vec::new() } else { addresses(&endpoints) };
         let engines = endpoints.iter().map(|endpoint| below(endpoint.url(), "/metrics"));
         Ok(Self {
-            metrics: engines.chain(front.map(Front::metrics)).collect(),
+            metrics: engines.chain(front.into_iter().flat_map(Front::metrics)).collect(),
             door,
             replicas,
             endpoints,
@@ -167,6 +171,11 @@ impl Site {
             Stands::Emulated(emulated) => emulated.front(),
             Stands::Local(local) => local.front(),
         }
+    }
+
+    /// Response header with the replica that answered: Weir's own where Weir set up the router.
+    pub fn replica_header<'a>(&self, client: &'a ClientOptions) -> &'a str {
+        if self.front().is_some() { REPLICA_HEADER } else { &client.replica_header }
     }
 
     pub fn metrics(&self) -> &[Url] {

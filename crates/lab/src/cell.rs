@@ -1,14 +1,17 @@
 //! One cell, from its folder to its `cell.json`: run, measure, judge, close.
 
 use weir_field::Field;
-use weir_model::{CellFailure, FailureReason, LoadNote, SignalKind, Signals, Verdict};
+use weir_model::{
+    CellFailure, FactKind, FactValue, FailureReason, LoadNote, RunningFacts, SignalKind, Signals,
+    Unfit, Verdict,
+};
 use weir_record::{
     CellFigures, CellState, CellStatus, CellWriter, Evidence, ReplicaFigures, RunFolder,
 };
 use weir_report::results::without_result;
 use weir_spec::likeness::against_plan;
-use weir_spec::plan::{Cell, Plan, Target};
-use weir_spec::verdict::{Facts, decide};
+use weir_spec::plan::{Cell, Deployment, Plan, Target};
+use weir_spec::verdict::{Facts, IndexBlock, decide};
 
 use crate::error::LabError;
 use crate::host;
@@ -65,6 +68,13 @@ fn close(plan: &Plan, cell: &Cell, writer: CellWriter, ran: &CellOutcome) -> Res
     let status = match status {
         CellStatus::Complete => worth(plan, &figures),
         failed @ CellStatus::Failed(_) if figures.measured == 0 => failed,
+        // A part that died or hung is why requests failed.
+        failed @ CellStatus::Failed(CellFailure::Error(_)) => failed,
+        CellStatus::Failed(CellFailure::Unfit(Unfit::Stalled(stalled)))
+            if stalled.names_a_part() =>
+        {
+            CellStatus::Failed(CellFailure::Unfit(Unfit::Stalled(stalled)))
+        }
         // A server that answers nothing does not show how fast the generator is.
         failed => match worth(plan, &figures) {
             CellStatus::Complete => failed,
@@ -145,6 +155,15 @@ fn hits_from_signals(figures: &mut CellFigures, signals: &Signals) {
     }
 }
 
+fn index_block(deployment: &Deployment, facts: &RunningFacts) -> Option<IndexBlock> {
+    match facts.all(FactKind::IndexBlock).first()?.value {
+        FactValue::Count(index) => {
+            Some(IndexBlock { index, engine: deployment.engine.block_size.into() })
+        }
+        _ => None,
+    }
+}
+
 fn evidence(
     plan: &Plan,
     cell: &Cell,
@@ -161,6 +180,7 @@ fn evidence(
         longest_offer: cell.prediction.longest_offer,
         longest_reuse: cell.prediction.longest_reuse,
         startup_warning: ran.startup_warning.as_deref(),
+        index_block: index_block(deployment, &ran.facts),
     };
     let decision = decide(&deployment.arms[cell.arm], &facts, &ran.signals);
     // A cell that failed or ran on another engine gets no verdict from signals, and no remedy.

@@ -64,11 +64,21 @@ pub enum FactKind {
     StoreProduct,
     /// Version of the remote store.
     StoreVersion,
+    /// The scorers of a router's profile, with their weights.
+    Scorers,
+    /// Tokens of a block of a router's precise index.
+    IndexBlock,
+    /// Seed of the block keys of that index, where one is set.
+    IndexSeed,
+    /// What keeps that index: `memory`, `redis`, `valkey`.
+    IndexStore,
+    /// Port where a router hears the engines' KV events.
+    EventsPort,
 }
 
 impl FactKind {
     /// All kinds, in the order of tables.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 25] = [
         Self::PrefixCaching,
         Self::Blocks,
         Self::BlockSize,
@@ -89,9 +99,14 @@ impl FactKind {
         Self::ChunkTokens,
         Self::StoreProduct,
         Self::StoreVersion,
+        Self::Scorers,
+        Self::IndexBlock,
+        Self::IndexSeed,
+        Self::IndexStore,
+        Self::EventsPort,
     ];
 
-    /// Whether it belongs to an offload mechanism, in which arms may differ.
+    /// Whether it belongs to an offload mechanism or to routing, in which arms may differ.
     pub const fn is_mechanism(self) -> bool {
         matches!(
             self,
@@ -102,7 +117,17 @@ impl FactKind {
                 | Self::ChunkTokens
                 | Self::StoreProduct
                 | Self::StoreVersion
+                | Self::Scorers
+                | Self::IndexBlock
+                | Self::IndexSeed
+                | Self::IndexStore
+                | Self::EventsPort
         )
+    }
+
+    /// Whether it is another in each cell.
+    pub const fn is_of_the_cell(self) -> bool {
+        matches!(self, Self::EventsPort)
     }
 }
 

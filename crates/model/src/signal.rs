@@ -81,6 +81,9 @@ pub enum SignalKind {
     RoutingChoices,
     /// Largest share of the decisions that went to one replica, in percent.
     RoutingMaxSharePercent,
+    /// Requests that a gateway sent to a replica of its own choice, because its router did not
+    /// answer.
+    UnroutedRequests,
     /// Tokens in the chosen replica's cache at the decisions.
     RoutedHitTokens,
     /// The same for a uniform choice (expectation).
@@ -142,6 +145,7 @@ impl SignalKind {
             | Self::Preemptions
             | Self::Replicas
             | Self::RoutingChoices
+            | Self::UnroutedRequests
             | Self::IndexEvents
             | Self::IndexKeys
             | Self::ApproximateKeys

@@ -36,7 +36,8 @@ crate::words! {
     pub enum VoidReason {
         /// No store and no lookup reached the mechanism.
         NoOperation = "no-operation",
-        /// One replica, or one of several that answered everything: nothing was chosen.
+        /// One replica, or one of several that answered everything, or a router that did not
+        /// answer: nothing was chosen.
         NoChoice = "no-choice",
         /// A precise index that received no events.
         NoEvents = "no-events",

@@ -37,6 +37,7 @@ const RELEVANT: &[&str] = &[
     "kvcache_index_*",
     "inference_pool_*",
     "inference_extension_prefix_indexer_*",
+    "envoy_cluster_upstream_rq",
     "weir_*",
 ];
 

@@ -10,6 +10,13 @@ pub const REPLICA_HEADER: &str = "x-weir-replica";
 /// Request header by which a picker names the replica.
 const DESTINATION: &str = "x-gateway-destination-endpoint";
 const TYPE: &str = "@type";
+/// What Envoy sends by itself.
+const ANY: &str = "any";
+/// What goes where the picker says.
+const PICKED: &str = "picked";
+/// At the admin address: how many requests went to [`ANY`], and to [`PICKED`].
+pub const STATS: &str =
+    "/stats/prometheus?filter=%5Ecluster%5C.%28any%7Cpicked%29%5C.upstream_rq_total%24";
 
 /// Where requests come in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +25,8 @@ pub struct Door {
     pub admin: SocketAddr,
     /// gRPC address of the picker.
     pub picker: SocketAddr,
+    /// Port of the picker's own health service, at the same address.
+    pub picker_health: u16,
     /// What happens when the picker does not answer: with a list, Envoy sends the request to one of
     /// these in turn; empty, the request fails.
     pub fail_open: Vec<SocketAddr>,
@@ -44,15 +53,15 @@ impl Door {
     }
 
     fn connection_manager(&self) -> Value {
-        let to_picked = json!({"cluster": "picked", "timeout": "0s"});
+        let to_picked = json!({"cluster": PICKED, "timeout": "0s"});
         let mut routes = Vec::new();
         if self.fail_open.is_empty() {
             routes.push(json!({"match": {"prefix": "/"}, "route": to_picked}));
         } else {
-            // Only a picker sets the header; without it the request goes to any replica.
+            // Only a picker sets the header. Without it the request goes to any replica.
             let picked = json!({"name": DESTINATION, "present_match": true});
             routes.push(json!({"match": {"prefix": "/", "headers": [picked]}, "route": to_picked}));
-            let any = json!({"cluster": "any", "timeout": "0s"});
+            let any = json!({"cluster": ANY, "timeout": "0s"});
             routes.push(json!({"match": {"prefix": "/"}, "route": any}));
         }
         let log = "%RESPONSE_CODE% %UPSTREAM_HOST% %REQ(X-GATEWAY-DESTINATION-ENDPOINT)% \
@@ -116,29 +125,53 @@ impl Door {
             "explicit_http_config": {"http2_protocol_options": {}},
         });
         let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-        json!({
+        let mut cluster = json!({
             "name": "picker",
             "type": "STATIC",
             "connect_timeout": "5s",
             "typed_extension_protocol_options": {options: http2},
             "load_assignment": assignment("picker", &[self.picker]),
-        })
+        });
+        if !self.fail_open.is_empty() {
+            self.watch_picker(&mut cluster);
+        }
+        cluster
+    }
+
+    /// A body that is on its way to the picker is lost with it, so Envoy must know that it is gone
+    /// before a request begins.
+    fn watch_picker(&self, cluster: &mut Value) {
+        const OFTEN: &str = "0.25s";
+        let endpoint = &mut cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0];
+        endpoint["endpoint"]["health_check_config"] = json!({"port_value": self.picker_health});
+        // Otherwise the only host is asked also when it is known to be gone.
+        cluster["common_lb_config"] = json!({"healthy_panic_threshold": {"value": 0}});
+        cluster["health_checks"] = json!([{
+            "timeout": "1s",
+            "interval": OFTEN,
+            "unhealthy_interval": OFTEN,
+            "no_traffic_interval": OFTEN,
+            "no_traffic_healthy_interval": OFTEN,
+            "unhealthy_threshold": 1,
+            "healthy_threshold": 1,
+            "grpc_health_check": {"service_name": "envoy.service.ext_proc.v3.ExternalProcessor"},
+        }]);
     }
 
     fn fail_open_cluster(&self) -> Value {
         json!({
-            "name": "any",
+            "name": ANY,
             "type": "STATIC",
             "lb_policy": "ROUND_ROBIN",
             "connect_timeout": "5s",
-            "load_assignment": assignment("any", &self.fail_open),
+            "load_assignment": assignment(ANY, &self.fail_open),
         })
     }
 }
 
 fn picked_cluster() -> Value {
     json!({
-        "name": "picked",
+        "name": PICKED,
         "type": "ORIGINAL_DST",
         "lb_policy": "CLUSTER_PROVIDED",
         "connect_timeout": "5s",
@@ -173,7 +206,8 @@ mod tests {
 
     fn door(fail_open: Vec<SocketAddr>) -> Value {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Door { address: at(8080), admin: at(19000), picker: at(9002), fail_open }.bootstrap()
+        let (address, admin, picker) = (at(8080), at(19000), at(9002));
+        Door { address, admin, picker, picker_health: 9003, fail_open }.bootstrap()
     }
 
     #[test]
@@ -184,5 +218,8 @@ mod tests {
         let open = door(vec![SocketAddr::from(([127, 0, 0, 2], 8000))]).to_string();
         assert!(open.contains(r#""failure_mode_allow":true"#), "{open}");
         assert!(open.contains(r#""127.0.0.2""#), "{open}");
+        // Without the check, requests to a dead picker fail with it.
+        assert!(open.contains(r#""health_check_config":{"port_value":9003}"#), "{open}");
+        assert!(!closed.contains("health_check"), "{closed}");
     }
 }

@@ -9,6 +9,7 @@ pub mod config;
 pub mod envoy;
 pub mod release;
 pub mod replicas;
+pub mod said;
 pub mod services;
 mod tokenizer;
 

@@ -120,6 +120,7 @@ fn judge(
         longest_offer,
         longest_reuse: Some(counts.longest_reuse),
         startup_warning: None,
+        index_block: None,
     };
     let decision = verdict::decide(arm, &facts, &signals);
     let Decision { verdict, remedy, .. } = decision;

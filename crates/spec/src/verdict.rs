@@ -34,6 +34,15 @@ pub struct Facts<'a> {
     pub longest_reuse: Option<u64>,
     /// A start-up log line that says that the mechanism will not act as configured.
     pub startup_warning: Option<&'a str>,
+    /// Where the router says what its precise index has.
+    pub index_block: Option<IndexBlock>,
+}
+
+/// In tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IndexBlock {
+    pub index: u64,
+    pub engine: u64,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use weir_http::Url;
+use weir_model::{FactDifference, RunningFacts};
 use weir_observe::{Selection, UtcClock};
 use weir_picker::config::PickerPorts;
+use weir_picker::envoy::STATS;
 use weir_picker::{
-    Door, IndexStore, PickedReplicas, PickerConfig, PickerRelease, ServiceNeeds, Services,
+    Door, IndexStore, PickedReplicas, PickerConfig, PickerRelease, ServiceNeeds, Services, said,
 };
 use weir_spec::plan::Arm;
 use weir_store::server::StoreServer;
@@ -19,6 +21,7 @@ use super::{FrontPlan, FrontRecord, Parts};
 use crate::endpoint::Access;
 use crate::error::DeployError;
 use crate::local::StartedCommand;
+use crate::log::withhold_configuration;
 use crate::ports;
 use crate::process::{Process, Recipe};
 
@@ -37,8 +40,11 @@ pub(super) struct BehindEnvoy {
     envoy: Process,
     picker: Process,
     _services: Services,
-    metrics: Url,
+    /// Of the picker and of Envoy, with their paths.
+    metrics: [Url; 2],
     takes_token_ids: bool,
+    said: RunningFacts,
+    otherwise: Vec<FactDifference>,
 }
 
 impl BehindEnvoy {
@@ -72,25 +78,45 @@ impl BehindEnvoy {
         };
         let files = Files { plan: &plan, config: &config, parts: &parts };
         let metrics = ports::url(config.ports.metrics)?;
-        let picker = Self::picker(&files, &services, &metrics, record)?;
-        let (envoy, door) = Self::envoy(&files, record)?;
+        let (picker, said) = Self::picker(&files, &services, &metrics, record)?;
+        let (envoy, door, admin) = Self::envoy(&files, record)?;
+        let metrics = [(metrics, "/metrics"), (admin, STATS)]
+            .map(|(url, path)| Url { path: url.target(path), ..url });
         let takes_token_ids = parts.release.takes_token_ids();
-        Ok((Self { envoy, picker, _services: services, metrics, takes_token_ids }, door))
+        // None where its release has not the arm's policy, and runs by a configuration of others.
+        let planned = config.document(parts.release).ok().map(|of| said::of_document(&of));
+        let otherwise = planned.map_or_else(Vec::new, |of| said::differences(&said, &of));
+        let behind =
+            Self { envoy, picker, _services: services, metrics, takes_token_ids, said, otherwise };
+        Ok((behind, door))
     }
 
+    /// With what it says that it runs with.
     fn picker(
         files: &Files<'_>,
         services: &Services,
         metrics: &Url,
         record: &mut FrontRecord,
-    ) -> Result<Process, DeployError> {
+    ) -> Result<(Process, RunningFacts), DeployError> {
         let recipe = files.picker(services)?;
         record.commands.push(StartedCommand::of(&recipe));
         let all = files.config.replicas.addresses.len() as f64;
-        up(files.plan, &recipe, || ready_replicas(metrics).is_some_and(|ready| ready >= all))
+        let is_ready = || ready_replicas(metrics).is_some_and(|ready| ready >= all);
+        let started = up(files.plan, &recipe, is_ready);
+        let said = started.as_ref().map(|picker| said::of_log(&picker.said())).ok();
+        if files.plan.arm.processes.picker_config.is_some() {
+            let path = recipe.log.display().to_string();
+            let failed = |source| DeployError::File { what: "the picker's log", path, source };
+            withhold_configuration(&recipe.log).map_err(failed)?;
+        }
+        Ok((started?, said.unwrap_or_default()))
     }
 
-    fn envoy(files: &Files<'_>, record: &mut FrontRecord) -> Result<(Process, Url), DeployError> {
+    /// With the door and the admin address.
+    fn envoy(
+        files: &Files<'_>,
+        record: &mut FrontRecord,
+    ) -> Result<(Process, Url, Url), DeployError> {
         let local = |port| ([127, 0, 0, 1], port).into();
         let replicas = &files.config.replicas;
         let every = replicas.addresses.iter().map(|address| (*address, replicas.port).into());
@@ -98,22 +124,33 @@ impl BehindEnvoy {
             address: local(ports::free()?),
             admin: local(ports::free()?),
             picker: local(files.config.ports.grpc),
+            picker_health: files.config.ports.health,
             fail_open: if files.plan.router.fail_open { every.collect() } else { Vec::new() },
         };
         let recipe = files.envoy(&door)?;
         record.commands.push(StartedCommand::of(&recipe));
         let admin = ports::url(door.admin.port())?;
         let process = up(files.plan, &recipe, || ports::is_ready(&admin, "/ready"))?;
-        Ok((process, ports::url(door.address.port())?))
+        Ok((process, ports::url(door.address.port())?, admin))
     }
 
-    /// The server's address.
-    pub(super) const fn metrics(&self) -> &Url {
-        &self.metrics
+    /// Of the parts, each with its name.
+    pub(super) fn metrics(&self) -> impl Iterator<Item = (&'static str, &Url)> {
+        ["picker", "envoy"].into_iter().zip(&self.metrics)
     }
 
     pub(super) const fn takes_token_ids(&self) -> bool {
         self.takes_token_ids
+    }
+
+    /// By the picker's log.
+    pub(super) const fn said(&self) -> &RunningFacts {
+        &self.said
+    }
+
+    /// What it runs with otherwise than Weir would write for the arm.
+    pub(super) fn otherwise(&self) -> &[FactDifference] {
+        &self.otherwise
     }
 
     pub(super) fn check(&self) -> Result<(), DeployError> {

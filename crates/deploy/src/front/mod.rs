@@ -15,16 +15,19 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use weir_http::{TlsConfig, Url};
-use weir_model::{Bytes, Product};
+use weir_model::{Bytes, FactDifference, Product, RunningFacts};
+use weir_observe::signals::StoreCounts;
 use weir_picker::PickedReplicas;
 use weir_proxy::ProxyHandle;
 use weir_router::PolicyConfig;
 use weir_spec::plan::{Arm, LiveRouter, Plan, RouterKind};
-use weir_store::StoreClient;
 use weir_store::server::{StoreServer, StoreSettings};
+use weir_store::{StoreClient, StoreReport};
 
 use crate::error::DeployError;
 use crate::process::Owner;
+use crate::remote::store_counts;
+use crate::store_probe::StoreProbe;
 
 use llm_d::BehindEnvoy;
 use parts::Parts;
@@ -109,13 +112,21 @@ impl Front {
         &self.door
     }
 
-    /// Of the router, with its path.
-    pub(crate) fn metrics(&self) -> Url {
-        let of = match &self.way {
-            Way::LlmD(behind) => behind.metrics(),
-            Way::Weir(_) => &self.door,
-        };
-        Url { path: of.target("/metrics"), ..of.clone() }
+    /// Of the router and its door, with their paths.
+    pub(crate) fn metrics(&self) -> Vec<Url> {
+        match &self.way {
+            Way::LlmD(behind) => behind.metrics().map(|(_, url)| url.clone()).collect(),
+            Way::Weir(_) => {
+                vec![Url { path: self.door.target("/metrics"), ..self.door.clone() }]
+            }
+        }
+    }
+
+    /// The part that is sampled at this address: `picker (127.0.0.1:9090)`.
+    pub fn part(&self, source: &str) -> Option<String> {
+        let Way::LlmD(behind) = &self.way else { return None };
+        let (name, url) = behind.metrics().find(|(_, url)| url.to_string() == source)?;
+        Some(format!("{name} ({})", url.authority()))
     }
 
     pub(crate) fn takes_token_ids(&self) -> bool {
@@ -125,13 +136,38 @@ impl Front {
         }
     }
 
-    /// Keys in the index outside the router's memory, with the product. None where there is none,
-    /// or it does not answer.
-    pub fn index_keys(&self) -> Option<(Product, u64)> {
+    /// What llm-d's picker says that it runs with.
+    pub(crate) fn said(&self) -> Option<&RunningFacts> {
+        match &self.way {
+            Way::LlmD(behind) => Some(behind.said()),
+            Way::Weir(_) => None,
+        }
+    }
+
+    /// Where the picker runs with something else than Weir would write for the arm.
+    pub fn otherwise(&self) -> &[FactDifference] {
+        match &self.way {
+            Way::LlmD(behind) => behind.otherwise(),
+            Way::Weir(_) => &[],
+        }
+    }
+
+    /// Counters of the index outside the router's memory, with the product. None where there is
+    /// none, or it does not answer.
+    pub fn index_counts(&self) -> Option<(Product, StoreCounts)> {
         let server = self.index.as_ref()?;
         let client = StoreClient::new(&server.address(), &TlsConfig::default()).ok()?;
-        let reports = client.counters(Instant::now() + SCRAPE).ok()?;
-        Some((server.product(), reports.first()?.keyspace?.keys))
+        let servers = client.counters(Instant::now() + SCRAPE).ok()?;
+        let keys = servers.iter().map(|server| Some(server.keyspace?.keys)).sum();
+        let counts = store_counts(&StoreReport::of_servers(servers), true);
+        Some((server.product(), StoreCounts { keys, ..counts }))
+    }
+
+    /// Samples that index during a cell.
+    pub fn index_probe(&self) -> Option<StoreProbe> {
+        let server = self.index.as_ref()?;
+        let client = StoreClient::new(&server.address(), &TlsConfig::default()).ok()?;
+        Some(StoreProbe::new(client, format!("{} of the index", server.product())))
     }
 
     /// An error where a part has died, with the cause from its log.

@@ -84,6 +84,17 @@ pub(super) fn plain(line: &str) -> String {
     out
 }
 
+/// Keeps both ends: a chain of Go's errors begins with the first call and ends with the cause.
+pub(super) fn shortened_within(chain: &str) -> String {
+    let length = chain.chars().count();
+    if length <= MOST {
+        return chain.to_owned();
+    }
+    let head: String = chain.chars().take(MOST / 4).collect();
+    let tail: String = chain.chars().skip(length - MOST * 3 / 4).collect();
+    format!("{head} ... {tail}")
+}
+
 pub(super) fn shortened(line: &str) -> String {
     let line = line.trim();
     if line.chars().count() <= MOST {

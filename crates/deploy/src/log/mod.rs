@@ -1,10 +1,11 @@
-//! Logs of vLLM and LMCache: start-up facts, and the cause of an end.
+//! Logs of vLLM, LMCache and pickers: start-up facts, the cause of an end, what does not stay.
 
 mod cause;
 mod known;
 mod line;
 mod running;
 mod start_up;
+mod withheld;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -13,8 +14,9 @@ use std::path::Path;
 pub use cause::{Cause, cause};
 pub use running::running_facts;
 pub use start_up::StartUp;
+pub(crate) use withheld::withhold_configuration;
 
-use line::{plain, shortened};
+use line::{plain, shortened, shortened_within};
 
 /// Text of a refused or failed batch of blocks: LMCache's server, vLLM's file tier.
 const REFUSED: [(&str, &str); 2] =
@@ -32,7 +34,10 @@ pub(crate) fn refused_stores(text: &str) -> u64 {
 /// The last line with text, without colours, shortened.
 pub(crate) fn last_line(text: &str) -> String {
     let line = text.lines().rev().map(plain).find(|line| !line.trim().is_empty());
-    line.map_or_else(|| "(nothing)".to_owned(), |line| shortened(&of_record(&line).unwrap_or(line)))
+    let said = |line: String| {
+        of_record(&line).map_or_else(|| shortened(&line), |said| shortened_within(&said))
+    };
+    line.map_or_else(|| "(nothing)".to_owned(), said)
 }
 
 /// What a picker says in a line of JSON: its words, and the error behind them.
@@ -62,6 +67,11 @@ mod tests {
 {"level":"error","ts":"2026-12-01","msg":"Failed to parse","error":"undefined plugin 'x'"}"#;
         assert_eq!(super::last_line(log), "Failed to parse: undefined plugin 'x'");
         assert_eq!(super::last_line("{\"level\": 1}"), "{\"level\": 1}");
+        let chain =
+            format!(r#"{{"msg":"Failed to parse","error":"{}no socket"}}"#, "in: ".repeat(99));
+        let said = super::last_line(&chain);
+        assert!(said.starts_with("Failed to parse: in: ") && said.ends_with("in: no socket"));
+        assert!(said.contains(" ... ") && said.len() < 320, "{said}");
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl From<&Unfit> for FailureKind {
             Unfit::ForeignTokens(_) => Self::ForeignTokens,
             Unfit::UncountedTokens(_) => Self::UncountedTokens,
             Unfit::WarmStore(_) => Self::WarmStore,
-            Unfit::StoreLost(_) => Self::StoreLost,
+            Unfit::StoreLost(_) | Unfit::IndexLost(_) => Self::StoreLost,
             Unfit::Stalled(_) => Self::Stalled,
         }
     }

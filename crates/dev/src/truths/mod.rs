@@ -132,6 +132,8 @@ impl Recording {
             longest_offer: self.longest_offer,
             longest_reuse: self.longest_reuse,
             startup_warning: self.startup_warning.as_deref(),
+            // No recording has a router.
+            index_block: None,
         };
         decide(&self.arm, &facts, &self.signals)
     }

@@ -19,6 +19,9 @@ pub struct Checks {
     pub warm_keys: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<LostKeys>,
+    /// Of a router's index outside its memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index_lost: Option<LostKeys>,
     /// Time of the window without a token.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stalls: Vec<Stalled>,
@@ -32,7 +35,8 @@ impl Checks {
         let foreign = self.foreign().filter(|_| is_claimed);
         let beyond = self.beyond().filter(|_| is_claimed || !same_prompts);
         let warm = self.warm_keys.filter(|_| is_claimed && same_prompts).map(Unfit::WarmStore);
-        let lost = self.lost().filter(|_| is_claimed);
+        let index = self.index_lost.filter(LostKeys::is_all).map(Unfit::IndexLost);
+        let lost = self.lost().or(index).filter(|_| is_claimed);
         let stalled = || self.stalls.iter().find(|stalled| stalled.is_too_long());
         foreign.or(beyond).or(warm).or(lost).or_else(|| stalled().cloned().map(Unfit::Stalled))
     }

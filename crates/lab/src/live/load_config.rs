@@ -28,7 +28,11 @@ pub(crate) fn config(
         replicas: site.replicas().to_vec(),
         model: site.model().to_owned(),
         prompts: form(&prompts)?,
-        client: ClientOptions { body: body(client, access), ..client.clone() },
+        client: ClientOptions {
+            body: body(client, access),
+            replica_header: site.replica_header(client).to_owned(),
+            ..client.clone()
+        },
         min_tokens: client.ignore_eos,
         limit_field: LimitField::default(),
         // Compared arms must give the same answers: the digest shows a wrong cached block.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use weir_deploy::{RemoteStore, Site, TierReaders};
+use weir_deploy::{Front, RemoteStore, Site, TierReaders};
 use weir_field::{Field, FieldLevel, Offered, PromptOrder, ShardRecord, SourceOrder};
 use weir_load::{Live, LoadConfig, LoadReport, Url};
 use weir_model::{CellFailure, LoadNote, Nanos, Note, RoutingNote, Stalled, Window};
@@ -24,7 +24,8 @@ use crate::live::lost;
 use crate::live::neighbours;
 use crate::live::signals::{SeenLoad, WindowSignals, WindowSources};
 use crate::live::sink::Rows;
-use crate::live::stalls::{UnixWindow, silent_parts};
+use crate::live::slow;
+use crate::live::stalls::{UnixWindow, silent_parts, with_cause};
 use crate::live::watchdog;
 use crate::live::window_counters::{CounterSources, PlannedWindow, WindowCounters};
 use crate::outcome::{CellOutcome, ReplicaSeen};
@@ -102,7 +103,7 @@ impl Measurement<'_> {
         if let Some(error) = source.error() {
             return Err(error.clone().into());
         }
-        watchdog::answered(&rows, self.site)?;
+        let failures = rows.failures();
         let Rows { asked, answered, residence, at_edges, pace, mut flow, .. } = rows;
         let (window, started) = (report.window, UnixNanos(report.started_unix_ns));
         let steady_from = pace.steady_from(window);
@@ -113,13 +114,13 @@ impl Measurement<'_> {
         record_series(writer, &observations, started)?;
         let in_window = UnixWindow::of(window, started);
         let replicas = replicas_seen(&report.replicas, &observations, in_window);
-        let mut stalls: Vec<Stalled> = stood_still.into_iter().collect();
-        let answering = self.without_store(observations);
-        stalls.extend(silent_parts(&answering, &sampling, in_window));
+        let stalls = with_cause(stood_still, self.silent(observations, &sampling, in_window));
+        watchdog::answered(&failures, &stalls, self.site)?;
         let sources = self.window_sources(&counters);
         let seen = SeenLoad { asked: &asked, answered: &answered };
         let WindowSignals { signals, counted_prompts } = sources.signals(seen, &mut notes);
         notes.extend(self.unknown_choices(choices.as_ref(), &answered));
+        notes.extend(slow::note(&replicas, &answered));
         let scraped = ScrapedWindow { window: planned, late: counters.lateness(started, planned) };
         let counted = counted_prompts.and_then(|counted| {
             let count = PromptCount::of(counted, &asked.looked_up, report.answers.by_usage > 0);
@@ -130,6 +131,7 @@ impl Measurement<'_> {
             counted,
             warm_keys: self.warm_keys,
             lost: counters.store.as_ref().and_then(|(before, after)| lost::between(before, after)),
+            index_lost: counters.index.as_ref().and_then(|of| lost::between(&of.0, &of.1)),
             stalls,
         };
         let (role, same_prompts) = (self.arm().role, self.plan.client.same_prompts);
@@ -152,6 +154,22 @@ impl Measurement<'_> {
         Ok(Measured { outcome, checks, started_unix_ns, steady_from, shards })
     }
 
+    fn silent(
+        &self,
+        observations: Vec<SamplerEvent>,
+        sampling: &SamplerConfig,
+        window: UnixWindow,
+    ) -> Vec<Stalled> {
+        let answering = self.without_store(observations);
+        silent_parts(&answering, sampling, window, |source| self.part(source))
+    }
+
+    /// Name of a part where it has one, else its address.
+    fn part(&self, source: &str) -> String {
+        let named = self.site.front().and_then(|front| front.part(source));
+        named.unwrap_or_else(|| source.to_owned())
+    }
+
     /// Without the store's samples: a store that reports slowly may still serve.
     fn without_store(&self, observations: Vec<SamplerEvent>) -> Vec<SamplerEvent> {
         let store = self.site.store().map(RemoteStore::source);
@@ -165,6 +183,9 @@ impl Measurement<'_> {
         let mut sources: Vec<Box<dyn SampleSource>> = engines.collect();
         if let Some(store) = self.site.store() {
             sources.push(Box::new(store.probe()?));
+        }
+        if let Some(index) = self.site.front().and_then(Front::index_probe) {
+            sources.push(Box::new(index));
         }
         sources.push(Box::new(HostProbe::open(&[])));
         Ok(sources)
@@ -206,6 +227,7 @@ impl Measurement<'_> {
         let sources = CounterSources {
             scrapers,
             store: site.store(),
+            front: site.front(),
             processes: site.processes(),
             events: self.events.as_ref(),
             readers: self.readers.as_ref(),

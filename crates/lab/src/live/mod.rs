@@ -19,6 +19,7 @@ mod neighbours;
 mod origin;
 mod signals;
 mod sink;
+mod slow;
 mod stalls;
 mod steady;
 mod text;
@@ -29,10 +30,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use weir_deploy::leftovers::run_id;
-use weir_deploy::{CellPlace, Presence, Site, front};
+use weir_deploy::{CellPlace, Front, Presence, Site, front};
 use weir_field::Field;
 use weir_load::Live;
-use weir_model::{CellFailure, Nanos};
+use weir_model::{CellFailure, Nanos, RoutingNote};
 use weir_observe::{KvEventConfig, KvEventWatch, UtcClock};
 use weir_record::{CellWriter, RunFolder};
 use weir_spec::plan::{Arm, ArmRole, Cell, Deployment, Level, LiveTarget, Plan};
@@ -212,6 +213,13 @@ impl Protocol<'_> {
             measurement.run(&config, writer, notes)?;
         let after = site.facts();
         outcome.changed = before.changes(&after);
+        let otherwise = site.front().map_or(&[][..], Front::otherwise).iter().cloned();
+        if arm.processes.picker_config.is_some() {
+            // Its author wants it so: the signals show what it does.
+            outcome.notes.extend(otherwise.map(|of| RoutingNote::ConfiguredOtherwise(of).into()));
+        } else {
+            outcome.changed.extend(otherwise);
+        }
         outcome.facts = before;
         outcome.facts.extend(after);
         let journal = Journal {

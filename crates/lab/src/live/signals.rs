@@ -112,7 +112,7 @@ impl WindowSources<'_> {
         if doors.all(is_replica) {
             return SignalSource::of("the endpoints asked");
         }
-        SignalSource::of("the responses").metric(&self.client.replica_header)
+        SignalSource::of("the responses").metric(self.site.replica_header(self.client))
     }
 
     fn add_events(&self, signals: &mut Signals, notes: &mut Vec<Note>) {
@@ -153,7 +153,9 @@ impl WindowSources<'_> {
         self.add_local(&mut signals);
         self.add_events(&mut signals, notes);
         gaps.extend(add_router(&differences, &mut signals));
-        if let Some((product, keys)) = self.site.front().and_then(Front::index_keys) {
+        if let Some((product, counts)) = self.site.front().and_then(Front::index_counts)
+            && let Some(keys) = counts.keys
+        {
             let source = SignalSource::of(product.name()).metric("DBSIZE");
             signals.add(SignalKind::IndexKeys, keys as f64, source);
         }

@@ -178,6 +178,7 @@ pub(crate) fn silent_parts(
     observations: &[SamplerEvent],
     sampler: &SamplerConfig,
     UnixWindow { start, end }: UnixWindow,
+    name: impl Fn(&str) -> String,
 ) -> Vec<Stalled> {
     let mut parts: BTreeMap<&str, Part> = BTreeMap::new();
     for observation in observations {
@@ -200,13 +201,25 @@ pub(crate) fn silent_parts(
     let window = end.since(start).unwrap_or_default();
     parts
         .into_iter()
-        .filter_map(|(name, mut part)| {
+        .filter_map(|(source, mut part)| {
             part.close(sampler.interval);
             // Parts that never answered are reported elsewhere.
             let spans = Some(part.spans).filter(|_| part.answered)?;
-            spans.stalled(Silence::Part(name.to_owned()), window)
+            spans.stalled(Silence::Part(name(source)), window)
         })
         .collect()
+}
+
+/// Names the part that was silent for most of the time in which no token came.
+pub(crate) fn with_cause(stood_still: Option<Stalled>, silent: Vec<Stalled>) -> Vec<Stalled> {
+    let whole = stood_still.map(|whole| {
+        let part = silent.iter().filter(|part| 2 * part.total.0 >= whole.total.0);
+        match part.max_by_key(|part| part.total).map(|part| &part.of) {
+            Some(Silence::Part(name)) => Stalled { of: Silence::Behind(name.clone()), ..whole },
+            _ => whole,
+        }
+    });
+    whole.into_iter().chain(silent).collect()
 }
 
 #[derive(Default)]
@@ -308,7 +321,7 @@ mod tests {
         let config = SamplerConfig::default();
         let window = UnixWindow { start: at(100), end: at(130) };
         let mut seen = vec![gap("a", 110, 1), gap("a", 111, 2), gap("a", 120, 2), gap("b", 105, 9)];
-        assert_eq!(silent_parts(&seen, &config, window), [], "nobody ever answered");
+        assert_eq!(silent_parts(&seen, &config, window, str::to_owned), [], "nobody ever answered");
         let answer = weir_observe::HostProbe::open(&[]).sample(&weir_observe::UtcClock::anchored());
         let answer = weir_observe::SourceSample::Host(answer);
         let name = answer.source().to_owned();
@@ -316,7 +329,7 @@ mod tests {
         seen.push(gap(&name, 110, 4));
         seen.push(gap(&name, 90, 9));
         seen.push(gap(&name, 120, 2));
-        let silent = silent_parts(&seen, &config, window);
+        let silent = silent_parts(&seen, &config, window, str::to_owned);
         assert_eq!(silent.len(), 1);
         assert_eq!((silent[0].longest, silent[0].total), (Nanos(4 * SECOND), Nanos(4 * SECOND)));
         assert!(!silent[0].is_too_long(), "4 s are late, and no stop");
@@ -326,5 +339,9 @@ mod tests {
         };
         assert!(!stopped(7).is_too_long() && stopped(8).is_too_long(), "of a window of 30 s");
         assert!(silent[0].to_string().starts_with(&format!("{name} did not answer for 4")));
+        let whole = Stalled { of: Silence::Tokens, ..stopped(8) };
+        assert_eq!(with_cause(Some(whole.clone()), silent.clone())[0].of, Silence::Behind(name));
+        let longer = Stalled { total: Nanos(9 * SECOND), ..whole };
+        assert_eq!(with_cause(Some(longer), silent)[0].of, Silence::Tokens, "4 s of 9");
     }
 }

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use weir_deploy::Site;
 use weir_load::Live;
-use weir_model::Nanos;
+use weir_model::{Nanos, Stalled};
 
 use crate::live::error::LiveError;
-use crate::live::sink::Rows;
 
 /// Costs a few reads of `/proc`.
 const LOOK: Duration = Duration::from_millis(250);
@@ -56,10 +55,14 @@ pub(crate) fn watch(
 }
 
 /// Refuses a load with failed requests on processes of Weir's: no other client was there, and the
-/// rest is another load.
-pub(crate) fn answered(rows: &Rows<'_>, site: &Site) -> Result<(), LiveError> {
-    let failures = rows.failures();
-    if !site.has_processes() || failures.is_empty() {
+/// rest is another load. A standstill that names its part says more.
+pub(crate) fn answered(
+    failures: &[String],
+    stalls: &[Stalled],
+    site: &Site,
+) -> Result<(), LiveError> {
+    let is_told = stalls.iter().any(Stalled::names_a_part);
+    if !site.has_processes() || failures.is_empty() || is_told {
         return Ok(());
     }
     Err(LiveError::Requests { causes: failures.join("; ") })

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use weir_deploy::{Local, RemoteStore, TierReaders};
+use weir_deploy::{Front, Local, RemoteStore, TierReaders};
 use weir_load::Live;
 use weir_model::{Bytes, Nanos, Note, Window};
 use weir_observe::signals::StoreCounts;
@@ -27,6 +27,8 @@ const NAP: Duration = Duration::from_millis(100);
 pub(crate) struct WindowCounters {
     pairs: Vec<(Snapshot, Snapshot)>,
     pub(crate) store: Option<(StoreCounts, StoreCounts)>,
+    /// Of a router's index outside its memory.
+    pub(crate) index: Option<(StoreCounts, StoreCounts)>,
     /// Batches that a tier refused, by the logs of processes that Weir started.
     pub(crate) refused: Option<u64>,
     pub(crate) events: Option<(KvEventCounts, KvEventCounts)>,
@@ -40,6 +42,7 @@ pub(crate) struct WindowCounters {
 pub(crate) struct CounterSources<'a> {
     pub(crate) scrapers: &'a [Scraper],
     pub(crate) store: Option<&'a RemoteStore>,
+    pub(crate) front: Option<&'a Front>,
     pub(crate) processes: Option<&'a Local>,
     pub(crate) events: Option<&'a KvEventWatch>,
     pub(crate) readers: Option<&'a TierReaders>,
@@ -64,12 +67,14 @@ impl WindowCounters {
     ) -> Self {
         let mut notes = Vec::new();
         wait(live, over, Some(window.start));
-        let CounterSources { scrapers, store, processes, events, readers } = sources;
+        let CounterSources { scrapers, store, front, processes, events, readers } = sources;
+        let index = || Some(front?.index_counts()?.1);
         let mut reads = readers.map(|of| HostProbe::open(&of.processes));
         let mut sample = || reads.as_mut().map(|probe| probe.sample(clock));
         let reads_before = sample();
         let before = scrape(scrapers, clock, &mut notes);
         let store_before = ask(store, &mut notes);
+        let index_before = index();
         let events_before = events.map(KvEventWatch::counts);
         // Last: reading long logs takes time.
         let refused_before = processes.map(Local::refused_stores);
@@ -77,11 +82,12 @@ impl WindowCounters {
         let after = scrape(scrapers, clock, &mut notes);
         let device_read = reads_before.zip(sample()).and_then(|(a, b)| device_read(&b.since(&a)));
         let store = store_before.zip(ask(store, &mut notes));
+        let index = index_before.zip(index());
         let events = events_before.zip(events.map(KvEventWatch::counts));
         let refused = processes.map(Local::refused_stores).zip(refused_before);
         let refused = refused.map(|(after, before)| after.saturating_sub(before));
         let pairs = before.into_iter().zip(after).filter_map(|(a, b)| Some((a?, b?))).collect();
-        Self { pairs, store, refused, events, device_read, notes }
+        Self { pairs, store, index, refused, events, device_read, notes }
     }
 
     /// Longest delay of a counter's read after an edge of the window.

@@ -46,6 +46,8 @@ pub enum Claimed {
     SeveralReplicas { replicas: u32 },
     /// More than one replica answered.
     SeveralAnswered { largest_percent: f64 },
+    /// The router chose the replicas, and not the gateway in its place.
+    RouterChose { unrouted: f64 },
     /// KV events reached the index.
     IndexEvents { events: Option<f64> },
     /// The router queried the index.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::FailureCause;
 use super::unfit::{Stalled, Unfit};
+use crate::fact::FactDifference;
 use crate::loaded_from::LoadedFrom;
 use crate::units::{Bytes, Nanos};
 
@@ -121,6 +122,11 @@ pub enum TierNote {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum RoutingNote {
+    /// A router's configuration of the user's own, where it differs from what Weir would write.
+    ConfiguredOtherwise(FactDifference),
+    /// A replica that answered less than half of an equal share, while more requests waited in it
+    /// than in any other: mean over the window.
+    SlowReplica { address: String, requests: u64, of: u64, waiting: u64 },
     /// Answered requests of the window whose replica no answer names.
     ReplicasUnknown { requests: u64, of: u64 },
     /// Answered requests for which it is unknown what the replicas held.

@@ -117,6 +117,9 @@ pub enum RoutingReason {
     OneReplica,
     /// Of several, one answered all requests.
     OneAnswered,
+    /// The gateway sent requests by itself, because the router did not answer. `of` is None where
+    /// answers do not name replicas.
+    GatewayChose { requests: f64, of: Option<f64> },
     /// The best choice would hardly gain over chance. A share of the prompt tokens.
     ReplicasAlike { possible: TokenShare },
     /// A share of the best possible gain over chance.
@@ -125,6 +128,8 @@ pub enum RoutingReason {
     ChoicesInVain(TokenShare),
     /// No KV event reached the index.
     NoEvents,
+    /// No event filled a block of the index, which is longer than the engines', in tokens.
+    IndexBlockUnfilled { index: u64, engine: u64 },
     /// The router never queried the index.
     IndexNotAsked,
     /// A scorer of the router's own choices fills its index, which decides in place of the precise

@@ -73,6 +73,8 @@ pub enum CheckSetup {
     /// Engines publish KV events, and the index subscribes to them.
     Events,
     Scorer,
+    /// The router runs and answers.
+    Router,
     /// The scorer names the producer of the precise index, and prompts are tokenized for it.
     Producer,
     /// Tokens, block size and hash seed of the index are the engines'.

@@ -81,14 +81,22 @@ pub enum Silence {
     Tokens,
     #[error("{0} did not answer")]
     Part(String),
+    /// The part that stood still at the same time.
+    #[error("no request got a token, and {0} did not answer,")]
+    Behind(String),
 }
 
 impl Stalled {
+    /// Too long, and by whom: failed requests say less.
+    pub fn names_a_part(&self) -> bool {
+        matches!(self.of, Silence::Behind(_)) && self.is_too_long()
+    }
+
     /// Too long a part of the window for a result. A part that answers late on a busy machine still
     /// works.
     pub fn is_too_long(&self) -> bool {
         let stopped = match self.of {
-            Silence::Tokens => true,
+            Silence::Tokens | Silence::Behind(_) => true,
             Silence::Part(_) => self.longest >= STOPPED,
         };
         stopped && self.total.0 as f64 > STALLED_SHARE * self.window.0 as f64
@@ -131,6 +139,12 @@ pub enum Unfit {
         if .0.restarted { "was started again" } else { "was emptied (FLUSHALL, FLUSHDB)" }
     )]
     StoreLost(LostKeys),
+    #[error(
+        "the store of the router's index {} in the window: what the index knew of the replicas is \
+         gone, and the router chose without it; keep others from it while a cell is measured",
+        if .0.restarted { "was started again" } else { "was emptied (FLUSHALL, FLUSHDB)" }
+    )]
+    IndexLost(LostKeys),
     #[error("{0}: more than {percent:.0} % of it", percent = 100.0 * STALLED_SHARE)]
     Stalled(Stalled),
 }

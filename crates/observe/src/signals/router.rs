@@ -1,4 +1,5 @@
-//! Signals from the router in front of replicas: llm-d's endpoint picker (EPP), or `weir route`.
+//! Signals from the router in front of replicas: llm-d's endpoint picker (EPP) behind Envoy, or
+//! `weir route`.
 //!
 //! The router (`llm_d_router_epp_kv_cache_*`, 0.10) and the library (`kvcache_index_*`, also in
 //! llm-d-inference-scheduler 0.7) count the same. A precise index has no gauge of its keys. The
@@ -26,6 +27,18 @@ const WEIR: Router = Router {
         Reading::new(SignalKind::IndexHits, "weir_route_index_lookup_hits_total"),
     ],
     levels: &[(SignalKind::IndexKeys, "weir_route_index_keys")],
+};
+
+/// Envoy as Weir sets it up: `any` has the replicas to which it sends requests by itself.
+const ENVOY: Router = Router {
+    part: "Envoy's /stats",
+    families: &["envoy_cluster_"],
+    readings: &[Reading::of(
+        SignalKind::UnroutedRequests,
+        "envoy_cluster_upstream_rq_total",
+        &[("envoy_cluster_name", "any")],
+    )],
+    levels: &[],
 };
 
 const EPP: Router =
@@ -63,7 +76,7 @@ const FAMILIES: [&str; 5] = [
 /// One window per endpoint; those of engines have nothing of it.
 pub fn add_router(windows: &[SnapshotDifference<'_>], signals: &mut Signals) -> Vec<GapError> {
     let mut gaps = Vec::new();
-    for router in [EPP, WEIR] {
+    for router in [EPP, ENVOY, WEIR] {
         let is_its = |window: &&SnapshotDifference<'_>| {
             router.families.iter().any(|family| window.speaks_of(family))
         };

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use weir_model::{FactKind, FactValue};
+use weir_spec::plan::{LiveTarget, Target};
 
 use crate::results::Results;
 use crate::words::difference;
@@ -34,6 +35,9 @@ pub struct SoftwareNote {
     /// Endpoints: arms whose `bytes` were not observable.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sizes_unseen: Vec<String>,
+    /// Its engines are Weir's own, which are what the plan says.
+    #[serde(skip)]
+    is_emulated: bool,
 }
 
 impl SoftwareNote {
@@ -44,6 +48,7 @@ impl SoftwareNote {
         if plan.target.live().is_none() {
             return note;
         }
+        note.is_emulated = matches!(plan.target, Target::Live(LiveTarget::Emulated(_)));
         if let Some(local) = plan.target.local() {
             note.vllm_args.clone_from(&local.vllm_args);
             note.env = local.env.keys().cloned().collect();
@@ -65,7 +70,7 @@ impl SoftwareNote {
             else {
                 continue;
             };
-            for kind in FactKind::ALL {
+            for kind in FactKind::ALL.into_iter().filter(|kind| !kind.is_of_the_cell()) {
                 let values = evidence.facts.values(kind);
                 if !values.is_empty() {
                     let known = note.arms[cell.arm].facts.entry(kind).or_default();
@@ -116,8 +121,9 @@ impl SoftwareNote {
 
     /// Facts of engines that no arm shows.
     pub(crate) fn unseen(&self) -> Vec<FactKind> {
-        let is_unseen =
-            |kind: &FactKind| !kind.is_mechanism() && self.shown(*kind) == BTreeSet::from([None]);
+        let is_unseen = |kind: &FactKind| {
+            !kind.is_mechanism() && !self.is_emulated && self.shown(*kind) == BTreeSet::from([None])
+        };
         FactKind::ALL.into_iter().filter(is_unseen).collect()
     }
 

@@ -32,6 +32,7 @@ pub(crate) fn claimed(of: &Claimed) -> String {
         }
         Claimed::SeveralReplicas { .. } => "there were replicas to choose from".to_owned(),
         Claimed::SeveralAnswered { .. } => "more than one replica answered".to_owned(),
+        Claimed::RouterChose { .. } => "the router chose every replica".to_owned(),
         Claimed::PreciseDecides { .. } => "the precise index decides".to_owned(),
         Claimed::IndexStored { .. } => "the index's store holds it".to_owned(),
         Claimed::IndexEvents { .. } => "KV events reached the index".to_owned(),
@@ -76,6 +77,9 @@ pub(crate) fn seen(of: &Claimed) -> String {
         Claimed::SeveralReplicas { replicas } => format!("{replicas} replicas"),
         Claimed::SeveralAnswered { largest_percent } => {
             format!("{largest_percent:.1} % of the answers are of one replica")
+        }
+        Claimed::RouterChose { unrouted } => {
+            format!("{unrouted:.0} requests sent by the gateway alone")
         }
         Claimed::PreciseDecides { approximate_blocks } => {
             format!("{approximate_blocks:.0} blocks of its own choices")

@@ -29,6 +29,11 @@ pub(crate) const fn name(kind: FactKind) -> &'static str {
         FactKind::ChunkTokens => "LMCache chunk size",
         FactKind::StoreProduct => "store",
         FactKind::StoreVersion => "store version",
+        FactKind::Scorers => "scorers",
+        FactKind::IndexBlock => "index block size",
+        FactKind::IndexSeed => "index hash seed",
+        FactKind::IndexStore => "index store",
+        FactKind::EventsPort => "port of KV events",
     }
 }
 

@@ -2,6 +2,8 @@
 
 use weir_model::{COLD_SHARE, CacheNote, LoadNote, Note, RoutingNote, TierNote};
 
+use super::difference::difference;
+
 pub fn note(of: &Note) -> String {
     match of {
         Note::Load(note) => of_load(note),
@@ -76,6 +78,15 @@ fn of_cache(note: &CacheNote) -> String {
 
 fn of_routing(note: &RoutingNote) -> String {
     let (requests, of, why) = match note {
+        RoutingNote::ConfiguredOtherwise(of) => {
+            return format!("picker_config is not what Weir would write: {}", difference(of));
+        }
+        RoutingNote::SlowReplica { address, requests, of, waiting } => {
+            return format!(
+                "{address} is slower than the other replicas: it answered {requests} of {of} \
+                 requests, and {waiting} waited in it on average, more than in any other"
+            );
+        }
         RoutingNote::ReplicasUnknown { requests, of } => {
             return format!(
                 "{requests} of {of} answers do not name their replica (client.replica_header)"

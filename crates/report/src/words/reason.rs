@@ -197,6 +197,13 @@ fn routing(why: RoutingReason) -> String {
             "One replica answered all requests: the router had nothing to choose, or did not choose."
                 .to_owned()
         }
+        RoutingReason::GatewayChose { requests, of } => {
+            let of = of.map_or_else(String::new, |of| format!(" of {of:.0}"));
+            format!(
+                "The gateway itself sent {requests:.0}{of} requests to any replica, because the \
+                 router did not answer."
+            )
+        }
         RoutingReason::ReplicasAlike { possible } => format!(
             "All replicas hold the same: the best choice would gain {:.2} % of the prompt tokens \
              over chance.",
@@ -214,6 +221,10 @@ fn routing(why: RoutingReason) -> String {
         RoutingReason::NoEvents => {
             "No KV event reached the index: it can only answer that it knows nothing.".to_owned()
         }
+        RoutingReason::IndexBlockUnfilled { index, engine } => format!(
+            "No KV event filled a block of the index: it has {index} tokens, and the engines' have \
+             {engine}."
+        ),
         RoutingReason::IndexNotAsked => {
             "The index was never asked: the router decides without it.".to_owned()
         }

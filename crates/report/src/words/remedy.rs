@@ -101,6 +101,10 @@ fn check(what: CheckSetup) -> String {
             "check that the engines publish KV events and that the index subscribes to them"
         }
         CheckSetup::Scorer => "check that the router's profile uses the precise scorer",
+        CheckSetup::Router => {
+            "see in its log why the router did not answer, and give it CPU time (fail_open lets \
+             requests pass without it)"
+        }
         CheckSetup::Producer => {
             "check that the precise scorer names its producer (prefixMatchInfoProducerName) and \
              that a token producer is configured"

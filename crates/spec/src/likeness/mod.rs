@@ -129,7 +129,8 @@ impl ArmPair<'_> {
     fn facts(&self, here: &RunningFacts, there: &RunningFacts) -> Vec<FactDifference> {
         let mut differences = Vec::new();
         let kinds = FactKind::ALL.into_iter().filter(|kind| self.is_same() || !kind.is_mechanism());
-        for kind in kinds.filter(|kind| !self.is_cost(*kind)) {
+        let kinds = kinds.filter(|kind| !kind.is_of_the_cell() && !self.is_cost(*kind));
+        for kind in kinds {
             let known = there.values(kind);
             let Some(was) = known.first() else { continue };
             let varies = pools_vary(self.plan, self.deployment);

@@ -6,7 +6,7 @@ use weir_model::{
 };
 use weir_router::config::{IndexConfig, PolicyConfig};
 
-use super::{Decision, Facts, NEGLIGIBLE_SHARE, unverified};
+use super::{Decision, Facts, IndexBlock, NEGLIGIBLE_SHARE, unverified};
 use crate::plan::Arm;
 
 /// [`IndexConfig::backend`] without a store.
@@ -16,13 +16,24 @@ pub(super) fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decisio
     if facts.replicas < 2 {
         return no_choice(facts.replicas, Vec::new());
     }
-    let mut claims = match &arm.routing.policy {
-        PolicyConfig::PrecisePrefix { index, .. } => match index_claims(index, signals) {
+    let mut claims = Vec::new();
+    if let Some(unrouted) = signals.get(SignalKind::UnroutedRequests) {
+        let of = signals.get(SignalKind::RoutingChoices);
+        let few = unrouted < NEGLIGIBLE_SHARE * of.unwrap_or(0.0);
+        let held = Some(unrouted == 0.0 || few);
+        claims.push(Claim { claim: Claimed::RouterChose { unrouted }, held });
+        if held == Some(false) {
+            let reason = RoutingReason::GatewayChose { requests: unrouted, of };
+            let remedy = Some(Remedy::Check(CheckSetup::Router));
+            return Decision::of(Verdict::Void(VoidReason::NoChoice), claims, reason, remedy);
+        }
+    }
+    if let PolicyConfig::PrecisePrefix { index, .. } = &arm.routing.policy {
+        claims = match index_claims(claims, index, facts, signals) {
             Ok(claims) => claims,
             Err(decision) => return *decision,
-        },
-        _ => Vec::new(),
-    };
+        };
+    }
     if let Some(largest_percent) = signals.get(SignalKind::RoutingMaxSharePercent) {
         let several = largest_percent < 100.0;
         let claim = Claimed::SeveralAnswered { largest_percent };
@@ -37,19 +48,28 @@ pub(super) fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decisio
 }
 
 /// A decision where the claims already settle it.
-fn index_claims(index: &IndexConfig, signals: &Signals) -> Result<Vec<Claim>, Box<Decision>> {
+fn index_claims(
+    mut claims: Vec<Claim>,
+    index: &IndexConfig,
+    facts: &Facts<'_>,
+    signals: &Signals,
+) -> Result<Vec<Claim>, Box<Decision>> {
     let get = |kind| signals.get(kind);
     let counted = |count: Option<f64>, claim| Claim { claim, held: count.map(|count| count > 0.0) };
     let (events, lookups) = (get(SignalKind::IndexEvents), get(SignalKind::IndexLookups));
     let hits = get(SignalKind::IndexHits);
-    let mut claims = vec![
+    let seen = [
         counted(events, Claimed::IndexEvents { events }),
         counted(lookups, Claimed::IndexAsked { lookups }),
         counted(hits, Claimed::IndexHits { lookups: hits }),
     ];
-    let [silent, unasked, unfound] = [0, 1, 2].map(|place| claims[place].held == Some(false));
+    let [silent, unasked, unfound] = [0, 1, 2].map(|place| seen[place].held == Some(false));
+    claims.extend(seen);
     if silent {
-        return Err(placebo(claims, Placebo::NoEvents));
+        // Runs of blocks that do not fill one of the index are dropped.
+        let long = facts.index_block.filter(|block| block.index > block.engine);
+        let how = long.map_or(Placebo::NoEvents, Placebo::BlockTooLong);
+        return Err(placebo(claims, how));
     }
     if unasked {
         return Err(placebo(claims, Placebo::NotAsked));
@@ -127,6 +147,7 @@ fn choices(mut claims: Vec<Claim>, facts: &Facts<'_>, signals: &Signals) -> Deci
 #[derive(Debug, Clone, Copy)]
 enum Placebo {
     NoEvents,
+    BlockTooLong(IndexBlock),
     NotAsked,
     Approximate { blocks: f64 },
     NothingFound,
@@ -136,6 +157,9 @@ enum Placebo {
 fn placebo(claims: Vec<Claim>, how: Placebo) -> Box<Decision> {
     let (reason, check) = match how {
         Placebo::NoEvents => (RoutingReason::NoEvents, CheckSetup::Events),
+        Placebo::BlockTooLong(IndexBlock { index, engine }) => {
+            (RoutingReason::IndexBlockUnfilled { index, engine }, CheckSetup::IndexKeys)
+        }
         Placebo::NotAsked => (RoutingReason::IndexNotAsked, CheckSetup::Scorer),
         Placebo::Approximate { blocks } => {
             (RoutingReason::ApproximateDecides { blocks }, CheckSetup::Producer)
@@ -144,7 +168,7 @@ fn placebo(claims: Vec<Claim>, how: Placebo) -> Box<Decision> {
         Placebo::StoreEmpty => (RoutingReason::IndexStoreEmpty, CheckSetup::IndexStore),
     };
     let void = match how {
-        Placebo::NoEvents => VoidReason::NoEvents,
+        Placebo::NoEvents | Placebo::BlockTooLong(_) => VoidReason::NoEvents,
         _ => VoidReason::NoOperation,
     };
     Box::new(Decision::of(Verdict::Void(void), claims, reason, Some(Remedy::Check(check))))

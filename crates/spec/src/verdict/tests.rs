@@ -82,6 +82,7 @@ fn facts(replicas: u32) -> Facts<'static> {
         longest_offer: None,
         longest_reuse: None,
         startup_warning: None,
+        index_block: None,
     }
 }
 

@@ -107,6 +107,11 @@ pub struct StoreReport {
 }
 
 impl StoreReport {
+    /// Without a count of chunks.
+    pub const fn of_servers(servers: Vec<ServerReport>) -> Self {
+        Self { servers, layout_chunks: None, layout_example: None }
+    }
+
     /// Queries every server and counts the keys of a layout.
     pub(super) fn collect(
         fleet: &Fleet,

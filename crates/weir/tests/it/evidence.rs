@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -191,9 +191,8 @@ fn a_resumed_run_asks_what_it_asked_before() {
     assert_eq!(salt("same"), Value::Null);
 }
 
-#[test]
-fn first_requests_have_the_form_of_the_load() {
-    let folder = tempfile::tempdir().unwrap();
+/// A file in which each of a hundred words is a token.
+pub(crate) fn tokenizer(folder: &Path) -> PathBuf {
     let words = ('a'..='j').flat_map(|one| ('a'..='j').map(move |two| format!("{one}{two}")));
     let vocabulary: serde_json::Map<String, Value> =
         words.chain(["[UNK]".to_owned()]).enumerate().map(|(id, word)| (word, id.into())).collect();
@@ -203,8 +202,15 @@ fn first_requests_have_the_form_of_the_load() {
         "post_processor": null, "decoder": null,
         "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"}
     });
-    let file = folder.path().join("tokenizer.json");
+    let file = folder.join("tokenizer.json");
     fs::write(&file, tokenizer.to_string()).unwrap();
+    file
+}
+
+#[test]
+fn first_requests_have_the_form_of_the_load() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = tokenizer(folder.path());
     let served = Served::start(&["--tokenizer", file.to_str().unwrap()]);
     let gateway = gateway(&served, Flaw::NoTokenIds);
     let load = |more: &[&str]| {

@@ -14,6 +14,7 @@ mod evidence;
 mod examples;
 mod explain;
 mod failing;
+mod faults;
 mod folder;
 mod image;
 mod interruption;

@@ -5,14 +5,17 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use weir_deploy::setup::{RouterPart, RouterParts};
 use weir_model::Product;
 
-use crate::binary::{Running, weir};
+use crate::binary::{no_secret_in, weir};
 use crate::folder::json;
 use crate::tiers::has;
+
+/// For cells whose requests are few.
+pub(crate) const SHORT: &str = "load={users: [2], duration: 3s, warmup: 1s}";
+const SECRET: &str = "S3CRET-value";
 
 /// Without picker and Envoy a test is skipped, and fails in CI.
 pub(crate) fn has_router(test: &str) -> bool {
@@ -162,6 +165,12 @@ fn the_real_picker_routes_by_content_and_evidence_shows_it() {
     for arm in ["llm-d-inmemory", "llm-d-redis"] {
         assert!(signal(&evidence(arm), "index-hits") > 0.0, "{arm}");
     }
+    // What the picker says of itself is what Weir wrote.
+    let redis = evidence("llm-d-redis");
+    assert_eq!(redis["facts"]["index-store"][0]["value"], "redis", "{}", redis["facts"]);
+    let scorers = &redis["facts"]["scorers"][0]["value"];
+    assert_eq!(scorers[0], "precise-prefix-cache-scorer 3", "{scorers}");
+    assert!(!redis.to_string().contains("configured-otherwise"), "{}", redis["notes"]);
     let logs = cell(folder, "llm-d-redis").join("logs");
     assert!(logs.join("picker.json").exists() && logs.join("envoy.json").exists());
 }
@@ -228,6 +237,8 @@ fn configurations_that_start_and_route_by_something_else_are_named() {
         let verdict = evidence["verdict"].to_string();
         assert!(verdict.contains("void"), "{arm}: {evidence}");
         assert!(evidence["reason"].to_string().contains(reason), "{arm}: {}", evidence["reason"]);
+        let noted = evidence["notes"].to_string();
+        assert!(noted.contains("configured-otherwise"), "{arm}: {noted}");
     }
     let failed = json(&cell(folder, "unknown").join("evidence.json"));
     assert!(failed["verdict"].to_string().contains("failed"), "{failed}");
@@ -235,24 +246,58 @@ fn configurations_that_start_and_route_by_something_else_are_named() {
 }
 
 #[test]
-fn a_picker_that_dies_ends_the_cell_with_its_name() {
-    let test = "a_picker_that_dies_ends_the_cell_with_its_name";
+fn what_a_picker_runs_with_is_read_from_its_log_and_compared() {
+    let test = "what_a_picker_runs_with_is_read_from_its_log_and_compared";
     if !has_router(test) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let file = experiment(folder, "dies", "  - llm-d-approx");
-    let set = "arms=[llm-d-approx]";
-    let mut running = Running::start(folder, &["run", &file, "--out", "run", "--set", set]);
-    let envoy = cell(folder, "llm-d-approx").join("logs/envoy.log");
-    running.wait_until("Envoy has a log", || envoy.exists());
-    let picker = started_by(running.id(), "llm-d-epp").expect("it runs");
-    kill_process(Pid::from_raw(picker).unwrap(), Signal::KILL).unwrap();
-    running.end();
-    let evidence = json(&cell(folder, "llm-d-approx").join("evidence.json"));
-    assert!(evidence.to_string().contains("picker"), "{evidence}\n{}", running.words());
-    assert!(evidence["verdict"].to_string().contains("failed"), "{evidence}");
+    let index = "{enableMetrics: true, inMemoryConfig: {size: 100000, podCacheSize: 10}}";
+    let index = format!("kvBlockIndexConfig: {index}");
+    let precise = "precise-prefix-cache-scorer";
+    let own = |name: &str, tokens: &str, socket: &str| {
+        let file = picker_config(folder, name, &index, "${EVENTS_PORT}", precise);
+        let text = fs::read_to_string(folder.join(&file)).unwrap();
+        let text = text.replace("{blockSize: 16}", tokens).replace("${TOKENIZER_SOCKET}", socket);
+        // An unknown parameter, which this release ignores.
+        let text =
+            text.replace("workersCount: 2", &format!("workersCount: 2\n        x: {SECRET}"));
+        fs::write(folder.join(&file), text).unwrap();
+        format!("{{preset: llm-d-inmemory, name: {name}, picker_config: {file}}}")
+    };
+    let socket = "${TOKENIZER_SOCKET}";
+    let arms = [
+        // Keys of this index are made of the events' tokens: neither seed nor length matters.
+        own("other-keys", "{blockSize: 64, hashSeed: '42'}", socket),
+        // No event fills such a block.
+        own("long-block", "{blockSize: 2048}", socket),
+        own("no-tokens", "{blockSize: 16}", "/nowhere/tokens.sock"),
+    ];
+    let file = experiment(folder, "compared", "");
+    // Envoy is Weir's, so the header is too.
+    let set = [
+        format!("arms=[{}]", arms.join(", ")),
+        SHORT.to_owned(),
+        "client={replica_header: x-own}".to_owned(),
+    ];
+    let args = ["run", &file, "--out", "run", "--set", &set[0], "--set", &set[1], "--set", &set[2]];
+    let answer = weir(folder, &args);
+    assert_eq!(answer.code, Some(1), "{}\n{}", answer.out, answer.err);
+    let evidence = |arm: &str| json(&cell(folder, arm).join("evidence.json"));
+    let other = evidence("other-keys");
+    assert_eq!(other["facts"]["index-block"][0]["value"], 64, "{}", other["facts"]);
+    for differs in ["index-block", "index-seed"] {
+        let noted = format!("{{\"configured-otherwise\":{{\"differs\":{{\"fact\":\"{differs}\"}}");
+        assert!(other["notes"].to_string().contains(&noted), "{differs}: {}", other["notes"]);
+    }
+    assert!(signal(&other, "index-hits") > 0.0 && signal(&other, "routing-choices") > 10.0);
+    let long = evidence("long-block");
+    assert_eq!(long["verdict"]["void"], "no-events", "{}", long["verdict"]);
+    assert_eq!(long["reason"]["routing"]["index-block-unfilled"]["index"], 2048, "{long}");
+    let words = evidence("no-tokens")["verdict"].to_string();
+    assert!(words.contains("failed") && words.contains("/nowhere/tokens.sock"), "{words}");
+    no_secret_in(&folder.join("run"), SECRET);
 }
 
 /// The child of a process with this program.
@@ -262,7 +307,8 @@ pub(crate) fn started_by(parent: u32, program: &str) -> Option<i32> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let of: u32 = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
         let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
-        let is_it = line.split('\0').next().is_some_and(|word| word.ends_with(program));
+        // Redis writes its address behind its name.
+        let is_it = line.split(['\0', ' ']).next().is_some_and(|word| word.ends_with(program));
         (of == parent && is_it).then_some(pid)
     });
     children.into_iter().next()

@@ -61,6 +61,30 @@ fn one_replica_that_answers_everything_is_no_choice() {
 }
 
 #[test]
+fn an_index_whose_blocks_no_event_fills_is_told_from_one_without_events() {
+    let silent = seen(&[(SignalKind::IndexEvents, 0.0)]);
+    let of = |index| {
+        let index_block = Some(IndexBlock { index, engine: 16 });
+        decide(&routing(), &Facts { index_block, ..facts(2) }, &silent)
+    };
+    let long = of(2048);
+    assert_eq!(long.verdict, Verdict::Void(VoidReason::NoEvents));
+    assert_eq!(long.reason, RoutingReason::IndexBlockUnfilled { index: 2048, engine: 16 }.into());
+    assert_eq!(long.remedy, Some(Remedy::Check(CheckSetup::IndexKeys)));
+    assert_eq!(of(8).reason, RoutingReason::NoEvents.into());
+}
+
+#[test]
+fn what_a_gateway_sends_by_itself_is_no_choice_of_the_router() {
+    let by_itself = |requests| [(SignalKind::UnroutedRequests, requests)];
+    let reason = RoutingReason::GatewayChose { requests: 2.0, of: Some(100.0) };
+    let expected = void(VoidReason::NoChoice, reason, CheckSetup::Router);
+    assert_eq!(judged(&routing(), &by_itself(2.0)), expected);
+    assert_eq!(judged(&routing(), &by_itself(0.0)).0, Verdict::Effective);
+    assert_eq!(judged(&routing(), &by_itself(0.5)).0, Verdict::Effective, "a request in 200");
+}
+
+#[test]
 fn a_precise_scorer_without_its_producer_is_silently_approximate() {
     let signals = [(SignalKind::ApproximateKeys, 412.0)];
     let reason = RoutingReason::ApproximateDecides { blocks: 412.0 };

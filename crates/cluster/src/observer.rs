@@ -31,8 +31,8 @@ pub trait Observer {
     /// `took` counts from the request of the transfer.
     fn transferred(&mut self, _at: Nanos, _replica: u16, _transfer: &Transfer, _took: Nanos) {}
 
-    /// After KV events of tiers while no pass runs: an engine makes a step without work to tell that
-    /// a transfer has ended.
+    /// After KV events of tiers while no pass runs: an engine makes a step without work to tell
+    /// that a transfer has ended.
     fn transfers_told(&mut self, _replica: u16) {}
 
     /// Called only with [`crate::ClusterConfig::kv_events`].

@@ -18,12 +18,13 @@ use weir_load::{LiveCounts, monotonic_ns};
 
 use crate::error::AgentError;
 use crate::message::{
-    ClockReading, Hello, Lacking, PROTOCOL, RUN_HEADER, Start, State, Status, VERSION, path,
+    AgentState, AgentStatus, ClockReading, Hello, Lacking, PROTOCOL, RUN_HEADER, Start, VERSION,
+    path,
 };
-use crate::order::{Order, PromptMaker, digest_file};
+use crate::order::{PromptMaker, ShardOrder, digest_file};
 use crate::shard_run::ShardRun;
 use crate::token::Token;
-use crate::wire::{Asked, Reply, Wire};
+use crate::wire::{ControlReply, ControlRequest, ControlWire};
 
 /// A field asks several times a second. After so long a silence its run is over.
 pub(crate) const LEASE: Duration = Duration::from_secs(15);
@@ -161,7 +162,7 @@ impl Agent {
     /// Answers one connection to its end.
     pub(crate) fn serve(&self, stream: TcpStream) -> io::Result<()> {
         stream.set_read_timeout(Some(IDLE))?;
-        let mut wire = Wire::new(stream)?;
+        let mut wire = ControlWire::new(stream)?;
         while let Some(asked) = wire.next()? {
             let reply = self.answer(&asked, &mut wire)?;
             wire.reply(reply)?;
@@ -169,13 +170,13 @@ impl Agent {
         Ok(())
     }
 
-    fn answer(&self, asked: &Asked, wire: &mut Wire) -> io::Result<Reply> {
+    fn answer(&self, asked: &ControlRequest, wire: &mut ControlWire) -> io::Result<ControlReply> {
         if self.options.token.as_ref().is_some_and(|own| !own.is(asked.header("authorization"))) {
-            return Ok(Reply::refusal(401, "the agent token is missing or another"));
+            return Ok(ControlReply::refusal(401, "the agent token is missing or another"));
         }
         let asks = (asked.method.as_str(), asked.target.as_str());
         if asks == ("GET", path::HELLO) {
-            return Ok(Reply::json(200, &self.hello()));
+            return Ok(ControlReply::json(200, &self.hello()));
         }
         let run = asked.header(RUN_HEADER).unwrap_or_default().to_owned();
         if let Err(refusal) = self.enlist(&run) {
@@ -183,10 +184,10 @@ impl Agent {
         }
         Ok(match asks {
             ("GET", path::CLOCK) => {
-                Reply::json(200, &ClockReading { monotonic_ns: monotonic_ns() })
+                ControlReply::json(200, &ClockReading { monotonic_ns: monotonic_ns() })
             }
-            ("GET", path::STATUS) => Reply::json(200, &self.status()),
-            ("POST", path::ORDER) => match read::<Order>(wire)? {
+            ("GET", path::STATUS) => ControlReply::json(200, &self.status()),
+            ("POST", path::ORDER) => match read::<ShardOrder>(wire)? {
                 Ok(order) => self.order(order),
                 Err(refusal) => refusal,
             },
@@ -199,24 +200,24 @@ impl Agent {
             },
             ("POST", path::LET_END) => self.with_work(|work| {
                 work.live.let_end();
-                Reply::done()
+                ControlReply::done()
             }),
             ("POST", path::ABORT) => {
                 if let Some(work) = self.work() {
                     work.live.abort();
                 }
-                Reply::done()
+                ControlReply::done()
             }
             ("GET", path::REPORT) => self.with_work(|work| match work.report() {
-                Some(report) => Reply::json(200, &report),
-                None => Reply::refusal(409, "the load has no report yet"),
+                Some(report) => ControlReply::json(200, &report),
+                None => ControlReply::refusal(409, "the load has no report yet"),
             }),
             ("GET", path::ROWS) => self.rows(asked)?,
             ("POST", path::LEAVE) => {
                 self.leave();
-                Reply::done()
+                ControlReply::done()
             }
-            _ => Reply::refusal(404, "an agent does not know this request"),
+            _ => ControlReply::refusal(404, "an agent does not know this request"),
         })
     }
 
@@ -227,14 +228,17 @@ impl Agent {
     }
 
     /// One run at a time; it is remembered from its first request on.
-    fn enlist(&self, run: &str) -> Result<(), Reply> {
+    fn enlist(&self, run: &str) -> Result<(), ControlReply> {
         if run.is_empty() {
-            return Err(Reply::refusal(422, "the run is missing: the header X-Weir-Run names it"));
+            return Err(ControlReply::refusal(
+                422,
+                "the run is missing: the header X-Weir-Run names it",
+            ));
         }
         let mut duty = self.duty.lock();
         match &duty.run {
             Some(other) if other != run => {
-                return Err(Reply::refusal(409, "it works for another run until that ends"));
+                return Err(ControlReply::refusal(409, "it works for another run until that ends"));
             }
             Some(_) => {}
             None => duty.run = Some(run.to_owned()),
@@ -257,15 +261,17 @@ impl Agent {
         self.duty.lock().work.clone()
     }
 
-    fn with_work(&self, reply: impl FnOnce(&ShardRun) -> Reply) -> Reply {
-        self.work()
-            .map_or_else(|| Reply::refusal(409, "the agent has no order"), |work| reply(&work))
+    fn with_work(&self, reply: impl FnOnce(&ShardRun) -> ControlReply) -> ControlReply {
+        self.work().map_or_else(
+            || ControlReply::refusal(409, "the agent has no order"),
+            |work| reply(&work),
+        )
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> AgentStatus {
         let Some(work) = self.work() else {
-            return Status {
-                state: State::Idle,
+            return AgentStatus {
+                state: AgentState::Idle,
                 order: None,
                 shard: None,
                 counts: LiveCounts::default(),
@@ -273,7 +279,7 @@ impl Agent {
                 problem: None,
             };
         };
-        Status {
+        AgentStatus {
             state: work.state(),
             order: Some(work.digest.clone()),
             shard: Some(work.shard),
@@ -288,22 +294,22 @@ impl Agent {
     }
 
     /// Begins it, or says which files are lacking.
-    fn order(&self, order: Order) -> Reply {
+    fn order(&self, order: ShardOrder) -> ControlReply {
         let digest = order.level.digest();
         let mut duty = self.duty.lock();
         if let Some(work) = &duty.work {
             // The answer to the first was lost.
             if work.digest == digest && work.shard == order.shard {
-                return Reply::json(200, &Lacking::default());
+                return ControlReply::json(200, &Lacking::default());
             }
             if !work.is_over() {
-                return Reply::refusal(409, "the order before is still under way");
+                return ControlReply::refusal(409, "the order before is still under way");
             }
         }
         let files: Vec<String> =
             order.level.files().into_iter().filter(|file| !self.file(file).is_file()).collect();
         if !files.is_empty() {
-            return Reply::json(200, &Lacking { files });
+            return ControlReply::json(200, &Lacking { files });
         }
         let number = self.parts.fetch_add(1, Ordering::Relaxed);
         let folder = self.folder.path().join(format!("shard-{number}"));
@@ -319,49 +325,52 @@ impl Agent {
         match begun {
             Ok(work) => {
                 duty.work = Some(work);
-                Reply::json(200, &Lacking::default())
+                ControlReply::json(200, &Lacking::default())
             }
-            Err(error) => Reply::refusal(422, &format!("the order cannot begin: {error}")),
+            Err(error) => ControlReply::refusal(422, &format!("the order cannot begin: {error}")),
         }
     }
 
-    fn store(&self, digest: &str, length: u64, wire: &mut Wire) -> io::Result<Reply> {
+    fn store(&self, digest: &str, length: u64, wire: &mut ControlWire) -> io::Result<ControlReply> {
         let is_digest = digest.len() == DIGEST_LETTERS
             && digest.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
         if !is_digest || length > FILE_BYTES_MAX {
-            return Ok(Reply::refusal(422, "a file needs its SHA-256 as its name, and a limit"));
+            return Ok(ControlReply::refusal(
+                422,
+                "a file needs its SHA-256 as its name, and a limit",
+            ));
         }
         let part = tempfile::Builder::new().prefix("part-").tempfile_in(self.folder.path())?;
         wire.copy_body(&mut Upload { file: part.as_file(), duty: &self.duty })?;
         if !is_whole(part.path(), digest)? {
-            return Ok(Reply::refusal(422, "the file came with another SHA-256"));
+            return Ok(ControlReply::refusal(422, "the file came with another SHA-256"));
         }
         part.persist(self.file(digest)).map_err(|error| error.error)?;
-        Ok(Reply::done())
+        Ok(ControlReply::done())
     }
 
-    fn start(&self, start: Start) -> Reply {
+    fn start(&self, start: Start) -> ControlReply {
         if start.monotonic_ns <= monotonic_ns() {
-            return Reply::refusal(409, "the common start is over");
+            return ControlReply::refusal(409, "the common start is over");
         }
         self.with_work(|work| {
             if work.start(start.monotonic_ns) || work.live.has_begun() {
-                Reply::done()
+                ControlReply::done()
             } else {
-                Reply::refusal(409, "the load is not ready")
+                ControlReply::refusal(409, "the load is not ready")
             }
         })
     }
 
-    fn rows(&self, asked: &Asked) -> io::Result<Reply> {
+    fn rows(&self, asked: &ControlRequest) -> io::Result<ControlReply> {
         let Some(work) = self.work().filter(|work| work.report().is_some()) else {
-            return Ok(Reply::refusal(409, "the load has no rows yet"));
+            return Ok(ControlReply::refusal(409, "the load has no rows yet"));
         };
         let file = File::open(work.rows_path())?;
         let size = file.metadata()?.len();
         Ok(match asked.range(size) {
-            Some(range) => Reply::Part { file, size, range },
-            None => Reply::refusal(416, "a range of the rows is missing, or beyond them"),
+            Some(range) => ControlReply::Part { file, size, range },
+            None => ControlReply::refusal(416, "a range of the rows is missing, or beyond them"),
         })
     }
 }
@@ -388,11 +397,11 @@ fn is_whole(path: &Path, digest: &str) -> io::Result<bool> {
 }
 
 /// A refusal where the body is no such message.
-fn read<T: DeserializeOwned>(wire: &mut Wire) -> io::Result<Result<T, Reply>> {
+fn read<T: DeserializeOwned>(wire: &mut ControlWire) -> io::Result<Result<T, ControlReply>> {
     let body = wire.body(ORDER_BYTES_MAX)?;
     Ok(serde_json::from_slice(&body).map_err(|error| {
         // The position, and not the text, which may be secret.
         let at = format!("line {} column {}", error.line(), error.column());
-        Reply::refusal(422, &format!("a message of another form, at {at}; use one version"))
+        ControlReply::refusal(422, &format!("a message of another form, at {at}; use one version"))
     }))
 }

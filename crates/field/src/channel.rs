@@ -25,26 +25,26 @@ const BODY_BYTES_MAX: usize = 64 << 20;
 const READ_BYTES: usize = 64 << 10;
 
 #[derive(Debug, Clone)]
-pub(crate) enum Line {
+pub(crate) enum ChannelLine {
     Dial,
     /// The agent of this id dials.
     Await(Arc<Lobby>, String),
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Body<'a> {
+pub(crate) enum CallBody<'a> {
     None,
     Bytes(&'a [u8]),
     File(&'a Path, u64),
 }
 
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct CallAnswer {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
 }
 
-impl Answer {
+impl CallAnswer {
     /// Why the agent refused.
     pub(crate) fn words(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
@@ -74,7 +74,7 @@ pub(crate) struct Silent {
 
 #[derive(Debug)]
 pub(crate) struct Channel {
-    line: Line,
+    line: ChannelLine,
     url: Url,
     token: Option<Token>,
     run: String,
@@ -82,12 +82,17 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    pub(crate) const fn new(line: Line, url: Url, token: Option<Token>, run: String) -> Self {
+    pub(crate) const fn new(
+        line: ChannelLine,
+        url: Url,
+        token: Option<Token>,
+        run: String,
+    ) -> Self {
         Self { line, url, token, run, stream: None }
     }
 
-    pub(crate) fn get(&mut self, path: &str, patience: Duration) -> Result<Answer, Silent> {
-        self.call(Method::Get, path, &[], Body::None, patience)
+    pub(crate) fn get(&mut self, path: &str, patience: Duration) -> Result<CallAnswer, Silent> {
+        self.call(Method::Get, path, &[], CallBody::None, patience)
     }
 
     pub(crate) fn post(
@@ -95,9 +100,9 @@ impl Channel {
         path: &str,
         message: &impl Serialize,
         patience: Duration,
-    ) -> Result<Answer, Silent> {
+    ) -> Result<CallAnswer, Silent> {
         let body = serde_json::to_vec(message).unwrap_or_default();
-        self.call(Method::Post, path, &[], Body::Bytes(&body), patience)
+        self.call(Method::Post, path, &[], CallBody::Bytes(&body), patience)
     }
 
     /// Tried again until `patience` is over: the agent takes a repeated request for the first.
@@ -106,9 +111,9 @@ impl Channel {
         method: Method,
         path: &str,
         headers: &[(&str, String)],
-        body: Body<'_>,
+        body: CallBody<'_>,
         patience: Duration,
-    ) -> Result<Answer, Silent> {
+    ) -> Result<CallAnswer, Silent> {
         let began = Instant::now();
         loop {
             let left = patience.saturating_sub(began.elapsed());
@@ -129,18 +134,18 @@ impl Channel {
         method: Method,
         path: &str,
         headers: &[(&str, String)],
-        body: Body<'_>,
+        body: CallBody<'_>,
         left: Duration,
-    ) -> io::Result<Answer> {
+    ) -> io::Result<CallAnswer> {
         let mut all = vec![(RUN_HEADER, self.run.clone())];
         all.extend(headers.iter().cloned());
         if let Some(token) = &self.token {
             all.push(("Authorization", token.header()));
         }
         let length = match body {
-            Body::None => None,
-            Body::Bytes(bytes) => Some(bytes.len()),
-            Body::File(_, bytes) => Some(bytes as usize),
+            CallBody::None => None,
+            CallBody::Bytes(bytes) => Some(bytes.len()),
+            CallBody::File(_, bytes) => Some(bytes as usize),
         };
         let wrong = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
         let target = self.url.target(path);
@@ -148,9 +153,9 @@ impl Channel {
             .map_err(|error| wrong(error.to_string()))?;
         let stream = self.connected(left.min(SILENCE))?;
         match body {
-            Body::None => stream.write_all(&head)?,
-            Body::Bytes(bytes) => stream.write_all(&[head.as_slice(), bytes].concat())?,
-            Body::File(path, bytes) => {
+            CallBody::None => stream.write_all(&head)?,
+            CallBody::Bytes(bytes) => stream.write_all(&[head.as_slice(), bytes].concat())?,
+            CallBody::File(path, bytes) => {
                 stream.write_all(&head)?;
                 io::copy(&mut File::open(path)?.take(bytes), stream)?;
             }
@@ -169,8 +174,8 @@ impl Channel {
             // Never zero, which sockets take as no time-out.
             let wait = wait.max(PAUSE);
             let stream = match &self.line {
-                Line::Dial => connect(&self.url, wait)?,
-                Line::Await(lobby, id) => lobby.take(id, wait).ok_or_else(|| {
+                ChannelLine::Dial => connect(&self.url, wait)?,
+                ChannelLine::Await(lobby, id) => lobby.take(id, wait).ok_or_else(|| {
                     io::Error::new(io::ErrorKind::NotConnected, "it did not connect again")
                 })?,
             };
@@ -194,7 +199,7 @@ fn connect(url: &Url, wait: Duration) -> io::Result<TcpStream> {
     Err(last)
 }
 
-fn read_answer(stream: &mut TcpStream, method: Method) -> io::Result<Answer> {
+fn read_answer(stream: &mut TcpStream, method: Method) -> io::Result<CallAnswer> {
     let wrong = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
     let mut parser = ResponseParser::new(Limits::default());
     parser.reset_for(method);
@@ -212,7 +217,7 @@ fn read_answer(stream: &mut TcpStream, method: Method) -> io::Result<Answer> {
         }
         if let Progress::Complete { .. } = progress {
             let status = parser.head().map_or(0, |head| head.status);
-            return Ok(Answer { status, body });
+            return Ok(CallAnswer { status, body });
         }
     }
 }

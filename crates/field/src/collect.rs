@@ -10,7 +10,7 @@ use weir_model::{LoadNote, Nanos, ShardCause};
 use weir_record::RequestFile;
 use weir_workload::SessionSource;
 
-use crate::channel::Body;
+use crate::channel::CallBody;
 use crate::error::OfferError;
 use crate::field::{Field, Hand, Offered, ShardRecord};
 use crate::level::{Clocks, PATIENCE};
@@ -135,7 +135,7 @@ fn fetch_rows(hand: &Hand, size: u64, file: &Path) -> Result<(), ShardCause> {
         let answer = hand
             .channel
             .lock()
-            .call(Method::Get, path::ROWS, &range, Body::None, PATIENCE)
+            .call(Method::Get, path::ROWS, &range, CallBody::None, PATIENCE)
             .map_err(Hand::silent)?;
         if !answer.is_good() {
             return Err(ShardCause::Refused(answer.words()));

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::message::path;
 use crate::order::digest_file;
-use crate::wire::{Asked, Reply};
+use crate::wire::{ControlReply, ControlRequest};
 
 /// Its presence means that the cell is complete (`weir-record`).
 const CELL: &str = "cell.json";
@@ -91,23 +91,23 @@ impl Desk {
         held.is_left
     }
 
-    pub(crate) fn answers(asked: &Asked) -> bool {
+    pub(crate) fn answers(asked: &ControlRequest) -> bool {
         asked.target.starts_with(path::RUN) || asked.target == path::LEAVE
     }
 
-    pub(crate) fn answer(&self, asked: &Asked) -> io::Result<Reply> {
+    pub(crate) fn answer(&self, asked: &ControlRequest) -> io::Result<ControlReply> {
         match (asked.method.as_str(), asked.target.as_str()) {
-            ("GET", path::RUN) => Ok(Reply::json(200, &self.state()?)),
-            ("GET", path::RUN_FILES) => Ok(Reply::json(200, &self.list()?)),
+            ("GET", path::RUN) => Ok(ControlReply::json(200, &self.state()?)),
+            ("GET", path::RUN_FILES) => Ok(ControlReply::json(200, &self.list()?)),
             ("GET", target) if target.starts_with(path::RUN_FILE) => {
                 self.part(&target[path::RUN_FILE.len()..], asked)
             }
             ("POST", path::LEAVE) => {
                 self.held.lock().is_left = true;
                 self.changed.notify_all();
-                Ok(Reply::done())
+                Ok(ControlReply::done())
             }
-            _ => Ok(Reply::refusal(404, "a field does not know this request")),
+            _ => Ok(ControlReply::refusal(404, "a field does not know this request")),
         }
     }
 
@@ -135,16 +135,16 @@ impl Desk {
         Ok(files)
     }
 
-    fn part(&self, digest: &str, asked: &Asked) -> io::Result<Reply> {
+    fn part(&self, digest: &str, asked: &ControlRequest) -> io::Result<ControlReply> {
         let file = self.held.lock().files.get(digest).cloned();
         let Some(file) = file else {
-            return Ok(Reply::refusal(404, "no file of the last list has this SHA-256"));
+            return Ok(ControlReply::refusal(404, "no file of the last list has this SHA-256"));
         };
         let file = File::open(file)?;
         let size = file.metadata()?.len();
         Ok(match asked.range(size) {
-            Some(range) => Reply::Part { file, size, range },
-            None => Reply::refusal(416, "a range of the file is missing, or beyond it"),
+            Some(range) => ControlReply::Part { file, size, range },
+            None => ControlReply::refusal(416, "a range of the file is missing, or beyond it"),
         })
     }
 }

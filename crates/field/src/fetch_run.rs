@@ -8,7 +8,7 @@ use std::time::Duration;
 use weir_http::request::Method;
 use weir_http::url::Url;
 
-use crate::channel::{Body, Channel, Line, Silent};
+use crate::channel::{CallBody, Channel, ChannelLine, Silent};
 use crate::desk::{RunFile, RunPhase, RunState};
 use crate::error::FieldError;
 use crate::message::path;
@@ -35,7 +35,7 @@ impl RunFetch {
     /// `url` is the field's, perhaps through a forwarded port.
     pub fn new(url: &Url, token: Option<&Token>) -> Self {
         let (name, run) = (url.to_string(), "outside".to_owned());
-        Self { name, channel: Channel::new(Line::Dial, url.clone(), token.cloned(), run) }
+        Self { name, channel: Channel::new(ChannelLine::Dial, url.clone(), token.cloned(), run) }
     }
 
     fn unreachable(&self, silent: Silent) -> FieldError {
@@ -115,7 +115,7 @@ impl RunFetch {
             let target = format!("{}{}", path::RUN_FILE, file.sha256);
             let answer = self
                 .channel
-                .call(Method::Get, &target, &range, Body::None, PATIENCE)
+                .call(Method::Get, &target, &range, CallBody::None, PATIENCE)
                 .map_err(|silent| self.unreachable(silent))?;
             if !answer.is_good() || answer.body.len() as u64 != last - have + 1 {
                 return Err(self.refused(answer.words()));

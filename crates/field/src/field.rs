@@ -13,13 +13,13 @@ use weir_http::url::Url;
 use weir_load::LoadReport;
 use weir_model::{Certificate, Nanos, Note, ShardCause, ShardFailure};
 
-use crate::channel::{Channel, Line, Silent};
+use crate::channel::{Channel, ChannelLine, Silent};
 use crate::desk::Desk;
 use crate::error::{AgentError, FieldError};
 use crate::group::GroupUse;
 use crate::lobby::Lobby;
 use crate::local::LocalAgents;
-use crate::message::{Hello, PROTOCOL, Status, VERSION, path};
+use crate::message::{AgentStatus, Hello, PROTOCOL, VERSION, path};
 use crate::token::Token;
 
 /// For an agent that comes up with the field.
@@ -117,14 +117,14 @@ impl Field {
         }
         let greet = |url: Url| {
             let name = url.address();
-            greeted(name, Channel::new(Line::Dial, url, token.cloned(), run.to_owned()))
+            greeted(name, Channel::new(ChannelLine::Dial, url, token.cloned(), run.to_owned()))
         };
         let hands = urls.into_iter().map(greet).collect::<Result<_, _>>()?;
         Self::of(hands, AHEAD, None, None)
     }
 
-    /// Agents that dial, in the order of the shards that they ask for. Where they do, `desk` answers
-    /// for the run.
+    /// Agents that dial, in the order of the shards that they ask for. Where they do, `desk`
+    /// answers for the run.
     pub fn gather(
         listener: TcpListener,
         agents: usize,
@@ -246,7 +246,7 @@ fn hands_of(
     let hellos = lobby.wait_for_all(patience, stopped)?;
     let url = Url::parse("http://agent").map_err(|error| FieldError::Address(error.to_string()))?;
     let hands = hellos.into_iter().enumerate().map(|(index, hello)| {
-        let line = Line::Await(Arc::clone(lobby), hello.id.clone());
+        let line = ChannelLine::Await(Arc::clone(lobby), hello.id.clone());
         let channel = Channel::new(line, url.clone(), token.cloned(), run.to_owned());
         greeted(format!("agent {index} on {}", hello.host), channel)
     });
@@ -267,7 +267,7 @@ fn greeted(name: String, mut channel: Channel) -> Result<Hand, FieldError> {
         return Err(FieldError::Version { agent: name, here, there });
     }
     let answer = channel.get(path::STATUS, GREETING).map_err(unreachable)?;
-    let _: Status = answer.read().map_err(refused)?;
+    let _: AgentStatus = answer.read().map_err(refused)?;
     Ok(Hand { name, hello, channel: Mutex::new(channel) })
 }
 

@@ -9,14 +9,14 @@ use weir_load::{Live, LoadConfig, LoadShape, PromptForm, Sink, monotonic_ns};
 use weir_model::{Nanos, ShardCause, Tokens};
 use weir_workload::{SessionSource, Shard, WorkloadConfig};
 
-use crate::channel::{Body, Channel};
+use crate::channel::{CallBody, Channel};
 use crate::collect;
 use crate::error::OfferError;
 use crate::field::{Field, Hand, Offered};
 use crate::merge::Prompts;
-use crate::message::{Lacking, Start, State, Status, path};
-use crate::offset::{Exchange, Offset};
-use crate::order::{FilePaths, LevelOrder, Order, PromptOrder, Secrets, digest_file};
+use crate::message::{AgentState, AgentStatus, Lacking, Start, path};
+use crate::offset::{ClockExchange, Offset};
+use crate::order::{FilePaths, LevelOrder, PromptOrder, Secrets, ShardOrder, digest_file};
 
 /// Without any answer. A cut network has so long to come back.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -194,7 +194,7 @@ impl Field {
             let pin = config.client.pin.map(|first| first + workers * index as u32);
             let secrets =
                 Secrets { bearer: config.bearer.clone(), headers: config.headers.clone() };
-            place(hand, &Order { level: order.clone(), shard, pin, secrets }, files)
+            place(hand, &ShardOrder { level: order.clone(), shard, pin, secrets }, files)
         })?;
         let digest = order.digest();
         self.wait_ready(&digest, live)?;
@@ -206,11 +206,11 @@ impl Field {
         Ok(Clocks { start, offsets: before.into_iter().zip(after).collect() })
     }
 
-    fn statuses(&self, digest: &str) -> Result<Vec<Status>, OfferError> {
+    fn statuses(&self, digest: &str) -> Result<Vec<AgentStatus>, OfferError> {
         let of = self.agents() as u32;
         Ok(self.each(|index, hand| {
             let answer = hand.channel.lock().get(path::STATUS, PATIENCE).map_err(Hand::silent)?;
-            let status: Status = answer.read().map_err(ShardCause::Refused)?;
+            let status: AgentStatus = answer.read().map_err(ShardCause::Refused)?;
             if let Some(problem) = status.problem {
                 return Err(ShardCause::Refused(problem));
             }
@@ -218,7 +218,7 @@ impl Field {
             if status.order.as_deref() != Some(digest) || status.shard != shard {
                 // A process that began anew has no order.
                 return Err(match status.state {
-                    State::Idle => ShardCause::Refused("it lost its order".to_owned()),
+                    AgentState::Idle => ShardCause::Refused("it lost its order".to_owned()),
                     _ => ShardCause::OtherOrder,
                 });
             }
@@ -230,7 +230,8 @@ impl Field {
         let began = Instant::now();
         loop {
             let statuses = self.statuses(digest)?;
-            let Some(late) = statuses.iter().position(|status| status.state != State::Ready) else {
+            let Some(late) = statuses.iter().position(|status| status.state != AgentState::Ready)
+            else {
                 return Ok(());
             };
             if live.is_aborted() {
@@ -274,9 +275,9 @@ impl Field {
         let mut may_end = false;
         loop {
             let statuses = self.statuses(digest)?;
-            let is_done = |status: &Status| status.state == State::Done;
+            let is_done = |status: &AgentStatus| status.state == AgentState::Done;
             let are_done = statuses.iter().all(is_done);
-            let is_measured = |status: &Status| status.has_measured_all || is_done(status);
+            let is_measured = |status: &AgentStatus| status.has_measured_all || is_done(status);
             if !may_end && statuses.iter().all(is_measured) {
                 self.each(|_, hand| {
                     let answer = hand.channel.lock().post(path::LET_END, &(), PATIENCE);
@@ -297,7 +298,7 @@ impl Field {
 }
 
 /// With the files that it lacks.
-fn place(hand: &Hand, order: &Order, files: &FilePaths) -> Result<(), ShardCause> {
+fn place(hand: &Hand, order: &ShardOrder, files: &FilePaths) -> Result<(), ShardCause> {
     let mut channel = hand.channel.lock();
     for digest in &ordered(&mut channel, order)?.files {
         let path: &PathBuf = files.get(digest).ok_or(ShardCause::OtherOrder)?;
@@ -306,7 +307,7 @@ fn place(hand: &Hand, order: &Order, files: &FilePaths) -> Result<(), ShardCause
         let patience = PATIENCE + UPLOAD_PER_GB * (1 + (bytes >> 30) as u32);
         let target = format!("{}{digest}", path::FILES);
         let answer = channel
-            .call(Method::Post, &target, &[], Body::File(path, bytes), patience)
+            .call(Method::Post, &target, &[], CallBody::File(path, bytes), patience)
             .map_err(Hand::silent)?;
         if !answer.is_good() {
             return Err(ShardCause::Refused(answer.words()));
@@ -317,7 +318,7 @@ fn place(hand: &Hand, order: &Order, files: &FilePaths) -> Result<(), ShardCause
     if lacking.files.is_empty() { Ok(()) } else { Err(ShardCause::OtherOrder) }
 }
 
-fn ordered(channel: &mut Channel, order: &Order) -> Result<Lacking, ShardCause> {
+fn ordered(channel: &mut Channel, order: &ShardOrder) -> Result<Lacking, ShardCause> {
     let answer = channel.post(path::ORDER, order, PATIENCE).map_err(Hand::silent)?;
     answer.read().map_err(ShardCause::Refused)
 }
@@ -330,7 +331,7 @@ fn offset(hand: &Hand) -> Result<Offset, ShardCause> {
         let answer = channel.get(path::CLOCK, PATIENCE).map_err(Hand::silent)?;
         let answered_ns = monotonic_ns();
         let reading = answer.read().map_err(ShardCause::Refused)?;
-        exchanges.push(Exchange { sent_ns, answered_ns, reading });
+        exchanges.push(ClockExchange { sent_ns, answered_ns, reading });
     }
     Offset::of(&exchanges).ok_or(ShardCause::OtherOrder)
 }

@@ -12,7 +12,7 @@ use crate::desk::Desk;
 use crate::error::{AgentError, FieldError};
 use crate::message::{Hello, PROTOCOL, UPGRADE, VERSION, path};
 use crate::token::Token;
-use crate::wire::{Asked, Reply, Wire};
+use crate::wire::{ControlReply, ControlRequest, ControlWire};
 
 const LOOK: Duration = Duration::from_millis(50);
 /// To say who it is.
@@ -77,19 +77,21 @@ impl Lobby {
     }
 
     /// Requests of somebody who waits for the run, to the end of the connection.
-    fn converse(&self, mut asked: Asked, wire: &mut Wire) -> std::io::Result<()> {
+    fn converse(&self, mut asked: ControlRequest, wire: &mut ControlWire) -> std::io::Result<()> {
         loop {
             wire.reply(match &self.desk {
-                _ if !self.knows(&asked) => Reply::refusal(401, ANOTHER_TOKEN),
+                _ if !self.knows(&asked) => ControlReply::refusal(401, ANOTHER_TOKEN),
                 Some(desk) => desk.answer(&asked)?,
-                None => Reply::refusal(404, "there is no run to fetch: only agents are let in"),
+                None => {
+                    ControlReply::refusal(404, "there is no run to fetch: only agents are let in")
+                }
             })?;
             let Some(next) = wire.next()? else { return Ok(()) };
             asked = next;
         }
     }
 
-    fn knows(&self, asked: &Asked) -> bool {
+    fn knows(&self, asked: &ControlRequest) -> bool {
         self.token.as_ref().is_none_or(|own| own.is(asked.header("authorization")))
     }
 
@@ -100,7 +102,7 @@ impl Lobby {
     fn let_in(&self, stream: TcpStream) -> std::io::Result<()> {
         stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(HELLO_WAIT))?;
-        let mut wire = Wire::new(stream)?;
+        let mut wire = ControlWire::new(stream)?;
         let Some(asked) = wire.next()? else { return Ok(()) };
         if Desk::answers(&asked) {
             return self.converse(asked, &mut wire);
@@ -108,9 +110,9 @@ impl Lobby {
         let body = wire.body(HELLO_BYTES_MAX)?;
         let hello = serde_json::from_slice::<Hello>(&body);
         let refusal = if (asked.method.as_str(), asked.target.as_str()) != ("POST", path::AGENTS) {
-            Reply::refusal(404, "only agents are let in here")
+            ControlReply::refusal(404, "only agents are let in here")
         } else if !self.knows(&asked) {
-            Reply::refusal(401, ANOTHER_TOKEN)
+            ControlReply::refusal(401, ANOTHER_TOKEN)
         } else {
             match hello {
                 Ok(hello) => match self.refuses(&hello) {
@@ -119,9 +121,9 @@ impl Lobby {
                         self.add(hello, wire.into_stream());
                         return Ok(());
                     }
-                    Some(why) => Reply::refusal(409, &why),
+                    Some(why) => ControlReply::refusal(409, &why),
                 },
-                Err(_) => Reply::refusal(409, "the hello has another form; use one version"),
+                Err(_) => ControlReply::refusal(409, "the hello has another form; use one version"),
             }
         };
         wire.reply(refusal)

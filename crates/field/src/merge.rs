@@ -1,7 +1,8 @@
 //! Rows of all shards as the rows of one load.
 //!
-//! They come in order of end, as far as each shard's are. Each is held against the prompt that the plan has at its place: an
-//! agent that generated another load, or another's shard, is found by its first row.
+//! They come in order of end, as far as each shard's are. Each is held against the prompt that
+//! the plan has at its place: an agent that generated another load, or another's shard, is found by
+//! its first row.
 
 use std::collections::HashMap;
 use std::iter::Peekable;

@@ -64,7 +64,7 @@ pub(crate) struct Start {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum State {
+pub(crate) enum AgentState {
     Idle,
     Preparing,
     Ready,
@@ -74,8 +74,8 @@ pub(crate) enum State {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Status {
-    pub(crate) state: State,
+pub(crate) struct AgentStatus {
+    pub(crate) state: AgentState,
     /// Digest of the order under way.
     pub(crate) order: Option<String>,
     pub(crate) shard: Option<Shard>,

@@ -9,7 +9,7 @@ use crate::message::ClockReading;
 
 /// One exchange, by the field's clock and the agent's.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Exchange {
+pub(crate) struct ClockExchange {
     pub(crate) sent_ns: u64,
     pub(crate) answered_ns: u64,
     pub(crate) reading: ClockReading,
@@ -24,8 +24,8 @@ pub(crate) struct Offset {
 
 impl Offset {
     /// None without exchanges.
-    pub(crate) fn of(exchanges: &[Exchange]) -> Option<Self> {
-        let trip = |one: &&Exchange| one.answered_ns.saturating_sub(one.sent_ns);
+    pub(crate) fn of(exchanges: &[ClockExchange]) -> Option<Self> {
+        let trip = |one: &&ClockExchange| one.answered_ns.saturating_sub(one.sent_ns);
         let best = exchanges.iter().min_by_key(trip)?;
         let half = trip(&best) / 2;
         let middle = best.sent_ns + half;
@@ -56,8 +56,8 @@ impl Offset {
 mod tests {
     use super::*;
 
-    fn exchange(sent_ns: u64, answered_ns: u64, monotonic_ns: u64) -> Exchange {
-        Exchange { sent_ns, answered_ns, reading: ClockReading { monotonic_ns } }
+    fn exchange(sent_ns: u64, answered_ns: u64, monotonic_ns: u64) -> ClockExchange {
+        ClockExchange { sent_ns, answered_ns, reading: ClockReading { monotonic_ns } }
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl fmt::Debug for Secrets {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Order {
+pub(crate) struct ShardOrder {
     pub(crate) level: LevelOrder,
     pub(crate) shard: Shard,
     /// CPU of its first worker.
@@ -139,7 +139,7 @@ pub(crate) struct ShardLoad {
     pub(crate) salt: Option<u64>,
 }
 
-impl Order {
+impl ShardOrder {
     /// `path` is where the file of a digest lies.
     pub(crate) fn prepare(
         self,

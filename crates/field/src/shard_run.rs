@@ -10,8 +10,8 @@ use weir_record::RequestFile;
 use weir_workload::{Salted, Shard};
 
 use crate::group::GroupCounts;
-use crate::message::{AgentReport, State};
-use crate::order::{Order, PromptMaker, digest_file};
+use crate::message::{AgentReport, AgentState};
+use crate::order::{PromptMaker, ShardOrder, digest_file};
 
 const ROWS: &str = "rows.parquet";
 
@@ -30,7 +30,7 @@ pub(crate) struct ShardRun {
 impl ShardRun {
     /// On a thread of its own. `folder` gets the rows.
     pub(crate) fn begin(
-        order: Order,
+        order: ShardOrder,
         folder: PathBuf,
         path: impl Fn(&str) -> PathBuf + Send + 'static,
         maker: PromptMaker,
@@ -53,7 +53,7 @@ impl ShardRun {
 
     fn generate(
         &self,
-        order: Order,
+        order: ShardOrder,
         path: impl Fn(&str) -> PathBuf,
         maker: PromptMaker,
     ) -> Result<AgentReport, String> {
@@ -86,13 +86,13 @@ impl ShardRun {
         self.live.begin_at(monotonic_ns)
     }
 
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> AgentState {
         match &*self.end.lock() {
-            Some(Ok(_)) => State::Done,
-            Some(Err(_)) => State::Failed,
-            None if self.live.has_begun() => State::Running,
-            None if self.live.is_ready() => State::Ready,
-            None => State::Preparing,
+            Some(Ok(_)) => AgentState::Done,
+            Some(Err(_)) => AgentState::Failed,
+            None if self.live.has_begun() => AgentState::Running,
+            None if self.live.is_ready() => AgentState::Ready,
+            None => AgentState::Preparing,
         }
     }
 

@@ -12,7 +12,7 @@ const HEAD_BYTES_MAX: u64 = 16 << 10;
 const HEADERS_MAX: usize = 32;
 
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct ControlRequest {
     pub(crate) method: String,
     pub(crate) target: String,
     headers: Vec<(String, String)>,
@@ -20,7 +20,7 @@ pub(crate) struct Asked {
     pub(crate) length: u64,
 }
 
-impl Asked {
+impl ControlRequest {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
@@ -35,7 +35,7 @@ impl Asked {
     }
 }
 
-pub(crate) enum Reply {
+pub(crate) enum ControlReply {
     Json {
         status: u16,
         body: Vec<u8>,
@@ -48,7 +48,7 @@ pub(crate) enum Reply {
     },
 }
 
-impl Reply {
+impl ControlReply {
     pub(crate) fn json(status: u16, value: &impl Serialize) -> Self {
         // Messages are structs of numbers and text.
         Self::Json { status, body: serde_json::to_vec(value).unwrap_or_default() }
@@ -64,14 +64,14 @@ impl Reply {
     }
 }
 
-pub(crate) struct Wire {
+pub(crate) struct ControlWire {
     reader: BufReader<TcpStream>,
     stream: TcpStream,
     /// Of the body of the last request that nobody read.
     left: u64,
 }
 
-impl Wire {
+impl ControlWire {
     pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         Ok(Self { reader: BufReader::new(stream.try_clone()?), stream, left: 0 })
@@ -82,7 +82,7 @@ impl Wire {
     }
 
     /// None when the peer has closed.
-    pub(crate) fn next(&mut self) -> io::Result<Option<Asked>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<ControlRequest>> {
         let mut unread = (&mut self.reader).take(self.left);
         io::copy(&mut unread, &mut io::sink())?;
         self.left = 0;
@@ -121,9 +121,9 @@ impl Wire {
         if copied < length { Err(ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
-    pub(crate) fn reply(&mut self, reply: Reply) -> io::Result<()> {
+    pub(crate) fn reply(&mut self, reply: ControlReply) -> io::Result<()> {
         match reply {
-            Reply::Json { status, body } => {
+            ControlReply::Json { status, body } => {
                 let head = format!(
                     "HTTP/1.1 {status} {}\r\nContent-Type: application/json\r\n\
                      Content-Length: {}\r\n\r\n",
@@ -132,7 +132,7 @@ impl Wire {
                 );
                 self.stream.write_all(&[head.as_bytes(), &body].concat())
             }
-            Reply::Part { mut file, size, range } => {
+            ControlReply::Part { mut file, size, range } => {
                 let (first, last) = range.into_inner();
                 let length = last - first + 1;
                 let head = format!(
@@ -163,7 +163,7 @@ fn wrong(what: &str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, what)
 }
 
-fn parse(head: &[u8]) -> io::Result<Asked> {
+fn parse(head: &[u8]) -> io::Result<ControlRequest> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(head) {
@@ -175,7 +175,7 @@ fn parse(head: &[u8]) -> io::Result<Asked> {
         .iter()
         .map(|header| (header.name.to_owned(), String::from_utf8_lossy(header.value).into_owned()))
         .collect();
-    let mut asked = Asked {
+    let mut asked = ControlRequest {
         method: request.method.unwrap_or_default().to_owned(),
         target: request.path.unwrap_or_default().to_owned(),
         headers,

@@ -21,7 +21,8 @@ use crate::progress::{Progress, Stop};
 use crate::recorded::Recorded;
 use crate::simulated::simulate;
 
-/// The agents of `field`, if any, generate a live cell's load. False when it was stopped: it has no `cell.json` then, and a resume runs it.
+/// The agents of `field`, if any, generate a live cell's load. False when it was
+/// stopped: it has no `cell.json` then, and a resume runs it.
 pub fn run_cell(
     run: &RunFolder,
     plan: &Plan,

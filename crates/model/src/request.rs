@@ -76,7 +76,8 @@ pub struct RequestRow {
 }
 
 /// Prompt tokens that several replicas held when a request was sent, on the GPU or in a tier that
-/// their KV events announce: whole blocks from the first on, and at least one token left to compute.
+/// their KV events announce: whole blocks from the first on, and at least one token left to
+/// compute.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct ChoiceHits {
     /// Of the chosen replica.

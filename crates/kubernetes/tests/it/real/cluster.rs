@@ -9,7 +9,8 @@ use std::sync::OnceLock;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use weir_kubernetes::{Cluster, ClusterAccess, Manifest};
 
-/// What the script exits with where this machine lacks something, and where Kubernetes is not built.
+/// What the script exits with where this machine lacks something, and where Kubernetes is not
+/// built.
 const ABSENT: i32 = 77;
 const UNBUILT: i32 = 78;
 

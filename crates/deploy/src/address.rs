@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use serde_json::{Value, json};
 use weir_http::{Url, UrlError};
 use weir_picker::PickedReplicas;
 
@@ -36,4 +37,27 @@ impl EngineAddress {
     pub(crate) fn events_topic(self, model: &str) -> String {
         format!("kv@{}:{}@{model}", self.host, self.port)
     }
+
+    /// For `vllm serve`.
+    pub(crate) fn listening(self, model: &str) -> Listening {
+        Listening {
+            host: self.host.to_string(),
+            port: self.port,
+            events: json!({
+                "enable_kv_cache_events": true,
+                "publisher": "zmq",
+                "endpoint": self.events_bind(),
+                "topic": self.events_topic(model),
+            }),
+        }
+    }
+}
+
+/// Where an engine is told to listen.
+#[derive(Debug, Clone)]
+pub(crate) struct Listening {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Of `--kv-events-config`.
+    pub(crate) events: Value,
 }

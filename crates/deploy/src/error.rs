@@ -1,6 +1,7 @@
 //! What can go wrong with a place where things run.
 
 use weir_http::{FetchError, RequestError, TlsError, UrlError};
+use weir_kubernetes::KubernetesError;
 use weir_model::{Attributed, ErrorCause};
 
 /// A place that cannot be used as asked.
@@ -49,8 +50,18 @@ pub enum DeployError {
     Proxy(#[from] weir_proxy::ProxyError),
     #[error(transparent)]
     Release(#[from] weir_picker::ReleaseError),
+    #[error(transparent)]
+    Kubernetes(Box<KubernetesError>),
+    #[error("arm `{arm}`: pod {pod}: {problem}")]
+    Pod { arm: String, pod: String, problem: String },
     #[error("the emulated engine: {0}")]
     Emulated(String),
+}
+
+impl From<KubernetesError> for DeployError {
+    fn from(error: KubernetesError) -> Self {
+        Self::Kubernetes(Box::new(error))
+    }
 }
 
 impl DeployError {

@@ -9,6 +9,7 @@ pub mod endpoint;
 pub mod error;
 mod facts;
 pub mod front;
+pub mod kubernetes;
 pub mod leftovers;
 pub mod limits;
 pub mod local;

@@ -82,6 +82,23 @@ pub(crate) struct StoreTraffic<'a> {
     pub(crate) below: Option<&'a Path>,
 }
 
+/// Database 0 of one server without TLS.
+pub(crate) fn place_of(address: &Address) -> Option<StorePlace> {
+    match address.endpoints.as_slice() {
+        [StoreEndpoint::Tcp { host, port }]
+            if !address.tls && !address.cluster && address.database == 0 =>
+        {
+            Some(StorePlace {
+                host: host.clone(),
+                port: *port,
+                user: address.user.clone(),
+                password: address.password.clone(),
+            })
+        }
+        _ => None,
+    }
+}
+
 /// What is allowed with existing keys of the layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keys<'a> {
@@ -229,21 +246,9 @@ impl RemoteStore {
         Self::beside_lmcache(arm, store, &layout, chunk_bytes, None, Keys::Deployment)
     }
 
-    /// In the form of LMCache's adapter: database 0 of one server without TLS.
+    /// In the form of LMCache's adapter.
     pub(crate) fn place(&self) -> Option<StorePlace> {
-        match self.address.endpoints.as_slice() {
-            [StoreEndpoint::Tcp { host, port }]
-                if !self.address.tls && !self.address.cluster && self.address.database == 0 =>
-            {
-                Some(StorePlace {
-                    host: host.clone(),
-                    port: *port,
-                    user: self.address.user.clone(),
-                    password: self.address.password.clone(),
-                })
-            }
-            _ => None,
-        }
+        place_of(&self.address)
     }
 
     /// An error where a store started for the cell has died.

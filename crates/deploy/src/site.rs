@@ -7,13 +7,15 @@ use weir_model::Note;
 use weir_observe::{Scraper, Selection};
 use weir_picker::REPLICA_HEADER;
 use weir_spec::plan::{
-    Arm, ClientOptions, Deployment, EmulatedTarget, EndpointTarget, LiveTarget, LocalTarget,
+    Arm, ClientOptions, Deployment, EmulatedTarget, EndpointTarget, KubernetesTarget, LiveTarget,
+    LocalTarget,
 };
 
 use crate::emulated::Emulated;
 use crate::endpoint::{Access, EngineEndpoint};
 use crate::error::DeployError;
 use crate::front::Front;
+use crate::kubernetes::Pods;
 use crate::local::{CellPlace, Local};
 use crate::remote::RemoteStore;
 use crate::tiers::Tiers;
@@ -35,6 +37,7 @@ enum Stands {
     Found(Option<Box<RemoteStore>>),
     Emulated(Box<Emulated>),
     Local(Box<Local>),
+    Kubernetes(Box<Pods>),
 }
 
 impl Site {
@@ -52,6 +55,7 @@ impl Site {
             }
             LiveTarget::Emulated(target) => Self::emulated(target, client, deployment, arm, place),
             LiveTarget::Local(target) => Self::local(target, deployment, arm, place),
+            LiveTarget::Kubernetes(target) => Self::kubernetes(target, deployment, arm, place),
         }
     }
 
@@ -81,6 +85,31 @@ impl Site {
             endpoints,
             model: deployment.model.name.clone(),
             stands: Stands::Local(Box::new(local)),
+        })
+    }
+
+    fn kubernetes(
+        target: &KubernetesTarget,
+        deployment: &Deployment,
+        arm: &Arm,
+        place: CellPlace<'_>,
+    ) -> Result<Self, DeployError> {
+        let stopped = place.stopped;
+        let pods = Pods::start(target, deployment, arm, place)?;
+        let endpoints = pods.endpoints().to_vec();
+        for endpoint in &endpoints {
+            endpoint.choose(Some(&deployment.model.name), stopped)?;
+        }
+        let engines = endpoints.iter().map(|endpoint| below(endpoint.url(), "/metrics"));
+        let front = pods.front();
+        let door = front.map(|front| through(front, &Access::default())).transpose()?;
+        Ok(Self {
+            metrics: engines.chain(front.into_iter().flat_map(Front::metrics)).collect(),
+            door,
+            replicas: addresses(&endpoints),
+            endpoints,
+            model: deployment.model.name.clone(),
+            stands: Stands::Kubernetes(Box::new(pods)),
         })
     }
 
@@ -170,6 +199,7 @@ impl Site {
             Stands::Found(_) => None,
             Stands::Emulated(emulated) => emulated.front(),
             Stands::Local(local) => local.front(),
+            Stands::Kubernetes(pods) => pods.front(),
         }
     }
 
@@ -194,6 +224,7 @@ impl Site {
         match &self.stands {
             Stands::Local(local) => local.kv_event_endpoints(),
             Stands::Emulated(emulated) => emulated.kv_event_endpoints(),
+            Stands::Kubernetes(pods) => pods.kv_event_endpoints(),
             Stands::Found(_) => Vec::new(),
         }
     }
@@ -208,26 +239,31 @@ impl Site {
 
     /// True when it was started for this cell: its caches are empty.
     pub const fn is_fresh(&self) -> bool {
-        !matches!(self.stands, Stands::Found(_))
+        match &self.stands {
+            Stands::Found(_) => false,
+            Stands::Emulated(_) | Stands::Local(_) => true,
+            Stands::Kubernetes(pods) => pods.is_fresh(),
+        }
     }
 
     pub fn tiers(&self) -> Option<&Tiers> {
         match &self.stands {
             Stands::Emulated(emulated) => emulated.tiers(),
-            Stands::Found(_) | Stands::Local(_) => None,
+            Stands::Found(_) | Stands::Local(_) | Stands::Kubernetes(_) => None,
         }
     }
 
     pub fn processes(&self) -> Option<&Local> {
         match &self.stands {
             Stands::Local(local) => Some(local),
-            Stands::Found(_) | Stands::Emulated(_) => None,
+            Stands::Found(_) | Stands::Emulated(_) | Stands::Kubernetes(_) => None,
         }
     }
 
     /// True where programs of others were started for the cell.
     pub fn has_processes(&self) -> bool {
-        self.processes().is_some() || self.front().is_some()
+        let are_pods = matches!(self.stands, Stands::Kubernetes(_));
+        self.processes().is_some() || self.front().is_some() || are_pods
     }
 
     pub fn store(&self) -> Option<&RemoteStore> {
@@ -235,6 +271,7 @@ impl Site {
             Stands::Found(store) => store.as_deref(),
             Stands::Emulated(emulated) => emulated.tiers().and_then(Tiers::remote),
             Stands::Local(local) => local.store(),
+            Stands::Kubernetes(pods) => pods.store(),
         }
     }
 
@@ -244,6 +281,7 @@ impl Site {
             Stands::Found(store) => store.iter().flat_map(|store| store.notes()).cloned().collect(),
             Stands::Emulated(emulated) => emulated.tiers().map_or_else(Vec::new, Tiers::notes),
             Stands::Local(local) => local.notes(),
+            Stands::Kubernetes(pods) => pods.notes(),
         }
     }
 
@@ -252,6 +290,7 @@ impl Site {
         match &self.stands {
             Stands::Local(local) => local.check(),
             Stands::Emulated(emulated) => emulated.check(),
+            Stands::Kubernetes(pods) => pods.check(),
             Stands::Found(_) => Ok(()),
         }
     }
@@ -261,6 +300,10 @@ impl Site {
             Stands::Found(_) => Ok(()),
             Stands::Emulated(emulated) => emulated.stop(),
             Stands::Local(local) => local.stop(),
+            Stands::Kubernetes(pods) => {
+                pods.leave();
+                Ok(())
+            }
         }
     }
 }

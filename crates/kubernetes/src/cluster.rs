@@ -99,12 +99,6 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The same cluster, another namespace.
-    #[must_use]
-    pub fn in_namespace(&self, namespace: &str) -> Self {
-        Self { namespace: namespace.to_owned(), ..self.clone() }
-    }
-
     pub fn namespace(&self) -> &str {
         &self.namespace
     }

@@ -70,8 +70,6 @@ pub enum KubernetesError {
     Stopped { what: String, last: String },
     #[error("{what} cannot become ready: {trouble}")]
     Hopeless { what: String, trouble: Trouble },
-    #[error("job {job} failed ({reason}): {message}{pods}", pods = also(pods))]
-    JobFailed { job: String, reason: String, message: String, pods: Vec<Trouble> },
     #[error(
         "lease {name} is held by `{holder}`, which renewed it {age} s ago; wait until it ends, or \
          {expires_in} s if it is dead"
@@ -94,10 +92,6 @@ pub struct FieldConflict {
 fn told(conflicts: &[FieldConflict]) -> String {
     let one = |conflict: &FieldConflict| format!("{} ({})", conflict.field, conflict.manager);
     conflicts.iter().map(one).collect::<Vec<_>>().join(", ")
-}
-
-fn also(pods: &[Trouble]) -> String {
-    pods.iter().fold(String::new(), |told, pod| format!("{told}; {pod}"))
 }
 
 /// An error with its causes, in one line.

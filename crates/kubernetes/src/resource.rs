@@ -61,13 +61,6 @@ impl ResourceKind {
         }
     }
 
-    pub fn api_version(&self) -> String {
-        match self.group.as_str() {
-            "" => self.version.clone(),
-            group => format!("{group}/{}", self.version),
-        }
-    }
-
     /// `deployments.apps`, or `pods`: unique over groups.
     pub fn qualified(&self) -> String {
         match self.group.as_str() {
@@ -206,7 +199,6 @@ mod tests {
         assert_eq!(path(ResourceKind::of::<Node>()), "/api/v1/nodes/a%2Fb");
         let gateway = ResourceKind::custom("gateway.networking.k8s.io/v1", "Gateway", "gateways");
         assert_eq!(gateway.qualified(), "gateways.gateway.networking.k8s.io");
-        assert_eq!(gateway.api_version(), "gateway.networking.k8s.io/v1");
     }
 
     #[test]

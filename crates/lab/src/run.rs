@@ -32,7 +32,8 @@ pub fn run<'a>(
     progress: &dyn Progress,
     stop: &Stop,
 ) -> Result<Ended<'a>, LabError> {
-    if plan.target.local().is_some() || front::is_planned(plan) {
+    let starts_a_front = front::is_planned(plan) && plan.target.kubernetes().is_none();
+    if plan.target.local().is_some() || starts_a_front {
         prepare(plan, progress)?;
     }
     // A live cell marks itself for other runs; simulated cells take all CPUs.

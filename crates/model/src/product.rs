@@ -29,6 +29,10 @@ pub struct ProductTraits {
     pub limit_setting: &'static str,
     /// Setting for threads that move bytes between sockets and memory.
     pub threads_setting: &'static str,
+    /// What a cluster runs where nobody names an image.
+    pub image: &'static str,
+    /// Before the path of its configuration file, if anything.
+    pub config_flag: Option<&'static str>,
     /// Key for its address in the index configuration of llm-d-inference-scheduler 0.7.
     pub picker_key: &'static str,
 }
@@ -42,6 +46,8 @@ const REDIS: ProductTraits = ProductTraits {
     version_field: "redis_version",
     limit_setting: "maxmemory",
     threads_setting: "io-threads",
+    image: "docker.io/library/redis:8-alpine",
+    config_flag: None,
     picker_key: "redisConfig",
 };
 
@@ -50,6 +56,7 @@ const VALKEY: ProductTraits = ProductTraits {
     install: "apt-get install -t bookworm-backports valkey-server (with that suite among the \
               sources)",
     version_field: "valkey_version",
+    image: "docker.io/valkey/valkey:8-alpine",
     picker_key: "valkeyConfig",
     ..REDIS
 };
@@ -63,6 +70,8 @@ const KVROCKS: ProductTraits = ProductTraits {
     version_field: "kvrocks_version",
     limit_setting: "max-db-size",
     threads_setting: "workers",
+    image: "docker.io/apache/kvrocks:2.12.1",
+    config_flag: Some("-c"),
     picker_key: "redisConfig",
 };
 

@@ -84,6 +84,16 @@ impl PickerRelease {
         .find_map(|(module, release)| package.starts_with(module).then_some(release))
     }
 
+    /// From the name of a container image. None where it has none of the projects' names.
+    pub fn of_image(image: &str) -> Option<Self> {
+        let projects = [
+            ("llm-d-router", Self::Router),
+            ("llm-d-inference-scheduler", Self::Scheduler),
+            ("gateway-api-inference-extension", Self::Gateway),
+        ];
+        projects.into_iter().find_map(|(name, release)| image.contains(name).then_some(release))
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Gateway => "gateway-api-inference-extension",

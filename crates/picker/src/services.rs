@@ -57,22 +57,43 @@ impl Services {
         let urls = replicas.names().into_iter().map(|name| Url::parse(&format!("http://{name}")));
         let urls = urls.collect::<Result<Vec<Url>, _>>()?;
         let engines = Arc::new(Engines { urls, model: model.to_owned() });
-        let routes = cluster_api::routes(replicas.clone());
+        let api = api.map(|listener| (listener, cluster_api::routes(replicas.clone())));
+        Ok(Self { port, _thread: Some(Self::run(api, unix, engines)?) })
+    }
+
+    /// The tokenizer service alone, which asks one of these engines. A socket that an earlier one
+    /// left is replaced.
+    pub fn tokenizer(urls: Vec<Url>, model: &str, socket: &Path) -> Result<Self, ServicesError> {
+        if socket.exists() {
+            let what = format!("replace {}", socket.display());
+            std::fs::remove_file(socket).map_err(failed(&what))?;
+        }
+        let unix = listen_at(socket)?;
+        let engines = Arc::new(Engines { urls, model: model.to_owned() });
+        Ok(Self { port: None, _thread: Some(Self::run(None, Some(unix), engines)?) })
+    }
+
+    fn run(
+        api: Option<(TcpListener, axum::Router)>,
+        unix: Option<StdUnixListener>,
+        engines: Arc<Engines>,
+    ) -> Result<ServiceThread<(), ServicesError>, ServicesError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(failed("start"))?;
-        let thread = ServiceThread::start("picker services", move |stopper, ready| {
+        ServiceThread::start("picker services", move |stopper, ready| {
             let served = runtime.block_on(async {
-                let api = api.map(tokio::net::TcpListener::from_std).transpose();
-                let api = api.map_err(failed("listen"))?;
+                let (listener, routes) = api.unzip();
+                let api = listener.map(tokio::net::TcpListener::from_std).transpose();
+                let api = api.map_err(failed("listen"))?.zip(routes);
                 let unix =
                     unix.map(UnixListener::from_std).transpose().map_err(failed("listen"))?;
                 ready();
                 let serve_api = async {
                     match api {
                         // Ends only with the process.
-                        Some(api) => drop(axum::serve(api, routes).await),
+                        Some((api, routes)) => drop(axum::serve(api, routes).await),
                         None => pending().await,
                     }
                 };
@@ -92,8 +113,7 @@ impl Services {
             // Requests to engines that hang are not waited for.
             runtime.shutdown_background();
             served
-        })?;
-        Ok(Self { port, _thread: Some(thread) })
+        })
     }
 
     /// Of the API; None where none is needed.

@@ -7,6 +7,7 @@
 pub mod arm;
 pub mod engine;
 pub mod hardware;
+pub mod kubernetes;
 pub mod live_router;
 pub mod load;
 pub mod local;

@@ -23,6 +23,7 @@ pub const PLAN_FORMAT: u32 = 1;
 
 pub use weir_workload::ClientOptions;
 
+pub use crate::document::kubernetes::{Fresh, Images, KubernetesTarget, ModelVolume, SecretKey};
 pub use crate::document::live_router::{LiveRouter, RouterKind};
 pub use crate::document::local::{GENERATED, LmcacheMode, LocalTarget, flag};
 pub use crate::document::target::{

@@ -7,6 +7,7 @@ mod client;
 mod deployment;
 mod engine;
 mod input;
+mod kubernetes;
 mod level;
 mod live_router;
 mod local;

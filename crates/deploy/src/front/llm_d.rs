@@ -75,6 +75,7 @@ impl BehindEnvoy {
                 health: ports::free()?,
                 metrics: ports::free()?,
             },
+            pods: None,
         };
         let files = Files { plan: &plan, config: &config, parts: &parts };
         let metrics = ports::url(config.ports.metrics)?;
@@ -190,7 +191,7 @@ fn up(
     Ok(process)
 }
 
-fn ready_replicas(metrics: &Url) -> Option<f64> {
+pub(super) fn ready_replicas(metrics: &Url) -> Option<f64> {
     let scraper = Access::default().scraper(metrics, "/metrics", Selection::relevant());
     let page = scraper.scrape(&UtcClock::anchored(), SCRAPE).ok()?;
     READY.into_iter().find_map(|metric| page.gauge_sum(metric, &[]))

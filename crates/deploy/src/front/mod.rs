@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use weir_http::{TlsConfig, Url};
 use weir_model::{Bytes, FactDifference, Product, RunningFacts};
 use weir_observe::signals::StoreCounts;
-use weir_picker::PickedReplicas;
+use weir_picker::{PickedReplicas, PickerRelease};
 use weir_proxy::ProxyHandle;
 use weir_router::PolicyConfig;
 use weir_spec::plan::{Arm, LiveRouter, Plan, RouterKind};
@@ -39,6 +39,8 @@ pub use record::FrontRecord;
 const SCRAPE: Duration = Duration::from_secs(5);
 /// Of an index: about 100 bytes per block and replica, and blocks for some TiB of KV.
 const INDEX_BYTES: Bytes = Bytes::from_gib(4);
+/// For the replicas of a router in a pod.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// True where requests to the arm's replicas go through a router that is started for them.
 pub fn is_needed(router: &LiveRouter, arm: &Arm, replicas: u32) -> bool {
@@ -69,15 +71,34 @@ pub(crate) struct FrontPlan<'a> {
 pub struct Front {
     // In the order of ending: users of a part go before it.
     way: Way,
-    index: Option<StoreServer>,
+    index: Option<Index>,
     door: Url,
     record: FrontRecord,
+}
+
+/// A store outside the router's memory.
+#[derive(Debug)]
+enum Index {
+    Started(Box<StoreServer>),
+    Pod(PodIndex),
+}
+
+/// An index in a pod of its own, with its address.
+#[derive(Debug)]
+pub(crate) struct PodIndex {
+    pub(crate) product: Product,
+    pub(crate) address: String,
 }
 
 #[derive(Debug)]
 enum Way {
     LlmD(Box<BehindEnvoy>),
     Weir(ProxyHandle),
+    /// The address of its metrics' server.
+    Pod {
+        metrics: Url,
+        takes_token_ids: bool,
+    },
 }
 
 impl Front {
@@ -100,7 +121,48 @@ impl Front {
             let (behind, door) = BehindEnvoy::start(plan, replicas, index.as_ref(), &mut record)?;
             (Way::LlmD(Box::new(behind)), door)
         };
-        Ok(Self { way, index, door, record })
+        Ok(Self { way, index: index.map(Box::new).map(Index::Started), door, record })
+    }
+
+    /// A router that runs in a pod.
+    pub(crate) fn of_pods(
+        door: Url,
+        metrics: Url,
+        release: PickerRelease,
+        index: Option<PodIndex>,
+        record: FrontRecord,
+    ) -> Self {
+        let way = Way::Pod { metrics, takes_token_ids: release.takes_token_ids() };
+        Self { way, index: index.map(Index::Pod), door, record }
+    }
+
+    /// Until the router has found them all.
+    pub(crate) fn wait_for_replicas(
+        &self,
+        replicas: u32,
+        until: Instant,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<(), DeployError> {
+        let Way::Pod { metrics, .. } = &self.way else { return Ok(()) };
+        loop {
+            let found = llm_d::ready_replicas(metrics);
+            if found.is_some_and(|found| found >= f64::from(replicas)) {
+                return Ok(());
+            }
+            if stopped() {
+                return Err(DeployError::Interrupted);
+            }
+            if Instant::now() >= until {
+                let found = found.map_or_else(|| "an unknown number".to_owned(), |n| n.to_string());
+                return Err(DeployError::Answer {
+                    url: metrics.to_string(),
+                    problem: format!("the picker has found {found} of {replicas} replicas"),
+                    remedy: "compare its selector or pool with the labels of the engines' pods"
+                        .to_owned(),
+                });
+            }
+            std::thread::sleep(ASK_AGAIN);
+        }
     }
 
     pub const fn record(&self) -> &FrontRecord {
@@ -119,6 +181,9 @@ impl Front {
             Way::Weir(_) => {
                 vec![Url { path: self.door.target("/metrics"), ..self.door.clone() }]
             }
+            Way::Pod { metrics, .. } => {
+                vec![Url { path: metrics.target("/metrics"), ..metrics.clone() }]
+            }
         }
     }
 
@@ -133,14 +198,15 @@ impl Front {
         match &self.way {
             Way::LlmD(behind) => behind.takes_token_ids(),
             Way::Weir(_) => true,
+            Way::Pod { takes_token_ids, .. } => *takes_token_ids,
         }
     }
 
-    /// What llm-d's picker says that it runs with.
+    /// What llm-d's picker says that it runs with. In a pod, it is not asked.
     pub(crate) fn said(&self) -> Option<&RunningFacts> {
         match &self.way {
             Way::LlmD(behind) => Some(behind.said()),
-            Way::Weir(_) => None,
+            Way::Weir(_) | Way::Pod { .. } => None,
         }
     }
 
@@ -148,26 +214,32 @@ impl Front {
     pub fn otherwise(&self) -> &[FactDifference] {
         match &self.way {
             Way::LlmD(behind) => behind.otherwise(),
-            Way::Weir(_) => &[],
+            Way::Weir(_) | Way::Pod { .. } => &[],
         }
     }
 
     /// Counters of the index outside the router's memory, with the product. None where there is
     /// none, or it does not answer.
     pub fn index_counts(&self) -> Option<(Product, StoreCounts)> {
-        let server = self.index.as_ref()?;
-        let client = StoreClient::new(&server.address(), &TlsConfig::default()).ok()?;
+        let (product, client) = self.index_client()?;
         let servers = client.counters(Instant::now() + SCRAPE).ok()?;
         let keys = servers.iter().map(|server| Some(server.keyspace?.keys)).sum();
         let counts = store_counts(&StoreReport::of_servers(servers), true);
-        Some((server.product(), StoreCounts { keys, ..counts }))
+        Some((product, StoreCounts { keys, ..counts }))
     }
 
     /// Samples that index during a cell.
     pub fn index_probe(&self) -> Option<StoreProbe> {
-        let server = self.index.as_ref()?;
-        let client = StoreClient::new(&server.address(), &TlsConfig::default()).ok()?;
-        Some(StoreProbe::new(client, format!("{} of the index", server.product())))
+        let (product, client) = self.index_client()?;
+        Some(StoreProbe::new(client, format!("{product} of the index")))
+    }
+
+    fn index_client(&self) -> Option<(Product, StoreClient)> {
+        let (product, address) = match self.index.as_ref()? {
+            Index::Started(server) => (server.product(), server.address()),
+            Index::Pod(pod) => (pod.product, pod.address.parse().ok()?),
+        };
+        Some((product, StoreClient::new(&address, &TlsConfig::default()).ok()?))
     }
 
     /// An error where a part has died, with the cause from its log.
@@ -176,7 +248,7 @@ impl Front {
             behind.check()?;
         }
         match &self.index {
-            Some(index) if !index.is_running() => Err(DeployError::Store {
+            Some(Index::Started(index)) if !index.is_running() => Err(DeployError::Store {
                 arm: arm.to_owned(),
                 problem: format!("the index in {} has ended", index.product()),
             }),
@@ -188,6 +260,7 @@ impl Front {
         match self.way {
             Way::LlmD(behind) => behind.stop(),
             Way::Weir(proxy) => proxy.shutdown().map(drop).map_err(DeployError::from),
+            Way::Pod { .. } => Ok(()),
         }
     }
 }

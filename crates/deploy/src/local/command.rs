@@ -6,27 +6,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
 use weir_model::Bytes;
 use weir_spec::plan::{Arm, Deployment, LocalTarget, PoolSize, flag};
 
 use super::mechanism::{Connector, ServerCommand};
 use super::stack::{Platform, Stack};
-use crate::address::EngineAddress;
+use crate::address::Listening;
 use crate::process::Recipe;
 use crate::remote::StorePlace;
 
 #[derive(Debug, Clone)]
-pub(super) struct Places {
+pub(crate) struct Places {
     /// Working directory of the processes, with their modules.
-    pub(super) scratch: PathBuf,
-    pub(super) logs: PathBuf,
-    pub(super) weights: String,
-    pub(super) disk: PathBuf,
-    pub(super) store: Option<StorePlace>,
-    pub(super) shared_memory: String,
+    pub(crate) scratch: PathBuf,
+    pub(crate) logs: PathBuf,
+    pub(crate) weights: String,
+    pub(crate) disk: PathBuf,
+    pub(crate) store: Option<StorePlace>,
+    pub(crate) shared_memory: String,
     /// Messages and HTTP.
-    pub(super) lmcache: (u16, u16),
+    pub(crate) lmcache: (u16, u16),
 }
 
 pub(super) fn beside(
@@ -55,22 +54,11 @@ pub(super) fn vllm(
     target: &LocalTarget,
     stack: &Stack,
     places: &Places,
-    replica: Replica<'_>,
+    replica: VllmReplica<'_>,
 ) -> Recipe {
     let (program, mut args) = stack.vllm_program();
-    args.push(places.weights.clone());
-    let own = arguments((deployment, arm), target, stack, places, &replica);
-    let added: Vec<String> =
-        target.vllm_args.iter().chain(&arm.processes.vllm_args).cloned().collect();
-    args.extend(merged(own, &added));
-    let mut env = environment(target, arm, stack);
-    let mut defaults = defaults((deployment, arm), stack, places, &replica);
-    if let Some(connector) = replica.connector {
-        defaults.extend(connector.variables(places));
-    }
-    for (name, value) in defaults {
-        env.entry(name).or_insert(value);
-    }
+    let (behind, env) = vllm_command(arm, deployment, target, stack, places, &replica);
+    args.extend(behind);
     Recipe {
         name: format!("vllm-{}", replica.index),
         program,
@@ -84,15 +72,40 @@ pub(super) fn vllm(
     }
 }
 
+/// Arguments behind `vllm serve`, and the environment.
+pub(crate) fn vllm_command(
+    arm: &Arm,
+    deployment: &Deployment,
+    target: &LocalTarget,
+    stack: &Stack,
+    places: &Places,
+    replica: &VllmReplica<'_>,
+) -> (Vec<String>, BTreeMap<String, String>) {
+    let own = arguments((deployment, arm), target, stack, places, replica);
+    let added: Vec<String> =
+        target.vllm_args.iter().chain(&arm.processes.vllm_args).cloned().collect();
+    let mut args = vec![places.weights.clone()];
+    args.extend(merged(own, &added));
+    let mut env = environment(target, arm, stack);
+    let mut defaults = defaults((deployment, arm), stack, places, replica);
+    if let Some(connector) = replica.connector {
+        defaults.extend(connector.variables(places));
+    }
+    for (name, value) in defaults {
+        env.entry(name).or_insert(value);
+    }
+    (args, env)
+}
+
 #[derive(Debug, Clone)]
-pub(super) struct Replica<'a> {
-    pub(super) index: u32,
-    pub(super) at: EngineAddress,
+pub(crate) struct VllmReplica<'a> {
+    pub(crate) index: u32,
+    pub(crate) at: Listening,
     /// None for the GPU's cache alone.
-    pub(super) connector: Option<&'a dyn Connector>,
+    pub(crate) connector: Option<&'a dyn Connector>,
     /// CPUs it may use. None for all.
-    pub(super) cores: Option<Vec<usize>>,
-    pub(super) threads: usize,
+    pub(crate) cores: Option<Vec<usize>>,
+    pub(crate) threads: usize,
 }
 
 /// Flag and value; a bare flag has an empty value.
@@ -101,12 +114,12 @@ fn arguments(
     target: &LocalTarget,
     stack: &Stack,
     places: &Places,
-    replica: &Replica<'_>,
+    replica: &VllmReplica<'_>,
 ) -> Vec<(String, String)> {
     let engine = deployment.engine_of(arm);
     let mut list: Vec<(String, String)> = Vec::new();
     let mut add = |flag: &str, value: String| list.push((flag.to_owned(), value));
-    add("--host", replica.at.host.to_string());
+    add("--host", replica.at.host.clone());
     add("--port", replica.at.port.to_string());
     add("--served-model-name", deployment.model.name.clone());
     add("--block-size", deployment.vllm_block_size.to_string());
@@ -141,13 +154,7 @@ fn arguments(
         }
     }
     if engine.prefix_caching {
-        let config = json!({
-            "enable_kv_cache_events": true,
-            "publisher": "zmq",
-            "endpoint": replica.at.events_bind(),
-            "topic": replica.at.events_topic(&deployment.model.name),
-        });
-        add("--kv-events-config", config.to_string());
+        add("--kv-events-config", replica.at.events.to_string());
     }
     // Each answer reports its cached prompt tokens.
     add("--enable-prompt-tokens-details", String::new());
@@ -208,7 +215,7 @@ fn defaults(
     (deployment, arm): (&Deployment, &Arm),
     stack: &Stack,
     places: &Places,
-    replica: &Replica<'_>,
+    replica: &VllmReplica<'_>,
 ) -> Vec<(String, String)> {
     // Needed for emptying the caches.
     let mut env = vec![("VLLM_SERVER_DEV_MODE".to_owned(), "1".to_owned())];

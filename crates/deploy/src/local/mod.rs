@@ -33,9 +33,9 @@ use crate::ports;
 use crate::process::{Owner, Process, Recipe};
 use crate::remote::{Keys, RemoteStore};
 
-use command::{Places, Replica};
+pub(crate) use command::{Places, VllmReplica, vllm_command};
 pub use emptying::Contents;
-use mechanism::Connector;
+pub(crate) use mechanism::{Connector, connector};
 pub use preflight::preflight;
 pub use record::{Started, StartedCommand};
 pub use stack::{Platform, Stack};
@@ -367,9 +367,9 @@ impl<'a> Builder<'a> {
                     events_port: ports::free()?,
                 },
             };
-            let replica = Replica {
+            let replica = VllmReplica {
                 index,
-                at,
+                at: at.listening(&self.deployment.model.name),
                 connector: self.connector.as_deref(),
                 threads: self.threads(cores.as_deref()),
                 cores: cores.clone(),

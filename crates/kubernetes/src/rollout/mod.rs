@@ -18,7 +18,7 @@ use crate::resource::{CallSubject, Named, ResourceKind};
 use crate::transport::JSON;
 
 pub use progress::Rollout;
-pub(crate) use trouble::{Diagnosis, of_pod};
+pub(crate) use trouble::Diagnosis;
 pub use trouble::{Trouble, TroubleCause};
 
 /// Three small lists a second are little for a server, and a start takes many seconds.

@@ -84,14 +84,6 @@ pub(crate) struct Diagnosis {
     pub(crate) patience: Option<Duration>,
 }
 
-impl Diagnosis {
-    /// No process of the pod has run.
-    pub(crate) fn is_before_start(&self) -> bool {
-        use TroubleCause as Cause;
-        !matches!(self.trouble.cause, Cause::OutOfMemory | Cause::CrashLoop | Cause::Exited)
-    }
-}
-
 /// Of a replica set that may not create its pods.
 pub(super) fn of_set(set: &ReplicaSet) -> Vec<Diagnosis> {
     let conditions = set.status.as_ref().and_then(|status| status.conditions.as_ref());

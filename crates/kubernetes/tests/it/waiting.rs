@@ -20,14 +20,13 @@ fn server(states: Vec<Value>) -> ApiServer {
     let mut looks = 0;
     ApiServer::start(move |asked| {
         let path = asked.path();
-        if path.contains("/deployments/") || path.contains("/jobs/") {
+        if path.contains("/deployments/") {
             looks += 1;
         }
         let state = &states[(looks - 1).min(states.len() - 1)];
         let list = |items: &Value| ok(&json!({"metadata": {}, "items": items}));
         match path.rsplit("/lab/").next().unwrap().split('/').next().unwrap() {
             "deployments" => ok(&state["deployment"]),
-            "jobs" => ok(&state["job"]),
             "replicasets" => list(&state["sets"]),
             "pods" => list(&state["pods"]),
             "events" => list(&state["events"]),
@@ -98,25 +97,4 @@ fn a_deployment_that_goes_is_told() {
     let server = ApiServer::start(|_| -> Answer { absent("d") });
     let error = wait(&server, 600).unwrap_err();
     assert!(matches!(&error, KubernetesError::NotFound { .. }), "{error}");
-}
-
-fn wait_job(state: Value) -> Result<weir_kubernetes::JobEnd, KubernetesError> {
-    let until = Instant::now() + Duration::from_mins(10);
-    server(vec![state]).cluster().wait_job("j", until, &|| false, &mut |_| ())
-}
-
-#[test]
-fn a_job_ends_with_its_counts_or_with_its_pods_troubles() {
-    let end = wait_job(recorded!("job_good")).unwrap();
-    assert_eq!((end.succeeded, end.failed, end.pods.len()), (2, 0, 2));
-    let error = wait_job(recorded!("job_bad")).unwrap_err();
-    let told = error.to_string();
-    assert!(
-        told.starts_with(
-            "job bad failed (BackoffLimitExceeded): Job has reached the specified backoff limit; pod \
-             bad-1-"
-        ),
-        "{told}"
-    );
-    assert!(told.ends_with("container load: it ended: exit code 7"), "{told}");
 }

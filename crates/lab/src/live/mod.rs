@@ -122,7 +122,8 @@ pub(crate) fn measure(
 
 fn starts_processes(target: &LiveTarget, deployment: &Deployment, arm: &Arm) -> bool {
     let has_front = |router| front::is_needed(router, arm, deployment.replicas);
-    matches!(target, LiveTarget::Local(_)) || target.router().is_some_and(has_front)
+    matches!(target, LiveTarget::Local(_) | LiveTarget::Kubernetes(_))
+        || target.router().is_some_and(has_front)
 }
 
 fn follow(live: &Live, over: &AtomicBool, progress: &dyn Progress, stop: &Stop) {

@@ -37,6 +37,20 @@ pub struct PickerConfig {
     /// File with the replicas, for releases that read one.
     pub endpoints_file: PathBuf,
     pub ports: PickerPorts,
+    /// None: the replicas have the addresses above.
+    pub pods: Option<PodPool>,
+}
+
+/// Replicas that are pods of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodPool {
+    /// `InferencePool`, for releases that read one.
+    pub pool: String,
+    pub namespace: String,
+    /// Labels of the pods, for releases that find them so.
+    pub selector: String,
+    /// URL of a Service over the engines.
+    pub engines: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +119,6 @@ impl PickerConfig {
     pub fn arguments(&self, release: PickerRelease, config: &str) -> Vec<String> {
         let mut args: Vec<String> = [
             ("--config-file", config.to_owned()),
-            ("--pool-name", POOL.to_owned()),
             ("--grpc-port", self.ports.grpc.to_string()),
             ("--grpc-health-port", self.ports.health.to_string()),
             ("--metrics-port", self.ports.metrics.to_string()),
@@ -113,9 +126,7 @@ impl PickerConfig {
         .into_iter()
         .flat_map(|(flag, value)| [flag.to_owned(), value])
         .collect();
-        if !release.reads_endpoints_file() {
-            args.extend(["--pool-namespace", NAMESPACE].map(str::to_owned));
-        }
+        args.extend(self.pool_arguments(release));
         args.extend(
             ["--secure-serving=false", "--metrics-endpoint-auth=false", "--tracing=false"]
                 .map(str::to_owned),
@@ -130,6 +141,23 @@ impl PickerConfig {
         // picker's time.
         args.extend(["-v", "1"].map(str::to_owned));
         args
+    }
+
+    fn pool_arguments(&self, release: PickerRelease) -> Vec<String> {
+        let port = self.replicas.port.to_string();
+        let own = |of: &[(&str, &str)]| {
+            of.iter().flat_map(|(flag, value)| [*flag, *value]).map(str::to_owned).collect()
+        };
+        match (&self.pods, release.reads_endpoints_file()) {
+            (None, true) => own(&[("--pool-name", POOL)]),
+            (None, false) => own(&[("--pool-name", POOL), ("--pool-namespace", NAMESPACE)]),
+            (Some(pods), true) => {
+                own(&[("--endpoint-selector", &pods.selector), ("--endpoint-target-ports", &port)])
+            }
+            (Some(pods), false) => {
+                own(&[("--pool-name", &pods.pool), ("--pool-namespace", &pods.namespace)])
+            }
+        }
     }
 
     /// A file for `KUBECONFIG` that leads to the stand-in at `port`.

@@ -16,16 +16,8 @@ const PRECISE: &str = "precise-prefix-cache-producer";
 
 pub(super) fn document(config: &PickerConfig) -> Result<Value, ConfigError> {
     let picker = config.picker()?;
-    let path = config.endpoints_file.display().to_string();
-    let mut plugins = vec![
-        json!({
-            "name": "engines",
-            "type": "file-discovery",
-            "parameters": {"path": path, "watchFile": true},
-        }),
-        json!({"type": "metrics-data-source"}),
-        json!({"type": "core-metrics-extractor"}),
-    ];
+    let mut plugins =
+        vec![json!({"type": "metrics-data-source"}), json!({"type": "core-metrics-extractor"})];
     let mut sources = vec![json!({
         "pluginRef": "metrics-data-source",
         "extractors": [{"pluginRef": "core-metrics-extractor"}],
@@ -50,28 +42,8 @@ pub(super) fn document(config: &PickerConfig) -> Result<Value, ConfigError> {
             }));
             scorers.insert(0, prefix(weights.prefix, APPROXIMATE));
         }
-        PolicyConfig::PrecisePrefix { weights, block_tokens, index, .. } => {
-            let engine = config.replicas.names().into_iter().next().unwrap_or_default();
-            plugins.push(json!({"type": "endpoint-notification-source"}));
-            plugins.push(json!({
-                "type": "token-producer",
-                "parameters": {
-                    "modelName": config.model,
-                    "vllm": {"url": format!("http://{engine}")},
-                },
-            }));
-            plugins.push(json!({
-                "type": PRECISE,
-                "parameters": {
-                    "tokenProcessorConfig": {"blockSizeTokens": block_tokens},
-                    "indexerConfig": {
-                        // It refuses `valkeyConfig`; the key of Redis serves both.
-                        "kvBlockIndexConfig": config.index(|_| "redisConfig"),
-                        "kvCacheBackendConfigs": backends(index),
-                    },
-                    "kvEventsConfig": config.kv_events(),
-                },
-            }));
+        PolicyConfig::PrecisePrefix { weights, .. } => {
+            plugins.extend(precise(config));
             sources.push(json!({
                 "pluginRef": "endpoint-notification-source",
                 "extractors": [{"pluginRef": PRECISE}],
@@ -80,9 +52,47 @@ pub(super) fn document(config: &PickerConfig) -> Result<Value, ConfigError> {
         }
         PolicyConfig::Random | PolicyConfig::RoundRobin | PolicyConfig::LeastLoaded => {}
     }
+    let mut layer = json!({"sources": sources});
+    if config.pods.is_none() {
+        let path = config.endpoints_file.display().to_string();
+        plugins.push(json!({
+            "name": "engines",
+            "type": "file-discovery",
+            "parameters": {"path": path, "watchFile": true},
+        }));
+        layer["discovery"] = json!({"pluginRef": "engines"});
+    }
     let mut document = with_profile(API, plugins, &scorers, picker);
-    document["dataLayer"] = json!({"discovery": {"pluginRef": "engines"}, "sources": sources});
+    document["dataLayer"] = layer;
     Ok(document)
+}
+
+fn precise(config: &PickerConfig) -> Vec<Value> {
+    let PolicyConfig::PrecisePrefix { block_tokens, index, .. } = &config.policy else {
+        return Vec::new();
+    };
+    let first = config.replicas.names().into_iter().next().unwrap_or_default();
+    let pods = config.pods.as_ref().map(|pods| pods.engines.clone());
+    let engine = pods.unwrap_or_else(|| format!("http://{first}"));
+    vec![
+        json!({"type": "endpoint-notification-source"}),
+        json!({
+            "type": "token-producer",
+            "parameters": {"modelName": config.model, "vllm": {"url": engine}},
+        }),
+        json!({
+            "type": PRECISE,
+            "parameters": {
+                "tokenProcessorConfig": {"blockSizeTokens": block_tokens},
+                "indexerConfig": {
+                    // It refuses `valkeyConfig`; the key of Redis serves both.
+                    "kvBlockIndexConfig": config.index(|_| "redisConfig"),
+                    "kvCacheBackendConfigs": backends(index),
+                },
+                "kvEventsConfig": config.kv_events(),
+            },
+        }),
+    ]
 }
 
 fn prefix(weight: f64, producer: &str) -> Scorer {

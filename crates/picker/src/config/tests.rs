@@ -16,6 +16,7 @@ fn config(policy: PolicyConfig, index: IndexStore) -> PickerConfig {
         tokenizer_socket: PathBuf::from("/run/tok.sock"),
         endpoints_file: PathBuf::from("/run/endpoints.json"),
         ports: PickerPorts { grpc: 9002, health: 9003, metrics: 9090 },
+        pods: None,
     }
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_with_macros::skip_serializing_none;
 use weir_model::Nanos;
 
+use super::kubernetes::KubernetesTarget;
 use super::live_router::LiveRouter;
 use super::local::LocalTarget;
 use super::written::OneOrMany;
@@ -33,6 +34,8 @@ pub enum LiveTarget {
     Emulated(EmulatedTarget),
     /// Real vLLM, LMCache and stores as processes of this machine, brought up afresh for each cell.
     Local(Box<LocalTarget>),
+    /// Engines, router and stores as pods of a cluster.
+    Kubernetes(Box<KubernetesTarget>),
     /// Something that is deployed already.
     Endpoint(EndpointTarget),
 }
@@ -55,6 +58,7 @@ impl<'de> Deserialize<'de> for Target {
             Simulated,
             Emulated(Option<EmulatedTarget>),
             Local(Option<LocalTarget>),
+            Kubernetes(Option<Box<KubernetesTarget>>),
             Endpoint(Option<EndpointTarget>),
         }
         struct Either;
@@ -62,14 +66,15 @@ impl<'de> Deserialize<'de> for Target {
             type Value = Target;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(
-                    "`simulated`, `emulated`, `local`, `endpoint`, or a map with `emulated`, \
-                     `local` or `endpoint`",
+                    "`simulated`, `emulated`, `local`, `kubernetes`, `endpoint`, or a map with \
+                     `emulated`, `local`, `kubernetes` or `endpoint`",
                 )
             }
             fn visit_str<E: de::Error>(self, name: &str) -> Result<Target, E> {
                 match name {
                     "emulated" => return Ok(EmulatedTarget::default().into()),
                     "local" => return Ok(LocalTarget::default().into()),
+                    "kubernetes" => return Ok(KubernetesTarget::default().into()),
                     "endpoint" => return Ok(EndpointTarget::default().into()),
                     _ => {}
                 }
@@ -85,6 +90,7 @@ impl<'de> Deserialize<'de> for Target {
                     Tagged::Simulated => Self::Simulated,
                     Tagged::Emulated(target) => target.unwrap_or_default().into(),
                     Tagged::Local(target) => target.unwrap_or_default().into(),
+                    Tagged::Kubernetes(target) => (*target.unwrap_or_default()).into(),
                     Tagged::Endpoint(target) => target.unwrap_or_default().into(),
                 }
             }
@@ -98,32 +104,25 @@ impl JsonSchema for Target {
         "Target".into()
     }
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let emulated = generator.subschema_for::<EmulatedTarget>();
-        let local = generator.subschema_for::<LocalTarget>();
-        let endpoint = generator.subschema_for::<EndpointTarget>();
+        let maps = [
+            ("emulated", generator.subschema_for::<EmulatedTarget>()),
+            ("local", generator.subschema_for::<LocalTarget>()),
+            ("kubernetes", generator.subschema_for::<KubernetesTarget>()),
+            ("endpoint", generator.subschema_for::<EndpointTarget>()),
+        ];
+        let names = ["simulated"].into_iter().chain(maps.iter().map(|(name, _)| *name));
+        let mut any = vec![json_schema!({ "enum": names.collect::<Vec<_>>() })];
+        any.extend(maps.iter().map(|(name, schema)| {
+            json_schema!({
+                "type": "object",
+                "properties": { *name: schema },
+                "required": [name],
+                "additionalProperties": false
+            })
+        }));
         json_schema!({
             "description": "Where arms run: a bare name, or a map of it with what it has to know.",
-            "anyOf": [
-                { "enum": ["simulated", "emulated", "local", "endpoint"] },
-                {
-                    "type": "object",
-                    "properties": { "emulated": emulated },
-                    "required": ["emulated"],
-                    "additionalProperties": false
-                },
-                {
-                    "type": "object",
-                    "properties": { "local": local },
-                    "required": ["local"],
-                    "additionalProperties": false
-                },
-                {
-                    "type": "object",
-                    "properties": { "endpoint": endpoint },
-                    "required": ["endpoint"],
-                    "additionalProperties": false
-                }
-            ]
+            "anyOf": any
         })
     }
 }
@@ -140,6 +139,12 @@ impl From<LocalTarget> for Target {
     }
 }
 
+impl From<KubernetesTarget> for Target {
+    fn from(target: KubernetesTarget) -> Self {
+        Self::Live(LiveTarget::Kubernetes(Box::new(target)))
+    }
+}
+
 impl From<EndpointTarget> for Target {
     fn from(target: EndpointTarget) -> Self {
         Self::Live(LiveTarget::Endpoint(target))
@@ -153,6 +158,7 @@ impl Target {
             Self::Simulated => "simulated",
             Self::Live(LiveTarget::Emulated(_)) => "emulated",
             Self::Live(LiveTarget::Local(_)) => "local",
+            Self::Live(LiveTarget::Kubernetes(_)) => "kubernetes",
             Self::Live(LiveTarget::Endpoint(_)) => "endpoint",
         }
     }
@@ -190,6 +196,22 @@ impl Target {
         }
     }
 
+    pub fn kubernetes(&self) -> Option<&KubernetesTarget> {
+        match self {
+            Self::Live(LiveTarget::Kubernetes(target)) => Some(target),
+            _ => None,
+        }
+    }
+
+    /// True where real vLLM is started.
+    pub fn starts_vllm(&self) -> bool {
+        match self {
+            Self::Live(LiveTarget::Local(_)) => true,
+            Self::Live(LiveTarget::Kubernetes(target)) => target.emulated.is_none(),
+            _ => false,
+        }
+    }
+
     pub const fn endpoint(&self) -> Option<&EndpointTarget> {
         match self {
             Self::Live(LiveTarget::Endpoint(target)) => Some(target),
@@ -204,6 +226,7 @@ impl LiveTarget {
         match self {
             Self::Emulated(target) => Some(&target.router),
             Self::Local(target) => Some(&target.router),
+            Self::Kubernetes(target) => Some(&target.router),
             Self::Endpoint(_) => None,
         }
     }

@@ -14,7 +14,7 @@ use weir_model::{
     Software,
 };
 
-use crate::plan::{Arm, ArmRole, Cell, Deployment, LiveTarget, Plan, PoolSize, Target};
+use crate::plan::{Arm, ArmRole, Cell, Deployment, Plan, PoolSize};
 
 /// Allowed difference of pools that engines size themselves: vLLM profiles its memory at every
 /// start, and a connector's GPU memory is part of its cost.
@@ -119,7 +119,7 @@ impl ArmPair<'_> {
     /// not count.
     pub fn differences(&self, here: &RunningFacts, there: &RunningFacts) -> Vec<FactDifference> {
         let mut differences = self.facts(here, there);
-        if self.plan.target.local().is_some() {
+        if self.plan.target.starts_vllm() {
             self.arguments(here, there, &mut differences);
             self.variables(&mut differences);
         }
@@ -236,11 +236,10 @@ fn joined(flag: &str, value: &str) -> String {
 }
 
 fn pools_vary(plan: &Plan, deployment: &Deployment) -> bool {
-    match plan.target {
-        Target::Live(LiveTarget::Local(_)) => deployment.pool != PoolSize::Given,
-        Target::Live(LiveTarget::Endpoint(_)) => true,
-        Target::Live(LiveTarget::Emulated(_)) | Target::Simulated => false,
+    if plan.target.starts_vllm() {
+        return deployment.pool != PoolSize::Given;
     }
+    plan.target.endpoint().is_some()
 }
 
 fn are_alike(kind: FactKind, one: &FactValue, other: &FactValue, pools_vary: bool) -> bool {

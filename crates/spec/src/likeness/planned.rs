@@ -91,22 +91,13 @@ pub(super) fn of(
     let mut expected = BTreeMap::new();
     match target {
         Target::Live(LiveTarget::Local(local)) => {
-            engine(deployment, &mut expected);
-            mechanism(arm, &mut expected);
-            expected.extend(host_bytes(arm).map(|bytes| (FactKind::HostBytes, bytes)));
-            let given = local.vllm_args.iter().chain(&arm.processes.vllm_args).cloned();
-            let given = arguments::by_flag(&given.collect::<Vec<_>>());
-            for flag in given.keys() {
-                for kind in arguments::decides(flag) {
-                    expected.remove(kind);
-                }
-            }
-            if arm.offload.is_some() && given.contains_key(arguments::CONNECTOR) {
-                expected.remove(&FactKind::Connector);
-            }
+            of_vllm((deployment, arm), &local.vllm_args, &mut expected);
             if local.dtype.is_some() {
                 expected.remove(&FactKind::KvDtype);
             }
+        }
+        Target::Live(LiveTarget::Kubernetes(kubernetes)) if kubernetes.emulated.is_none() => {
+            of_vllm((deployment, arm), &kubernetes.vllm_args, &mut expected);
         }
         Target::Live(LiveTarget::Endpoint(_)) => {
             let caching = FactValue::Flag(deployment.engine.prefix_caching);
@@ -115,10 +106,31 @@ pub(super) fn of(
             expected.insert(FactKind::KvDtype, Expected::Bytes(bytes));
             mechanism(arm, &mut expected);
         }
-        Target::Live(LiveTarget::Emulated(_)) | Target::Simulated => {}
+        Target::Live(LiveTarget::Emulated(_) | LiveTarget::Kubernetes(_)) | Target::Simulated => {}
     }
     store(arm, &mut expected);
     expected
+}
+
+/// `given` are the arguments of all arms.
+fn of_vllm(
+    (deployment, arm): (&Deployment, &Arm),
+    given: &[String],
+    expected: &mut BTreeMap<FactKind, Expected>,
+) {
+    engine(deployment, expected);
+    mechanism(arm, expected);
+    expected.extend(host_bytes(arm).map(|bytes| (FactKind::HostBytes, bytes)));
+    let given = given.iter().chain(&arm.processes.vllm_args).cloned();
+    let given = arguments::by_flag(&given.collect::<Vec<_>>());
+    for flag in given.keys() {
+        for kind in arguments::decides(flag) {
+            expected.remove(kind);
+        }
+    }
+    if arm.offload.is_some() && given.contains_key(arguments::CONNECTOR) {
+        expected.remove(&FactKind::Connector);
+    }
 }
 
 fn engine(deployment: &Deployment, expected: &mut BTreeMap<FactKind, Expected>) {

@@ -42,7 +42,7 @@ pub(super) fn all(
         }
     }
     let equal = spec.equal_resources.as_ref();
-    let local = spec.target.local().is_some();
+    let local = spec.target.starts_vllm();
     let (hardware, point) = (input.hardware, input.point);
     let place = offload::Place { base: &experiment.base, engine, hardware, point, equal, local };
     sections

@@ -61,6 +61,11 @@ pub(super) fn locate(plan: &mut Plan) {
         Target::Live(LiveTarget::Emulated(target)) => {
             target.disk = target.disk.take().map(absolute);
         }
+        Target::Live(LiveTarget::Kubernetes(target)) => {
+            for file in [&mut target.kubeconfig, &mut target.token_file, &mut target.ca_file] {
+                *file = file.take().map(absolute);
+            }
+        }
         Target::Live(LiveTarget::Local(target)) => {
             target.disk = target.disk.take().map(absolute);
             for word in [&mut target.python, &mut target.weights].into_iter().flatten() {

@@ -97,7 +97,7 @@ pub(super) fn processes(
     })
 }
 
-fn check_arguments(key: &str, arguments: &[String]) -> Result<(), SpecError> {
+pub(super) fn check_arguments(key: &str, arguments: &[String]) -> Result<(), SpecError> {
     for argument in arguments {
         if OWN_ARGUMENTS.contains(&flag(argument).as_str()) {
             return Err(SpecError::value(
@@ -110,7 +110,7 @@ fn check_arguments(key: &str, arguments: &[String]) -> Result<(), SpecError> {
     Ok(())
 }
 
-fn check_env(key: &str, env: &BTreeMap<String, String>) -> Result<(), SpecError> {
+pub(super) fn check_env(key: &str, env: &BTreeMap<String, String>) -> Result<(), SpecError> {
     for (name, value) in env {
         let wrong = name.is_empty() || name.contains(['=', '\0']) || value.contains('\0');
         if wrong {

@@ -6,7 +6,7 @@ use std::path::Path;
 use weir_model::Nanos;
 use weir_workload::ClientOptions;
 
-use super::{HOUR, check_span, live_router, local};
+use super::{HOUR, check_span, kubernetes, live_router, local};
 use crate::document::target::{EmulatedTarget, EndpointTarget, LiveTarget, Target};
 use crate::error::{SpecError, did_you_mean};
 use crate::plan::{ArmRole, Deployment};
@@ -30,7 +30,7 @@ pub(super) fn resolve(
                     "remove it",
                 ));
             }
-            check_emulated(emulated)?;
+            check_emulated("target.emulated", emulated)?;
             live_router::check("target.emulated.router", &emulated.router, deployments)?;
             LiveTarget::Emulated(EmulatedTarget {
                 disk: emulated.disk.as_ref().map(|path| base.join(path).display().to_string()),
@@ -40,6 +40,9 @@ pub(super) fn resolve(
         }
         LiveTarget::Local(target) => {
             LiveTarget::Local(Box::new(local::resolve(target, base, client, deployments)?))
+        }
+        LiveTarget::Kubernetes(target) => {
+            LiveTarget::Kubernetes(Box::new(kubernetes::resolve(target, base, deployments)?))
         }
         LiveTarget::Endpoint(endpoint) => {
             check(endpoint, deployments)?;
@@ -59,9 +62,9 @@ pub(super) fn located(endpoint: &EndpointTarget, base: &Path) -> EndpointTarget 
 
 const MOST_MOVERS: u32 = 256;
 
-fn check_emulated(target: &EmulatedTarget) -> Result<(), SpecError> {
+pub(super) fn check_emulated(at: &str, target: &EmulatedTarget) -> Result<(), SpecError> {
     let refuse = |key: &str, problem: String, remedy: String| {
-        Err(SpecError::value(format!("target.emulated.{key}"), problem, remedy))
+        Err(SpecError::value(format!("{at}.{key}"), problem, remedy))
     };
     let scale = target.byte_scale;
     if !(scale > 0.0 && scale <= 1.0) {
@@ -76,7 +79,7 @@ fn check_emulated(target: &EmulatedTarget) -> Result<(), SpecError> {
         let remedy = "write for example 10s".to_owned();
         return refuse("deadline", "nothing can be done in no time".to_owned(), remedy);
     }
-    check_span("target.emulated.deadline", target.deadline.0, HOUR)
+    check_span(&format!("{at}.deadline"), target.deadline.0, HOUR)
 }
 
 /// Refuses other parts of a URL: they would be recorded, and can be secret.

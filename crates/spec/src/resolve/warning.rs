@@ -29,7 +29,7 @@ pub(super) fn all(spec: &Spec, deployments: &[Deployment], assumed: &[String]) -
             sources(spec, arm, &mut warnings);
         }
         without_cache(deployment, &mut warnings);
-        if spec.target.local().is_some() {
+        if spec.target.starts_vllm() {
             unlike(deployment, &mut warnings);
             written_by_hand(deployment, &mut warnings);
         }
@@ -47,13 +47,14 @@ pub(super) fn all(spec: &Spec, deployments: &[Deployment], assumed: &[String]) -
         }
     }
     let unrouted = |deployment: &Deployment| deployment.arms.iter().any(|arm| !arm.is_routed());
-    if spec.target.local().is_some() && spec.replicas > 1 && deployments.iter().any(unrouted) {
-        warnings.push(
-            "On the local target, sessions of arms without routing go to the replicas in turn."
-                .to_owned(),
-        );
+    let is_by_turns = spec.target.local().is_some() || spec.target.kubernetes().is_some();
+    if is_by_turns && spec.replicas > 1 && deployments.iter().any(unrouted) {
+        warnings.push(format!(
+            "On the {} target, sessions of arms without routing go to the replicas in turn.",
+            spec.target.name()
+        ));
     }
-    if spec.target.emulated().is_some() || spec.target == Target::Simulated {
+    if !spec.target.starts_vllm() && spec.target.endpoint().is_none() {
         processes(spec, deployments, &mut warnings);
     }
     let mut seen = BTreeSet::new();
@@ -297,12 +298,15 @@ pub(super) fn warm_profiles<'a>(
     Ok(warnings)
 }
 
-const fn models_stores(target: &Target) -> bool {
+fn models_stores(target: &Target) -> bool {
     match target {
         Target::Simulated => true,
         Target::Live(LiveTarget::Emulated(emulated)) => {
             matches!(emulated.bytes, Movement::Modelled)
         }
-        Target::Live(_) => false,
+        Target::Live(LiveTarget::Kubernetes(target)) => {
+            target.emulated.as_ref().is_some_and(|of| of.bytes == Movement::Modelled)
+        }
+        Target::Live(LiveTarget::Local(_) | LiveTarget::Endpoint(_)) => false,
     }
 }

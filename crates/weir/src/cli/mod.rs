@@ -6,6 +6,8 @@ mod probe;
 mod route;
 mod serve;
 mod setup;
+mod stand;
+mod tokenizer;
 
 use std::path::PathBuf;
 
@@ -19,6 +21,10 @@ pub(crate) use probe::{AgainstArgs, OutputArgs, ProbeArgs};
 pub(crate) use route::RouteArgs;
 pub(crate) use serve::ServeArgs;
 pub(crate) use setup::{ModelArgs, RouterArgs, SetupArgs, SetupCommand, VllmCpuArgs};
+pub(crate) use stand::{
+    DryRun, RenderArgs, SmoketestArgs, StandChoice, StandMethod, StandupArgs, StatusArgs,
+};
+pub(crate) use tokenizer::TokenizerArgs;
 
 /// Evaluate KV-cache offloading for LLM serving: run one experiment on any target, and check for
 /// each arm that its mechanism acted.
@@ -53,6 +59,8 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// Route requests to replicas, by the policies of the experiment file.
     Route(RouteArgs),
+    /// Give an endpoint picker in the same pod the tokens of prompts.
+    Tokenizer(TokenizerArgs),
     /// Benchmark a KV-cache tier with KV-shaped transfers, and show where the time goes.
     Probe(Box<ProbeArgs>),
     /// List known models, hardware and arms.
@@ -63,7 +71,15 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Explain each arm's result: where tokens came from and why it counts or not.
     Explain(ExplainArgs),
-    /// Stop and remove what killed runs left behind.
+    /// Bring up an arm in a Kubernetes cluster, step by step.
+    Standup(StandupArgs),
+    /// Write the Kubernetes objects of an arm.
+    Render(RenderArgs),
+    /// Print what stands in a Kubernetes namespace.
+    Status(StatusArgs),
+    /// Ask each engine in a Kubernetes cluster, and the router, for the same answer.
+    Smoketest(SmoketestArgs),
+    /// Remove what stands in a cluster, or what killed runs left on this machine.
     Teardown(TeardownArgs),
     /// Compare two runs cell by cell.
     Compare(CompareArgs),
@@ -278,14 +294,19 @@ pub(crate) enum SpecCommand {
 #[command(after_help = "Examples:
   weir teardown
   weir teardown runs/local-cpu-20261127-101500
+  weir teardown examples/kubernetes/source-a.yaml
 
 Finds processes by a mark in their environment, and folders and shared memory by name, so that it
 also finds what a `kill -9` left. Without RUN, it touches only what belongs to Weir processes that
 no longer run.")]
 pub(crate) struct TeardownArgs {
-    /// Run folder: stop everything that was started for this run, even while it runs.
+    /// Run folder: stop all that was started for this run, even while it runs. Or the file of
+    /// an experiment on Kubernetes: remove all that Weir has in its namespace.
     #[arg(value_name = "RUN")]
     pub(crate) run: Option<PathBuf>,
+    /// Of a namespace, remove this stack only.
+    #[arg(long, value_name = "STACK")]
+    pub(crate) stack: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -17,7 +17,8 @@ use weir_spec::plan::Movement;
   weir serve --model Qwen/Qwen3-8B --hardware 1x-h100 --kv-events 'tcp://*:5557' \\
              --kv-replay 'tcp://*:5558'")]
 pub(crate) struct ServeArgs {
-    /// Experiment file that describes engine and arm; alternative to --model and --hardware.
+    /// Experiment file, or `plan.json` of a run, that describes engine and arm; alternative to
+    /// --model and --hardware.
     #[arg(value_name = "FILE", conflicts_with_all = ["hardware", "replicas", "tp"])]
     pub(crate) file: Option<PathBuf>,
     /// Model from the catalogue, or the path of a Hugging Face config.json.
@@ -35,6 +36,9 @@ pub(crate) struct ServeArgs {
     /// Number of engines behind one port, with the arm's routing.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) replicas: u32,
+    /// Serve one replica of FILE, without the arm's routing: others are behind the same router.
+    #[arg(long, requires = "file")]
+    pub(crate) one_replica: bool,
     /// Override a value of the experiment, for example `engine.max_num_seqs=64`. May be repeated.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub(crate) sets: Vec<String>,

@@ -14,4 +14,6 @@ pub(crate) mod serve;
 pub(crate) mod setup;
 pub(crate) mod size;
 pub(crate) mod spec;
+pub(crate) mod stand;
 pub(crate) mod teardown;
+pub(crate) mod tokenizer;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::net::TcpListener;
+use std::path::Path;
 
 use anyhow::Context;
 use weir_deploy::Tiers;
@@ -11,7 +12,7 @@ use weir_serve::kv_events::{EventForm, PublisherConfig};
 use weir_serve::tokenizer::TokenizerConfig;
 use weir_serve::{ServeConfig, Server, TimeMode};
 use weir_service::Stopper;
-use weir_spec::plan::{Arm, Deployment, EmulatedTarget, Plan};
+use weir_spec::plan::{Arm, Deployment, EmulatedTarget, PLAN_FORMAT, Plan};
 use weir_spec::{Experiment, Spec, SpecError};
 
 use crate::cli::ServeArgs;
@@ -77,6 +78,9 @@ fn emulated(args: &ServeArgs, plan: &Plan) -> anyhow::Result<EmulatedTarget> {
 }
 
 fn plan(args: &ServeArgs) -> anyhow::Result<Plan> {
+    if let Some(file) = args.file.as_ref().filter(|file| is_plan(file)) {
+        return recorded_plan(file, args);
+    }
     if let Some(file) = &args.file {
         let mut sets = args.sets.clone();
         sets.extend(
@@ -93,6 +97,28 @@ fn plan(args: &ServeArgs) -> anyhow::Result<Plan> {
     });
     experiment.set(&args.sets)?;
     Ok(Plan::resolve(&experiment)?)
+}
+
+/// Experiment files are YAML.
+fn is_plan(file: &Path) -> bool {
+    file.extension().is_some_and(|of| of == "json")
+}
+
+/// Nothing can be laid over a plan: it is resolved.
+fn recorded_plan(file: &Path, args: &ServeArgs) -> anyhow::Result<Plan> {
+    if !args.sets.is_empty() || args.model.is_some() {
+        let words = format!("{} is a plan, which --set and --model cannot change", file.display());
+        return Err(Mistake(words).into());
+    }
+    let mistake = |problem: String| {
+        Mistake(format!("{}: {problem}; name an experiment file or a run's plan", file.display()))
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| mistake(error.to_string()))?;
+    let plan: Plan = serde_json::from_str(&text).map_err(|error| mistake(error.to_string()))?;
+    if plan.format != PLAN_FORMAT {
+        return Err(mistake(format!("plan format {} is not supported", plan.format)).into());
+    }
+    Ok(plan)
 }
 
 fn arm<'a>(deployment: &'a Deployment, name: &str) -> Result<&'a Arm, SpecError> {
@@ -112,7 +138,8 @@ fn config(
     arm: &Arm,
     tiers: Option<&Tiers>,
 ) -> anyhow::Result<ServeConfig> {
-    let mut config = weir_deploy::emulated::config(deployment, arm, deployment.replicas)?;
+    let replicas = if args.one_replica { 1 } else { deployment.replicas };
+    let mut config = weir_deploy::emulated::config(deployment, arm, replicas)?;
     config.mover = tiers.map(Tiers::mover);
     if let Some(name) = &args.served_model_name {
         config.models = vec![name.clone()];

@@ -1,18 +1,32 @@
 //! `weir teardown`: removes what killed runs left on this machine.
 
+use std::path::Path;
 use std::time::Duration;
 
+use weir_deploy::kubernetes::take_down;
 use weir_deploy::leftovers::{Whose, clear, run_id};
 use weir_record::RunFolder;
 
-use crate::cli::TeardownArgs;
-use crate::exit::Exit;
+use crate::cli::{ExperimentArgs, TeardownArgs};
+use crate::commands::stand::{holder, target_of};
+use crate::exit::{Exit, Mistake};
+use crate::interrupt::{Interrupt, Waiting};
+use crate::planned::planned;
 use crate::printer::Printer;
 
 /// For processes to end.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// For pods and what belongs to them.
+const CLUSTER_PATIENCE: Duration = Duration::from_mins(5);
 
 pub(crate) fn run(args: &TeardownArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
+    if let Some(file) = args.run.as_ref().filter(|path| path.is_file()) {
+        return of_cluster(file, args.stack.as_deref(), printer);
+    }
+    if args.stack.is_some() {
+        let words = "--stack names a stack of a cluster; write the experiment's file before it";
+        return Err(Mistake(words.to_owned()).into());
+    }
     let whose = match &args.run {
         // Opened, so that a wrong path is an error.
         Some(folder) => Whose::Run(run_id(RunFolder::open_read_only(folder)?.path())),
@@ -26,4 +40,22 @@ pub(crate) fn run(args: &TeardownArgs, printer: &mut Printer) -> anyhow::Result<
         printer.note("nothing was left");
     }
     Ok(Exit::Done)
+}
+
+/// Everything of Weir's in the namespace of the experiment, whoever started it.
+fn of_cluster(file: &Path, stack: Option<&str>, printer: &mut Printer) -> anyhow::Result<Exit> {
+    let experiment = ExperimentArgs { file: Some(file.to_owned()), sets: Vec::new() };
+    let plan = planned(&experiment)?.plan;
+    let target = target_of(&plan, &experiment)?;
+    let interrupt = Interrupt::listen(Waiting::Cells, printer.is_quiet())?;
+    let stopped = || interrupt.stop().is_asked();
+    let removed = take_down(target, stack, &holder(), CLUSTER_PATIENCE, &stopped)?;
+    printer.result(&format!("removed {} objects\n", removed.gone))?;
+    for kind in &removed.unseen {
+        printer.note(&format!("not looked for: {kind}"));
+    }
+    for left in &removed.left {
+        printer.result(&format!("left: {left}\n"))?;
+    }
+    Ok(if removed.left.is_empty() { Exit::Done } else { Exit::Environment })
 }

@@ -40,7 +40,7 @@ const FIRST_OFFLOADING: u32 = 11;
 const FIRST_SALTED: (u32, Version) = (32, Version { major: 0, minor: 5, patch: 6 });
 
 /// An arm's mechanism in terms of processes.
-pub(super) trait Connector: fmt::Debug {
+pub(crate) trait Connector: fmt::Debug {
     fn transfer_config(&self, places: &Places) -> Value;
 
     fn flags(&self) -> &'static [&'static str] {
@@ -69,7 +69,7 @@ pub(super) trait Connector: fmt::Debug {
 }
 
 #[derive(Debug)]
-pub(super) struct ServerCommand {
+pub(crate) struct ServerCommand {
     pub(super) name: &'static str,
     pub(super) program: PathBuf,
     pub(super) args: Vec<String>,
@@ -78,7 +78,7 @@ pub(super) struct ServerCommand {
 }
 
 /// None for the GPU's cache alone.
-pub(super) fn connector<'a>(
+pub(crate) fn connector<'a>(
     arm: &'a Arm,
     deployment: &Deployment,
     stack: &Stack,

@@ -87,6 +87,7 @@ impl Gateway {
             tokenizer_socket: at.join("tokens.sock"),
             endpoints_file: at.join("endpoints.json"),
             ports: PickerPorts { grpc, health, metrics },
+            pods: None,
         };
         let local = |port| (Ipv4Addr::LOCALHOST, port).into();
         let front = Door {

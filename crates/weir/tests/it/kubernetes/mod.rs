@@ -2,11 +2,16 @@
 
 mod cluster;
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use cluster::cluster;
+
+use crate::binary::WEIR;
+use crate::folder::metrics;
 
 const ENGINE: &str = "
 apiVersion: v1
@@ -48,4 +53,100 @@ fn an_engine_becomes_ready_and_answers_on_its_pods_address() {
     });
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("Qwen/Qwen3-8B"), "{answer}");
     cluster.kubectl(&["delete", "namespace", "serves", "--wait=false"]);
+}
+
+/// Two arms of Weir's own engine on one pod.
+const EXPERIMENT: &str = "
+name: pods
+target:
+  kubernetes:
+    namespace: NAMESPACE
+    create_namespace: true
+    emulated: {byte_scale: 0.05}
+    images: {weir: 'weir.local/weir:1'}
+    cpu: 1
+    memory: 1GiB
+models: [Qwen/Qwen3-0.6B]
+hardware: 1x-l40s
+engine: {kv_tokens: 24000, max_model_len: 4096, max_num_seqs: 32}
+arms: [no-offload, {preset: native-offload, bytes: 6GiB}]
+workload:
+  shared-prefix: {prefixes: 48, prefix_tokens: 1024, prompt_tokens: 64, output_tokens: 16}
+load: {users: [4], duration: 6s, warmup: 3s}
+seed: 889
+";
+
+/// The experiment's file in a folder of its own.
+fn experiment(namespace: &str) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pods.yaml");
+    std::fs::write(&file, EXPERIMENT.replace("NAMESPACE", namespace)).unwrap();
+    let file = file.to_str().unwrap().to_owned();
+    (folder, file)
+}
+
+fn weir(cluster: &cluster::Cluster, folder: &Path, args: &[&str]) -> Output {
+    cluster.command(WEIR).current_dir(folder).args(args).output().unwrap()
+}
+
+#[track_caller]
+fn done(output: &Output) -> String {
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{err}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// Objects of Weir's, by what the API server has.
+fn objects(cluster: &cluster::Cluster, namespace: &str) -> String {
+    let kinds = "all,configmaps,serviceaccounts,roles,rolebindings,leases";
+    let labels = "app.kubernetes.io/managed-by=weir";
+    cluster.kubectl(&["-n", namespace, "get", kinds, "-l", labels, "-o", "name"])
+}
+
+#[test]
+fn a_run_brings_up_each_arm_and_a_teardown_leaves_nothing() {
+    let Some(cluster) = cluster("a_run_brings_up_each_arm") else { return };
+    let (folder, file) = experiment("runs");
+    let words = done(&weir(cluster, folder.path(), &["standup", &file, "--arm", "no-offload"]));
+    assert!(words.contains("answers, as the first engine"), "{words}");
+    let run = weir(cluster, folder.path(), &["run", &file, "--out", "run", "--quiet"]);
+    done(&run);
+    let rows = metrics(&folder.path().join("run"));
+    let verdict = |arm: &str| {
+        let row = rows.iter().find(|row| row["arm"] == arm);
+        row.map(|row| row["verdict"].as_str())
+    };
+    assert_eq!(verdict("no-offload"), Some("control"));
+    assert_eq!(verdict("native-offload"), Some("effective"));
+    let status = done(&weir(cluster, folder.path(), &["status", &file]));
+    assert!(status.contains("Running"), "{status}");
+    let removed = done(&weir(cluster, folder.path(), &["teardown", &file]));
+    assert!(removed.starts_with("removed ") && !removed.contains("left:"), "{removed}");
+    assert_eq!(objects(cluster, "runs"), "");
+}
+
+#[test]
+fn an_engine_that_goes_in_a_cell_fails_it_by_name_and_a_second_weir_waits() {
+    let Some(cluster) = cluster("an_engine_that_goes_in_a_cell") else { return };
+    let (folder, file) = experiment("goes");
+    let long = ["--set", "load.duration=60s", "--set", "arms=[no-offload]"];
+    let args = [&["run", &file, "--out", "run"], &long[..]].concat();
+    let mut command = cluster.command(WEIR);
+    command.current_dir(folder.path()).args(args).stdout(Stdio::null());
+    let mut run = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.any(|line| line.contains(" in flight, ")), "no load");
+    let second = weir(cluster, folder.path(), &["standup", &file]);
+    let refused = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(3), "{refused}");
+    assert!(refused.contains("is held by"), "{refused}");
+    let pods = ["-n", "goes", "delete", "pod", "-l", "weir.dev/role=engine", "--wait=false"];
+    cluster.kubectl(&pods);
+    said.for_each(drop);
+    assert_eq!(run.wait().unwrap().code(), Some(1));
+    let cell = "run/cells/Qwen--Qwen3-0.6B/1x-l40s/no-offload/c4/0/cell.json";
+    let cell = std::fs::read_to_string(folder.path().join(cell)).unwrap();
+    assert!(cell.contains("pod engine-"), "{cell}");
+    done(&weir(cluster, folder.path(), &["teardown", &file]));
+    assert_eq!(objects(cluster, "goes"), "");
 }

@@ -1,0 +1,350 @@
+//! A stack brought up, looked at and taken down, without a run.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use weir_kubernetes::k8s_openapi::api::apps::v1 as apps;
+use weir_kubernetes::k8s_openapi::api::core::v1::ServiceAccount;
+use weir_kubernetes::k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service};
+use weir_kubernetes::k8s_openapi::api::rbac::v1::{Role as RbacRole, RoleBinding};
+use weir_kubernetes::k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use weir_kubernetes::{
+    Applied, ApplyMode, Cluster, ClusterAccess, KubernetesError, LeaseGuard, Manifest, ReadyPod,
+    Removal, Removed, Rollout,
+};
+use weir_spec::plan::{Arm, Deployment, KubernetesTarget};
+
+use super::arm::PodArm;
+use super::names::{ARM, Role, STACK, StackNames, all_stacks, anchors, lease_of};
+use super::objects::{self, StackObject, StandStep};
+use super::rights;
+use crate::error::DeployError;
+use crate::front;
+
+/// Objects that another arm may have left, with the roles that an arm may not need.
+const OPTIONAL: [Role; 3] = [Role::Store, Role::Index, Role::Router];
+
+/// Objects of an arm, in the order of applying, without a cluster.
+pub fn render(
+    target: &KubernetesTarget,
+    deployment: &Deployment,
+    arm: &Arm,
+) -> Result<Vec<StackObject>, DeployError> {
+    let names = StackNames::of(deployment);
+    let of = PodArm { target, deployment, arm, names: &names, owner: None, cell: None };
+    let anchor = Manifest::of(&objects::anchor(&of));
+    let mut all = vec![StackObject { step: StandStep::Namespace, manifest: anchor }];
+    all.extend(objects::all(&of, &target.namespace)?);
+    Ok(all)
+}
+
+/// True where a router stands in front of the arm's engines.
+pub fn is_routed(target: &KubernetesTarget, deployment: &Deployment, arm: &Arm) -> bool {
+    front::is_needed(&target.router, arm, deployment.replicas)
+}
+
+/// One arm of a deployment in a cluster.
+pub struct Stand<'a> {
+    pub(super) cluster: Cluster,
+    target: &'a KubernetesTarget,
+    deployment: &'a Deployment,
+    arm: &'a Arm,
+    pub(super) names: StackNames,
+}
+
+impl<'a> Stand<'a> {
+    pub fn connect(
+        target: &'a KubernetesTarget,
+        deployment: &'a Deployment,
+        arm: &'a Arm,
+    ) -> Result<Self, DeployError> {
+        let cluster = connect(target)?;
+        let names = StackNames::of(deployment);
+        Ok(Self { cluster, target, deployment, arm, names })
+    }
+
+    pub(super) fn model(&self) -> &str {
+        &self.deployment.model.name
+    }
+
+    /// Namespace, where it is to be made, and the anchor.
+    fn namespace(&self) -> Result<OwnerReference, DeployError> {
+        if self.target.create_namespace {
+            let name = Some(self.target.namespace.clone());
+            let namespace = Namespace {
+                metadata: ObjectMeta { name, ..ObjectMeta::default() },
+                ..Namespace::default()
+            };
+            self.cluster.apply(&Manifest::of(&namespace), ApplyMode::Apply)?;
+        }
+        let anchor = objects::anchor(&self.arm_of(None, None));
+        self.cluster.apply(&Manifest::of(&anchor), ApplyMode::Apply)?;
+        let name = self.names.object(Role::Anchor);
+        let stands: Option<ConfigMap> = self.cluster.get(&name)?;
+        let uid = stands.and_then(|anchor| anchor.metadata.uid).unwrap_or_default();
+        Ok(OwnerReference {
+            api_version: "v1".to_owned(),
+            kind: "ConfigMap".to_owned(),
+            name,
+            uid,
+            ..OwnerReference::default()
+        })
+    }
+
+    fn arm_of<'b>(
+        &'b self,
+        owner: Option<&'b OwnerReference>,
+        cell: Option<&'b str>,
+    ) -> PodArm<'b> {
+        let Self { target, deployment, arm, names, .. } = self;
+        PodArm { target, deployment, arm, names, owner, cell }
+    }
+
+    pub(super) fn pod_arm(&self) -> PodArm<'_> {
+        self.arm_of(None, None)
+    }
+
+    /// What applying would change, a line each, as the cluster says.
+    pub fn changes(&self) -> Result<Vec<String>, DeployError> {
+        let of = self.pod_arm();
+        let mut lines = Vec::new();
+        for object in objects::all(&of, &self.target.namespace)? {
+            let manifest = &object.manifest;
+            let name =
+                format!("{} {}", manifest.kind().qualified(), manifest.name().unwrap_or_default());
+            match self.cluster.difference(manifest)? {
+                None => {
+                    self.cluster.apply(manifest, ApplyMode::ServerDryRun)?;
+                    lines.push(format!("{name}: new"));
+                }
+                Some(changes) if changes.is_empty() => lines.push(format!("{name}: as it is")),
+                Some(changes) => {
+                    lines.extend(changes.iter().map(|change| format!("{name}: {}", change.path)));
+                }
+            }
+        }
+        Ok(lines)
+    }
+
+    /// An error that names every right the user lacks for this arm, and a kind that the cluster does
+    /// not know.
+    pub fn preflight(&self) -> Result<(), DeployError> {
+        let objects = objects::all(&self.pod_arm(), &self.target.namespace)?;
+        let rights = rights::needed(objects.iter().map(|object| &object.manifest));
+        let may = self.cluster.may(&rights)?;
+        let lacking: Vec<String> = rights
+            .iter()
+            .zip(may)
+            .filter(|(_, may)| !may)
+            .map(|(right, _)| rights::words(right))
+            .collect();
+        if !lacking.is_empty() {
+            return Err(DeployError::Unsupported {
+                arm: self.arm.name.clone(),
+                problem: format!("the user may not {}", lacking.join(", ")),
+                remedy: format!("have a Role in namespace {} grant it", self.target.namespace),
+            });
+        }
+        for object in &objects {
+            let value = object.manifest.value();
+            let text = |key: &str| value[key].as_str().unwrap_or_default();
+            let (version, kind) = (text("apiVersion"), text("kind"));
+            if !self.cluster.serves(version, kind)? {
+                return Err(DeployError::Unsupported {
+                    arm: self.arm.name.clone(),
+                    problem: format!("the cluster has no {kind} of {version}"),
+                    remedy: "have its definition (CRD) installed, or name a picker that needs none"
+                        .to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody else changes the stack meanwhile. `holder` names a run.
+    pub fn lease(&self, holder: &str) -> Result<LeaseGuard, DeployError> {
+        Ok(self.cluster.lease(&lease_of(self.names.stack()), holder)?)
+    }
+
+    /// Applies what differs, removes what only another arm needs, and waits until all pods are
+    /// ready. Pods of another `cell` are replaced.
+    pub fn up(
+        &self,
+        steps: &[StandStep],
+        cell: Option<&str>,
+        stopped: &dyn Fn() -> bool,
+        progress: &mut dyn FnMut(&StandProgress<'_>),
+    ) -> Result<(), DeployError> {
+        if steps.contains(&StandStep::Preflight) {
+            self.preflight()?;
+        }
+        let owner = self.namespace()?;
+        let of = self.arm_of(Some(&owner), cell);
+        self.remove_others(&of)?;
+        let objects = objects::all(&of, &self.target.namespace)?;
+        for step in [StandStep::Namespace, StandStep::Standalone, StandStep::LlmD] {
+            let own: Vec<_> = objects.iter().filter(|object| object.step == step).collect();
+            if own.is_empty() || !steps.contains(&step) {
+                continue;
+            }
+            for object in &own {
+                let applied = self.cluster.apply(&object.manifest, ApplyMode::Apply)?;
+                progress(&StandProgress::Applied(&object.manifest, applied));
+            }
+            for object in own {
+                if object.manifest.kind().plural == "deployments" {
+                    let name = object.manifest.name().unwrap_or_default();
+                    self.wait(name, stopped, progress)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Pods of the newest template of a role.
+    pub(super) fn wait(
+        &self,
+        deployment: &str,
+        stopped: &dyn Fn() -> bool,
+        progress: &mut dyn FnMut(&StandProgress<'_>),
+    ) -> Result<Vec<ReadyPod>, DeployError> {
+        let patience = Duration::from_nanos(self.target.start_timeout.0.0);
+        let until = Instant::now() + patience;
+        let mut told = |rollout: &Rollout| progress(&StandProgress::Waits(deployment, rollout));
+        match self.cluster.wait_rollout(deployment, until, stopped, &mut told) {
+            Err(KubernetesError::Stopped { .. }) => Err(DeployError::Interrupted),
+            ended => Ok(ended?),
+        }
+    }
+
+    fn remove_others(&self, of: &PodArm<'_>) -> Result<(), DeployError> {
+        let needed = [
+            of.own_store().map(|_| Role::Store),
+            of.index_product().map(|_| Role::Index),
+            of.is_routed().then_some(Role::Router),
+        ];
+        for role in OPTIONAL {
+            if !needed.contains(&Some(role)) {
+                self.remove(role)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Only what carries the stack's label.
+    fn remove(&self, role: Role) -> Result<(), DeployError> {
+        let meta = self.names.meta(role, self.arm, None);
+        let selector = self.names.role_selector(role);
+        let cluster = &self.cluster;
+        if !cluster.list::<apps::Deployment>(&selector)?.is_empty() {
+            let object = apps::Deployment { metadata: meta.clone(), ..Default::default() };
+            cluster.delete(&Manifest::of(&object))?;
+        }
+        if !cluster.list::<Service>(&selector)?.is_empty() {
+            let object = Service { metadata: meta.clone(), ..Default::default() };
+            cluster.delete(&Manifest::of(&object))?;
+        }
+        if !cluster.list::<ConfigMap>(&selector)?.is_empty() {
+            let object = ConfigMap { metadata: meta.clone(), ..Default::default() };
+            cluster.delete(&Manifest::of(&object))?;
+        }
+        if role == Role::Router && !cluster.list::<RbacRole>(&selector)?.is_empty() {
+            let account = ServiceAccount { metadata: meta.clone(), ..Default::default() };
+            let rights = RbacRole { metadata: meta.clone(), ..Default::default() };
+            let binding = RoleBinding { metadata: meta, ..Default::default() };
+            for manifest in [Manifest::of(&binding), Manifest::of(&rights), Manifest::of(&account)]
+            {
+                cluster.delete(&manifest)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What happens while a stack comes up.
+#[derive(Debug)]
+pub enum StandProgress<'a> {
+    Applied(&'a Manifest, Applied),
+    /// The name of what is waited for.
+    Waits(&'a str, &'a Rollout),
+}
+
+/// A stack that stands in a namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StackState {
+    pub stack: String,
+    pub arm: String,
+    /// Pods with their state, as the cluster tells it.
+    pub pods: Vec<(String, String)>,
+}
+
+/// All stacks of a namespace, by their pods.
+pub fn stacks(target: &KubernetesTarget) -> Result<Vec<StackState>, DeployError> {
+    let cluster = connect(target)?;
+    let mut found = standing(&cluster)?;
+    for pod in cluster.list::<Pod>(&all_stacks())? {
+        let Some((stack, arm)) = stack_of(&pod.metadata) else { continue };
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        let state = pod.status.and_then(|status| status.phase).unwrap_or_default();
+        let of = found.entry(stack.clone());
+        of.or_insert(StackState { stack, arm, pods: Vec::new() }).pods.push((name, state));
+    }
+    Ok(found.into_values().collect())
+}
+
+/// By name, with their arms.
+fn standing(cluster: &Cluster) -> Result<BTreeMap<String, StackState>, DeployError> {
+    let anchors: Vec<ConfigMap> = cluster.list(&format!("{},{}", all_stacks(), anchors()))?;
+    let of = |anchor: ConfigMap| {
+        let (stack, arm) = stack_of(&anchor.metadata)?;
+        Some((stack.clone(), StackState { stack, arm, pods: Vec::new() }))
+    };
+    Ok(anchors.into_iter().filter_map(of).collect())
+}
+
+fn stack_of(metadata: &ObjectMeta) -> Option<(String, String)> {
+    let labels = metadata.labels.as_ref()?;
+    Some((labels.get(STACK)?.clone(), labels.get(ARM).cloned().unwrap_or_default()))
+}
+
+pub(super) fn connect(target: &KubernetesTarget) -> Result<Cluster, DeployError> {
+    let path = |text: &Option<String>| text.as_ref().map(PathBuf::from);
+    let access = ClusterAccess {
+        kubeconfig: path(&target.kubeconfig),
+        context: target.context.clone(),
+        server: target.server.clone(),
+        token_file: path(&target.token_file),
+        ca_file: path(&target.ca_file),
+        namespace: target.namespace.clone(),
+    };
+    Ok(Cluster::connect(&access)?)
+}
+
+/// Removes all of Weir's in a namespace, or one stack. Volumes of models stay. A stack that another
+/// `holder` uses is left alone, and its user named.
+pub fn take_down(
+    target: &KubernetesTarget,
+    stack: Option<&str>,
+    holder: &str,
+    patience: Duration,
+    stopped: &dyn Fn() -> bool,
+) -> Result<Removed, DeployError> {
+    let cluster = connect(target)?;
+    let anchored = standing(&cluster)?;
+    let asked = |name: &&String| stack.is_none_or(|stack| stack == *name);
+    let leases = anchored.keys().filter(asked).map(|name| cluster.lease(&lease_of(name), holder));
+    let _leases = leases.collect::<Result<Vec<LeaseGuard>, _>>()?;
+    let labels = match stack {
+        Some(stack) => format!("{},{STACK}={stack}", all_stacks()),
+        None => all_stacks(),
+    };
+    let how = Removal {
+        anchors: anchors(),
+        keep: vec!["persistentvolumeclaims".to_owned()],
+        until: Instant::now() + patience,
+        stopped,
+        strip_finalizers: false,
+    };
+    Ok(cluster.remove(&labels, &how)?)
+}

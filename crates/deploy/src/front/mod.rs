@@ -21,8 +21,8 @@ use weir_picker::{PickedReplicas, PickerRelease};
 use weir_proxy::ProxyHandle;
 use weir_router::PolicyConfig;
 use weir_spec::plan::{Arm, LiveRouter, Plan, RouterKind};
+use weir_store::StoreClient;
 use weir_store::server::{StoreServer, StoreSettings};
-use weir_store::{StoreClient, StoreReport};
 
 use crate::error::DeployError;
 use crate::process::Owner;
@@ -222,10 +222,9 @@ impl Front {
     /// none, or it does not answer.
     pub fn index_counts(&self) -> Option<(Product, StoreCounts)> {
         let (product, client) = self.index_client()?;
-        let servers = client.counters(Instant::now() + SCRAPE).ok()?;
-        let keys = servers.iter().map(|server| Some(server.keyspace?.keys)).sum();
-        let counts = store_counts(&StoreReport::of_servers(servers), true);
-        Some((product, StoreCounts { keys, ..counts }))
+        // With the commands, which show whether it was emptied.
+        let report = client.report(None, Instant::now() + SCRAPE).ok()?;
+        Some((product, store_counts(&report, true)))
     }
 
     /// Samples that index during a cell.

@@ -68,8 +68,8 @@ impl<'a> Stand<'a> {
         &self.deployment.model.name
     }
 
-    /// Namespace, where it is to be made, and the anchor.
-    fn namespace(&self) -> Result<OwnerReference, DeployError> {
+    /// Where it is to be made.
+    fn namespace(&self) -> Result<(), DeployError> {
         if self.target.create_namespace {
             let name = Some(self.target.namespace.clone());
             let namespace = Namespace {
@@ -78,6 +78,11 @@ impl<'a> Stand<'a> {
             };
             self.cluster.apply(&Manifest::of(&namespace), ApplyMode::Apply)?;
         }
+        Ok(())
+    }
+
+    /// What all other objects belong to.
+    fn anchor(&self) -> Result<OwnerReference, DeployError> {
         let anchor = objects::anchor(&self.arm_of(None, None));
         self.cluster.apply(&Manifest::of(&anchor), ApplyMode::Apply)?;
         let name = self.names.object(Role::Anchor);
@@ -162,8 +167,9 @@ impl<'a> Stand<'a> {
         Ok(())
     }
 
-    /// Nobody else changes the stack meanwhile. `holder` names a run.
+    /// Nobody else changes the stack meanwhile. `holder` names a run. The namespace is made before.
     pub fn lease(&self, holder: &str) -> Result<LeaseGuard, DeployError> {
+        self.namespace()?;
         Ok(self.cluster.lease(&lease_of(self.names.stack()), holder)?)
     }
 
@@ -179,7 +185,7 @@ impl<'a> Stand<'a> {
         if steps.contains(&StandStep::Preflight) {
             self.preflight()?;
         }
-        let owner = self.namespace()?;
+        let owner = self.anchor()?;
         let of = self.arm_of(Some(&owner), cell);
         self.remove_others(&of)?;
         let objects = objects::all(&of, &self.target.namespace)?;

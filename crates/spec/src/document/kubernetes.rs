@@ -105,7 +105,7 @@ pub struct KubernetesTarget {
     pub model_volume: Option<ModelVolume>,
     /// Hugging Face token, for models that ask for one.
     pub hf_secret: Option<SecretKey>,
-    /// Claim or folder of the disk tiers; an `emptyDir` of the pod without it.
+    /// `PersistentVolumeClaim` of the disk tiers; an `emptyDir` of the pod without it.
     pub disk_claim: Option<String>,
     /// Arguments of `vllm serve` in all arms.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -118,9 +118,6 @@ pub struct KubernetesTarget {
     pub fresh: Fresh,
     /// Longest time for an arm's pods to be ready.
     pub start_timeout: Span,
-    /// After this time without a command, anybody may remove what stands (`weir teardown
-    /// --expired`).
-    pub ttl: Span,
 }
 
 impl Images {
@@ -157,7 +154,6 @@ impl Default for KubernetesTarget {
             fresh: Fresh::default(),
             // Images are pulled, and a large model is read from a volume.
             start_timeout: Span(Nanos::from_secs(900)),
-            ttl: Span(Nanos::from_secs(12 * 3600)),
         }
     }
 }

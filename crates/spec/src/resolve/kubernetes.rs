@@ -9,8 +9,6 @@ use crate::plan::{Deployment, RouterKind};
 
 /// Of a label and of most names in a cluster.
 const NAME_CHARACTERS: usize = 63;
-/// Longest time that may pass without a command.
-const LONGEST: u64 = 24 * 30;
 
 /// Paths become relative to the experiment file's folder.
 pub(super) fn resolve(
@@ -22,13 +20,11 @@ pub(super) fn resolve(
     login(target)?;
     engines(target)?;
     router(target, deployments)?;
-    for (name, span, most) in
-        [("start_timeout", target.start_timeout, 24), ("ttl", target.ttl, LONGEST)]
-    {
-        check_span(&key(name), span.0, HOUR * most)?;
-        if span.0 == Nanos::ZERO {
-            return Err(SpecError::value(key(name), "no time at all", "write for example 15m"));
-        }
+    let patience = target.start_timeout.0;
+    check_span(&key("start_timeout"), patience, HOUR * 24)?;
+    if patience == Nanos::ZERO {
+        let remedy = "write for example 15m";
+        return Err(SpecError::value(key("start_timeout"), "no time at all", remedy));
     }
     let file = |path: &String| base.join(path).display().to_string();
     Ok(KubernetesTarget {
@@ -106,7 +102,7 @@ fn login(target: &KubernetesTarget) -> Result<(), SpecError> {
 
 fn engines(target: &KubernetesTarget) -> Result<(), SpecError> {
     local::check_arguments(&key("vllm_args"), &target.vllm_args)?;
-    local::check_env(&key("env"), &target.env)?;
+    local::check_env(&key("env"), &target.env, "name a Secret of the cluster: `hf_secret`")?;
     if target.cpu == 0 {
         return Err(SpecError::value(key("cpu"), "no CPU at all", "write a number from 1"));
     }
@@ -156,11 +152,18 @@ fn router(target: &KubernetesTarget, deployments: &[Deployment]) -> Result<(), S
             ));
         }
     }
-    if router.kind == RouterKind::Engine {
+    if router.kind != RouterKind::LlmD {
         return Err(SpecError::value(
             key("router.kind"),
-            "each pod has one engine, without a router of its own",
-            "write `llm-d` or `weir`",
+            "only llm-d's picker runs as a pod",
+            "write `llm-d`, or leave it out",
+        ));
+    }
+    if router.fail_open {
+        return Err(SpecError::value(
+            key("router.fail_open"),
+            "Envoy does not know the addresses of pods that no picker names",
+            "remove it",
         ));
     }
     live_router::check(&key("router"), router, deployments)

@@ -18,6 +18,9 @@ const SECRET: [&str; 6] = ["TOKEN", "PASSWORD", "SECRET", "KEY", "CREDENTIAL", "
 const OWN_ARGUMENTS: [&str; 5] =
     ["--host", "--port", "--served-model-name", "--model", "--api-key"];
 
+/// What to do with a secret.
+const HANDED_DOWN: &str = "set it in the environment that Weir is started in: it is handed down";
+
 /// Paths become relative to the experiment file's folder.
 pub(super) fn resolve(
     local: &LocalTarget,
@@ -35,7 +38,7 @@ pub(super) fn resolve(
         .core_list()
         .map_err(|problem| SpecError::value(key("cores"), problem, "write CPUs such as `0-5,8`"))?;
     check_arguments(&key("vllm_args"), &local.vllm_args)?;
-    check_env(&key("env"), &local.env)?;
+    check_env(&key("env"), &local.env, HANDED_DOWN)?;
     let random = local.weights.as_deref() == Some(GENERATED);
     if random && client.tokenizer.is_some() {
         return Err(SpecError::value(
@@ -85,7 +88,7 @@ pub(super) fn processes(
         ));
     }
     check_arguments(&format!("arms.{name}.vllm_args"), &section.vllm_args)?;
-    check_env(&format!("arms.{name}.env"), &section.env)?;
+    check_env(&format!("arms.{name}.env"), &section.env, HANDED_DOWN)?;
     Ok(Processes {
         lmcache_mode: section.lmcache_mode,
         vllm_args: section.vllm_args.clone(),
@@ -110,7 +113,11 @@ pub(super) fn check_arguments(key: &str, arguments: &[String]) -> Result<(), Spe
     Ok(())
 }
 
-pub(super) fn check_env(key: &str, env: &BTreeMap<String, String>) -> Result<(), SpecError> {
+pub(super) fn check_env(
+    key: &str,
+    env: &BTreeMap<String, String>,
+    for_secrets: &str,
+) -> Result<(), SpecError> {
     for (name, value) in env {
         let wrong = name.is_empty() || name.contains(['=', '\0']) || value.contains('\0');
         if wrong {
@@ -122,7 +129,7 @@ pub(super) fn check_env(key: &str, env: &BTreeMap<String, String>) -> Result<(),
             return Err(SpecError::value(
                 format!("{key}.{name}"),
                 "it looks like a secret, which logs in the run folder may repeat",
-                "set it in the environment that Weir is started in: it is handed down",
+                for_secrets,
             ));
         }
     }

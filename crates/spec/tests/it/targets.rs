@@ -324,3 +324,67 @@ fn caches_of_32_bits_take_four_bytes_per_element_on_every_target() {
     let local = plan(SMALL, &["target={local: {dtype: float32}}"]);
     assert_eq!(bytes(&local), bytes(&wide));
 }
+
+#[test]
+fn a_cluster_is_named_completely_before_anything_runs() {
+    let on = |target: &str| SMALL.to_owned() + &format!("target: {{kubernetes: {target}}}\n");
+    let read = plan(&on("{namespace: lab}"), &[]).target;
+    let bare = read.kubernetes().unwrap();
+    assert_eq!((bare.namespace.as_str(), bare.cpu), ("lab", 8));
+    assert!(read.starts_vllm());
+    let own = on("{emulated: {bytes: modelled}, images: {weir: 'registry/weir:1'}}");
+    assert!(!plan(&own, &[]).target.starts_vllm());
+    for (target, message) in [
+        (
+            "{namespace: Lab_1}",
+            "target.kubernetes.namespace: `Lab_1` is not a name of Kubernetes; write at most 63 \
+             lower-case letters, digits and `-`, with a letter or digit at both ends",
+        ),
+        (
+            "{emulated: {bytes: modelled}}",
+            "target.kubernetes.images.weir: Weir's engine runs from Weir's image, and none is \
+             named; write the name under which you pushed what `make image` wrote",
+        ),
+        (
+            "{server: 'https://host:6443'}",
+            "target.kubernetes.server: there is no token for it; write `token_file: FILE`, or log \
+             in by `kubeconfig`",
+        ),
+        (
+            "{context: lab, server: 'https://host:6443', token_file: t}",
+            "target.kubernetes.context: the login is by `server` and a token; remove one of the two",
+        ),
+        (
+            "{ca_file: c}",
+            "target.kubernetes.ca_file: it belongs to a login by `server`; write `server: \
+             https://host:6443`, or remove it",
+        ),
+        (
+            "{router: {picker: /usr/bin/epp}}",
+            "target.kubernetes.router.picker: a program of this machine does not run in a pod; \
+             write its image: `images: {picker: ...}`",
+        ),
+        (
+            "{images: {stores: {dragonfly: x}}}",
+            "target.kubernetes.images.stores.dragonfly: unknown store; write `redis`, `valkey` or \
+             `kvrocks`",
+        ),
+        (
+            "{env: {HF_TOKEN: abc}}",
+            "target.kubernetes.env.HF_TOKEN: it looks like a secret, which logs in the run folder \
+             may repeat; name a Secret of the cluster: `hf_secret`",
+        ),
+        (
+            "{router: {kind: weir}}",
+            "target.kubernetes.router.kind: only llm-d's picker runs as a pod; write `llm-d`, or \
+             leave it out",
+        ),
+        (
+            "{router: {fail_open: true}}",
+            "target.kubernetes.router.fail_open: Envoy does not know the addresses of pods that no \
+             picker names; remove it",
+        ),
+    ] {
+        assert_eq!(error(&on(target), &[]), message);
+    }
+}

@@ -220,8 +220,8 @@ impl Pods {
         Ok(())
     }
 
-    /// The pods stand on, for the next cell; their logs stay with this one, and a line for each call
-    /// to the API server.
+    /// The pods stand on, for the next cell. Their logs stay with this one, and a line for each
+    /// call to the API server.
     pub fn leave(self) {
         let calls = self.cluster.drain_calls();
         let lines = calls.iter().filter_map(|call| serde_json::to_string(call).ok());

@@ -132,8 +132,8 @@ impl<'a> Stand<'a> {
         Ok(lines)
     }
 
-    /// An error that names every right the user lacks for this arm, and a kind that the cluster does
-    /// not know.
+    /// An error that names every right the user lacks for this arm, and a kind that the cluster
+    /// does not know.
     pub fn preflight(&self) -> Result<(), DeployError> {
         let objects = objects::all(&self.pod_arm(), &self.target.namespace)?;
         let rights = rights::needed(objects.iter().map(|object| &object.manifest));

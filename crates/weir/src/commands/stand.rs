@@ -4,7 +4,9 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::Context;
-use weir_deploy::kubernetes::{self, StackObject, Stand, StandProgress, StandStep};
+use weir_deploy::kubernetes::{
+    Applied, StackObject, Stand, StandProgress, StandStep, is_routed, stacks,
+};
 use weir_spec::Plan;
 use weir_spec::plan::{Arm, Deployment, KubernetesTarget};
 
@@ -29,7 +31,7 @@ pub(crate) fn render(args: &RenderArgs, printer: &mut Printer) -> anyhow::Result
     let plan = planned(&args.experiment)?.plan;
     let target = target_of(&plan, &args.experiment)?;
     for (deployment, arm) in chosen(&plan, target, &args.choice)? {
-        let objects = kubernetes::render(target, deployment, arm)?;
+        let objects = weir_deploy::kubernetes::render(target, deployment, arm)?;
         match &args.out {
             Some(folder) => {
                 write_files(folder, &objects)?;
@@ -54,7 +56,7 @@ pub(crate) fn standup(args: &StandupArgs, printer: &mut Printer) -> anyhow::Resu
     for (deployment, arm) in chosen(&plan, target, &args.choice)? {
         match args.dry_run {
             Some(DryRun::Here) => {
-                let objects = kubernetes::render(target, deployment, arm)?;
+                let objects = weir_deploy::kubernetes::render(target, deployment, arm)?;
                 list(&objects, &steps, printer)?;
                 continue;
             }
@@ -86,7 +88,7 @@ pub(crate) fn standup(args: &StandupArgs, printer: &mut Printer) -> anyhow::Resu
 pub(crate) fn status(args: &StatusArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let plan = planned(&args.experiment)?.plan;
     let target = target_of(&plan, &args.experiment)?;
-    let stacks = kubernetes::stacks(target)?;
+    let stacks = stacks(target)?;
     if stacks.is_empty() {
         printer.note(&format!("nothing stands in namespace {}", target.namespace));
     }
@@ -150,7 +152,7 @@ fn chosen<'a>(
             continue;
         }
         let fits = |arm: &&Arm| {
-            let is_routed = kubernetes::is_routed(target, deployment, arm);
+            let is_routed = is_routed(target, deployment, arm);
             let by_name = choice.arm.as_ref().is_none_or(|name| arm.name == *name);
             by_name && choice.methods.is_none_or(|of| (of == StandMethod::LlmD) == is_routed)
         };
@@ -237,9 +239,9 @@ fn told(progress: &StandProgress<'_>) -> String {
         StandProgress::Applied(manifest, applied) => {
             let name = manifest.name().unwrap_or_default();
             let what = match applied {
-                weir_deploy::kubernetes::Applied::Created => "created",
-                weir_deploy::kubernetes::Applied::Changed => "changed",
-                weir_deploy::kubernetes::Applied::Unchanged => "as it was",
+                Applied::Created => "created",
+                Applied::Changed => "changed",
+                Applied::Unchanged => "as it was",
             };
             format!("{} {name}: {what}", manifest.kind().kind)
         }

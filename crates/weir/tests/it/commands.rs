@@ -279,12 +279,17 @@ fn every_command_has_help_and_examples_that_it_takes() {
       agent        Generate a load from several processes, or from inside a cluster
       serve        Run the emulated engine behind a vLLM-compatible API
       route        Route requests to replicas, by the policies of the experiment file
+      tokenizer    Give an endpoint picker in the same pod the tokens of prompts
       probe        Benchmark a KV-cache tier with KV-shaped transfers, and show where the time goes
       list         List known models, hardware and arms
       size         Calculate KV bytes, tokens in GPU memory, prefixes per tier and break-even bandwidth
       report       Write the report of a run folder again
       explain      Explain each arm's result: where tokens came from and why it counts or not
-      teardown     Stop and remove what killed runs left behind
+      standup      Bring up an arm in a Kubernetes cluster, step by step
+      render       Write the Kubernetes objects of an arm
+      status       Print what stands in a Kubernetes namespace
+      smoketest    Ask each engine in a Kubernetes cluster, and the router, for the same answer
+      teardown     Remove what stands in a cluster, or what killed runs left on this machine
       compare      Compare two runs cell by cell
       calibrate    Fit the timing model's constants to a recorded run of a live target
       spec         Write, check or describe experiment files

@@ -28,7 +28,7 @@ fn a_server_that_stands_still_has_no_result() {
     let said = load.results();
     assert_eq!(code, Some(1), "{said}\n{}", load.words());
     let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(words.contains("c2: no request got a token for "), "{words}");
+    assert!(words.contains("c2: no request got a token, and "), "{words}");
     let cell = folder.path().join("run/cells/Qwen--Qwen3-0.6B/endpoint/as-deployed/c2/0");
     let notes = json(&cell.join("trial.json"))["notes"].clone();
     let stalled = |is_it: fn(&Value) -> bool| {

@@ -108,7 +108,7 @@ fn an_agent_that_dies_fails_its_level_by_name_and_finished_levels_are_kept() {
     let cells = folder.path().join("run").join(CELL);
     // Levels run in the plan's order, which is by chance.
     let is_done = |level: &&str| cells.join(level).join("0/cell.json").exists();
-    process.wait_until("the first level", || ["c2", "c4"].iter().any(|level| is_done(level)));
+    process.wait_until("the first level", || ["c2", "c4"].iter().any(&is_done));
     let (first_level, second_level) = if is_done(&"c2") { ("c2", "c4") } else { ("c4", "c2") };
     process.wait_until("the second level", || cells.join(second_level).join("0").is_dir());
     second.process.signal(Signal::KILL);

@@ -71,7 +71,7 @@ fn what_is_no_experiment_is_refused_with_line_and_column() {
             "hardware: 2x-l40s",
             "hardware: 2x-l40s\ntarget: cloud",
             "test.yaml:4:9: target: unknown value `cloud`; expected one of simulated, emulated, \
-             local, endpoint",
+             local, kubernetes, endpoint",
         ),
     ]);
 }

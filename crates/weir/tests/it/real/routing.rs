@@ -32,7 +32,6 @@ engine: {{kv_tokens: 3072, block_size: 32, max_model_len: 1024, max_num_seqs: 4,
          max_num_batched_tokens: 1024, kv_cache_dtype: float32}}
 arms:
   - llm-d-inmemory
-  - {{preset: native-offload, name: tiered, bytes: 64MiB, chunk_tokens: 64, routing: llm-d-inmemory}}
 workload:
   shared-prefix: {{prefixes: 16, prefix_tokens: 480, prompt_tokens: 32, output_tokens: 4}}
 load: {{users: [2], duration: 24s, warmup: 10s}}
@@ -51,13 +50,6 @@ client: {{request_timeout: 30s}}
     );
     assert!(best > 2000.0 && routed > 0.8 * best, "{routed} of {best} tokens, {uniform} by chance");
     assert!(signal(&evidence, "index-hits") > 0.0 && signal(&evidence, "replicas") == 2.0);
-    // Hits in host memory, which vLLM's events announce, count as what a choice was worth.
-    let tiered = super::local::evidence(folder, "tiered");
-    let of = |kind| signal(&tiered, kind);
-    let (gpu, host, routed) =
-        (of("gpu-hit-tokens"), of("host-hit-tokens"), of("routed-hit-tokens"));
-    assert!(host > 2000.0 && routed > gpu + 0.5 * host, "{routed}, {gpu} and {host}: {tiered:#}");
-    assert!(routed > 0.8 * of("best-hit-tokens"), "{tiered:#}");
     nothing_is_left();
 }
 

@@ -26,7 +26,7 @@ use crate::local::CellPlace;
 use crate::remote::RemoteStore;
 
 /// Between two looks at the pods during a load. A look takes the API server's time.
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(500);
 
 pub struct Pods {
     cluster: Cluster,
@@ -180,15 +180,18 @@ impl Pods {
         engines.map(|of| format!("tcp://{}", socket(of.pod.ip, EVENTS_PORT))).collect()
     }
 
-    /// An error where a pod has gone, was replaced, or one of its containers was started again.
+    /// An error where a pod has gone, was replaced, or one of its containers was started again. A
+    /// fault is looked for again at once, good pods not before a while.
     pub fn check(&self) -> Result<(), DeployError> {
-        {
-            let mut looked = self.looked.lock();
-            if looked.elapsed() < LOOK {
-                return Ok(());
-            }
+        let mut looked = self.looked.lock();
+        if looked.elapsed() >= LOOK {
+            self.look()?;
             *looked = Instant::now();
         }
+        Ok(())
+    }
+
+    fn look(&self) -> Result<(), DeployError> {
         if let Some(problem) = self.lease.lost() {
             let (arm, pod) = (self.arm.clone(), "of the stack".to_owned());
             let problem = format!("the lease on them was lost: {problem}");

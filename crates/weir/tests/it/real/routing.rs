@@ -10,7 +10,7 @@ use crate::routing::{self, has_router, signal, started_by};
 
 use super::local::{PATIENCE, evidence, measured, nothing_is_left, ready};
 
-/// Two boots of vLLM beside each other for each arm.
+/// Two boots of vLLM, beside each other.
 #[test]
 fn the_real_picker_routes_by_the_events_of_real_engines() {
     let test = "the_real_picker_routes_by_the_events_of_real_engines";
@@ -20,7 +20,7 @@ fn the_real_picker_routes_by_the_events_of_real_engines() {
     };
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    // Each engine holds five of the sixteen prefixes; host memory of both holds all.
+    // Each engine holds five of the sixteen prefixes.
     let text = format!(
         "\
 name: local

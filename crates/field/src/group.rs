@@ -1,10 +1,11 @@
 //! What the control group (version 2) of an agent did to it during a load.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use weir_model::Nanos;
+use weir_observe::host::own_control_group;
 
 /// Over one load. None where the kernel or the container does not show it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +34,9 @@ pub(crate) struct GroupCounts {
 
 impl GroupCounts {
     pub(crate) fn now() -> Self {
-        own_group(Path::new("/")).map(|group| Self::of(&group)).unwrap_or_default()
+        own_control_group(Path::new("/"), Path::new("/proc"))
+            .map(|group| Self::of(&group))
+            .unwrap_or_default()
     }
 
     fn of(group: &Path) -> Self {
@@ -73,47 +76,23 @@ impl GroupCounts {
     }
 }
 
-/// None where its files are not visible here.
-fn own_group(root: &Path) -> Option<PathBuf> {
-    let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
-    let group = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).ok()?;
-    let mount = mounts.lines().find_map(|line| {
-        let (mount, file_system) = line.split_once(" - ")?;
-        file_system.starts_with("cgroup2 ").then(|| mount.split(' ').nth(4))?
-    })?;
-    let inside = !group.split('/').any(|part| part == "..");
-    let below = |path: &str| path.trim_start_matches('/').to_owned();
-    inside.then(|| root.join(below(mount)).join(below(group)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn write(folder: &Path, files: &[(&str, &str)]) {
         for (name, text) in files {
-            let path = folder.join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
+            fs::write(folder.join(name), text).unwrap();
         }
     }
 
     #[test]
     fn counts_are_those_of_the_load() {
-        let root = tempfile::tempdir().unwrap();
-        write(
-            root.path(),
-            &[
-                ("proc/self/cgroup", "0::/pod/load\n"),
-                ("proc/self/mountinfo", "31 23 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"),
-            ],
-        );
-        let group = own_group(root.path()).unwrap();
-        assert_eq!(group, root.path().join("sys/fs/cgroup/pod/load"));
+        let folder = tempfile::tempdir().unwrap();
+        let group = folder.path();
         let pressure = "some avg10=0.0 avg60=0.0 avg300=0.0 total=700\nfull avg10=0.0 total=1\n";
         write(
-            &group,
+            group,
             &[
                 ("cpu.stat", "usage_usec 5\nnr_periods 9\nnr_throttled 2\nthrottled_usec 8\n"),
                 ("memory.events", "oom 0\noom_kill 1\n"),
@@ -121,22 +100,11 @@ mod tests {
                 ("cpu.pressure", pressure),
             ],
         );
-        let before = GroupCounts::of(&group);
-        write(&group, &[("cpu.stat", "nr_throttled 5\n"), ("memory.events", "oom_kill 1\n")]);
-        let used = GroupCounts::of(&group).since(&before);
+        let before = GroupCounts::of(group);
+        write(group, &[("cpu.stat", "nr_throttled 5\n"), ("memory.events", "oom_kill 1\n")]);
+        let used = GroupCounts::of(group).since(&before);
         assert_eq!(used.cpus.as_deref(), Some("2-5"));
         assert_eq!((used.throttled_periods, used.oom_kills), (Some(3), Some(0)));
         assert_eq!((used.cpu_waited, used.memory_waited), (Some(Nanos(0)), None));
-    }
-
-    #[test]
-    fn a_group_outside_of_the_namespace_is_unknown() {
-        let root = tempfile::tempdir().unwrap();
-        let mounts = "31 23 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
-        write(
-            root.path(),
-            &[("proc/self/cgroup", "0::/../other\n"), ("proc/self/mountinfo", mounts)],
-        );
-        assert_eq!(own_group(root.path()), None);
     }
 }

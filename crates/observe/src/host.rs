@@ -19,7 +19,7 @@ use weir_model::{Bytes, Nanos};
 use crate::clock::{UnixNanos, UtcClock};
 use crate::series::Row;
 
-pub use cgroup::Throttling;
+pub use cgroup::{Throttling, own_control_group};
 pub use machine::MachineTimes;
 pub use pressure::Pressure;
 pub use process::{ProcessTimes, ProcessUse};

@@ -1,4 +1,4 @@
-//! Throttling of this process's control group (version 2).
+//! This process's control group (version 2), and its throttling.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,8 @@ pub(super) struct CgroupFiles {
 
 impl CgroupFiles {
     pub(super) fn open(root: &Path, proc: &Path) -> Self {
-        let stat = folder(root, proc).map(|folder| KernelFile::open(&folder.join("cpu.stat")));
+        let stat =
+            own_control_group(root, proc).map(|folder| KernelFile::open(&folder.join("cpu.stat")));
         Self { stat: stat.unwrap_or_else(KernelFile::absent) }
     }
 
@@ -33,8 +34,9 @@ impl CgroupFiles {
     }
 }
 
-/// The mount of the unified hierarchy and the group's path in it.
-fn folder(root: &Path, proc: &Path) -> Option<PathBuf> {
+/// The folder of this process's group below the mount of the unified hierarchy. None where its files
+/// are not visible here. `proc` is `/proc`, and `root` is `/` outside of tests.
+pub fn own_control_group(root: &Path, proc: &Path) -> Option<PathBuf> {
     let groups = fs::read_to_string(proc.join("self/cgroup")).ok()?;
     let group = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
     let mounts = fs::read_to_string(proc.join("self/mountinfo")).ok()?;

@@ -34,8 +34,8 @@ impl CgroupFiles {
     }
 }
 
-/// The folder of this process's group below the mount of the unified hierarchy. None where its files
-/// are not visible here. `proc` is `/proc`, and `root` is `/` outside of tests.
+/// The folder of this process's group below the mount of the unified hierarchy. None where its
+/// files are not visible here. `proc` is `/proc`, and `root` is `/` outside of tests.
 pub fn own_control_group(root: &Path, proc: &Path) -> Option<PathBuf> {
     let groups = fs::read_to_string(proc.join("self/cgroup")).ok()?;
     let group = groups.lines().find_map(|line| line.strip_prefix("0::"))?;

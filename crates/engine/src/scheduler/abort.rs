@@ -80,6 +80,7 @@ impl Engine {
         }
         // Earlier events are void after the reset.
         drop(self.pool.take_evictions());
+        self.removed_at = None;
         if let Some(events) = &mut self.events {
             events.clear();
             events.push(KvEvent {

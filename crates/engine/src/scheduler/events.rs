@@ -9,6 +9,8 @@ impl Engine {
         let Some(events) = &mut self.events else { return };
         let block = self.pool.block_tokens();
         let sequence = &self.sequences[slot as usize];
+        let first = |path: &Prompt| path.pieces().first().map(|piece| piece.content);
+        self.removed_at.take_if(|at| first(&events[*at].path) == first(&sequence.tokens));
         events.push(KvEvent {
             change: KvChange::Stored,
             tier: TierKind::Gpu,
@@ -18,22 +20,36 @@ impl Engine {
         });
     }
 
-    /// Evictions precede later events.
+    /// Evictions precede later events. A pool under pressure evicts a block for each that it
+    /// stores; those of one sequence become one event, if only stores of sequences that begin
+    /// otherwise lie between.
     fn note_removed(&mut self) {
         let Some(events) = &mut self.events else { return };
         let block = self.pool.block_tokens();
-        events.extend(self.pool.take_evictions().map(|gone| KvEvent {
-            change: KvChange::Removed,
-            tier: TierKind::Gpu,
-            path: gone.path,
-            from_token: gone.from_block * block,
-            to_token: gone.to_block * block,
-        }));
+        for gone in self.pool.take_evictions() {
+            let (from_token, to_token) = (gone.from_block * block, gone.to_block * block);
+            if let Some(at) = self.removed_at
+                && events[at].from_token == to_token
+                && events[at].path.is_clone_of(&gone.path)
+            {
+                events[at].from_token = from_token;
+                continue;
+            }
+            self.removed_at = Some(events.len());
+            events.push(KvEvent {
+                change: KvChange::Removed,
+                tier: TierKind::Gpu,
+                path: gone.path,
+                from_token,
+                to_token,
+            });
+        }
     }
 
     /// Since the last call: those of the GPU's cache in order, then those of the tiers in order.
     pub fn take_events(&mut self, into: &mut Vec<KvEvent>) {
         self.note_removed();
+        self.removed_at = None;
         let Some(events) = &mut self.events else { return };
         if into.is_empty() {
             // Hands capacity over, both ways.

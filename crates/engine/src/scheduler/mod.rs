@@ -81,6 +81,8 @@ pub struct Engine {
     transfers: Vec<Transfer>,
     lookups: Vec<Lookup>,
     events: Option<Vec<KvEvent>>,
+    /// Place of the removal among them that a further one may join.
+    removed_at: Option<usize>,
     counters: Counters,
     /// Set by changes that may admit a waiting sequence.
     may_admit: bool,
@@ -120,6 +122,7 @@ impl Engine {
             transfers: Vec::new(),
             lookups: Vec::new(),
             events: events.then(Vec::new),
+            removed_at: None,
             counters: Counters::default(),
             may_admit: false,
             external_io: false,

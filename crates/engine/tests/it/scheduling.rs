@@ -1,9 +1,11 @@
 //! The scheduler's rules, one by one, on small engines.
 
+use std::ops::Range;
+
 use weir_engine::{
     ChunkBytes, Engine, LoadMode, OffloadConfig, SubmitError, TransferKind, TransferOutcome,
 };
-use weir_model::{Bytes, KvChange, Mechanism, Nanos, Product, Request, TierKind, Tokens};
+use weir_model::{Bytes, KvChange, KvEvent, Mechanism, Nanos, Product, Request, TierKind, Tokens};
 use weir_tier::{EvictionPolicy, StoreConfig};
 
 use crate::fixture::{Bench, config, evicted, link, native, request};
@@ -149,8 +151,11 @@ fn an_in_pass_load_holds_its_pass_and_a_failed_one_is_recomputed() {
     assert_eq!(bench.effects.finished.len(), 1);
 }
 
-#[test]
-fn kv_events_are_told_in_the_order_in_which_they_happened() {
+type Told = (KvChange, u64, Range<u32>);
+
+/// Of the pass that begins with `prompts`, which find a pool with 48 tokens of prompt 1 in three of
+/// four blocks: change, first content and span.
+fn told_under_pressure(prompts: &[&[(u64, u32)]], pass: &[(u32, u32)]) -> Vec<Told> {
     let offload =
         OffloadConfig { mechanism: Mechanism::Lmcache, load: LoadMode::InPass, ..native(1000) };
     let mut bench = Bench::new(config(4), None);
@@ -164,14 +169,42 @@ fn kv_events_are_told_in_the_order_in_which_they_happened() {
     bench.submit(&request(1, &[(1, 48), (2, 8)], 1));
     assert_eq!(bench.begin(), Some((vec![(8, 48)], 0)));
     bench.engine.take_events(&mut Vec::new());
-    bench.submit(&request(2, &[(3, 63)], 1));
+    for (id, prompt) in (2..).zip(prompts) {
+        bench.submit(&request(id, prompt, 1));
+    }
     assert_eq!(bench.end(TransferKind::Load, TransferOutcome::Ok), 1);
     bench.complete();
-    assert_eq!(bench.begin(), Some((vec![(63, 0)], 0)));
+    assert_eq!(bench.begin(), Some((pass.to_vec(), 0)));
     let mut events = Vec::new();
     bench.engine.take_events(&mut events);
-    let told: Vec<_> = events.iter().map(|it| (it.change, it.path.pieces()[0].content.0)).collect();
-    assert_eq!(told, [(KvChange::Stored, 1), (KvChange::Removed, 1), (KvChange::Stored, 3)]);
+    let told =
+        |it: &KvEvent| (it.change, it.path.pieces()[0].content.0, it.from_token..it.to_token);
+    events.iter().map(told).collect()
+}
+
+#[test]
+fn kv_events_are_told_in_the_order_in_which_they_happened() {
+    let told = told_under_pressure(&[&[(1, 16), (3, 47)]], &[(47, 16)]);
+    let expected = [
+        (KvChange::Stored, 1, 0..48),
+        (KvChange::Removed, 1, 16..48),
+        (KvChange::Stored, 1, 16..48),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn evictions_between_stores_of_other_sequences_are_one_event() {
+    let prompts: [&[(u64, u32)]; 3] = [&[(3, 16)], &[(4, 16)], &[(5, 16)]];
+    let told = told_under_pressure(&prompts, &[(16, 0), (16, 0), (16, 0)]);
+    let expected = [
+        (KvChange::Stored, 1, 0..48),
+        (KvChange::Stored, 3, 0..16),
+        (KvChange::Removed, 1, 16..48),
+        (KvChange::Stored, 4, 0..16),
+        (KvChange::Stored, 5, 0..16),
+    ];
+    assert_eq!(told, expected);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Future events by time, then in scheduling order.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 
 use weir_model::Nanos;
 
@@ -30,13 +30,15 @@ impl<E> Ord for Scheduled<E> {
 
 pub(crate) struct EventQueue<E> {
     queue: BinaryHeap<Reverse<Scheduled<E>>>,
+    /// In order as they are.
+    delayed: VecDeque<Scheduled<E>>,
     scheduled: u64,
     now: Nanos,
 }
 
 impl<E> EventQueue<E> {
     pub(crate) fn new() -> Self {
-        Self { queue: BinaryHeap::new(), scheduled: 0, now: Nanos::ZERO }
+        Self { queue: BinaryHeap::new(), delayed: VecDeque::new(), scheduled: 0, now: Nanos::ZERO }
     }
 
     /// Time of the last handled event.
@@ -46,19 +48,60 @@ impl<E> EventQueue<E> {
 
     /// Panics when `at` is in the past.
     pub(crate) fn schedule(&mut self, at: Nanos, event: E) {
+        let scheduled = self.number(at, event);
+        self.queue.push(Reverse(scheduled));
+    }
+
+    /// As [`Self::schedule`], for events that have one delay, so that none passes another: a
+    /// queue of its own costs less than sorting. Panics when `at` is before the last one's.
+    pub(crate) fn schedule_delayed(&mut self, at: Nanos, event: E) {
+        let last = self.delayed.back();
+        assert!(last.is_none_or(|last| last.at <= at), "delayed events have one delay");
+        let scheduled = self.number(at, event);
+        self.delayed.push_back(scheduled);
+    }
+
+    fn number(&mut self, at: Nanos, event: E) -> Scheduled<E> {
         assert!(at >= self.now, "an event must not be in the past");
         self.scheduled += 1;
-        self.queue.push(Reverse(Scheduled { at, sequence: self.scheduled, event }));
+        Scheduled { at, sequence: self.scheduled, event }
     }
 
     pub(crate) fn next_at(&self) -> Option<Nanos> {
-        self.queue.peek().map(|next| next.0.at)
+        let next = self.queue.peek().map(|next| next.0.at);
+        match self.delayed.front() {
+            Some(delayed) => Some(next.map_or(delayed.at, |next| next.min(delayed.at))),
+            None => next,
+        }
     }
 
     /// Advances the time.
     pub(crate) fn next(&mut self) -> Option<E> {
-        let Reverse(scheduled) = self.queue.pop()?;
+        let delayed_first = match (self.delayed.front(), self.queue.peek()) {
+            (Some(delayed), Some(next)) => delayed < &next.0,
+            (delayed, _) => delayed.is_some(),
+        };
+        let scheduled = if delayed_first { self.delayed.pop_front()? } else { self.queue.pop()?.0 };
         self.now = scheduled.at;
         Some(scheduled.event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_kinds_come_by_time_and_then_in_scheduling_order() {
+        let mut queue = EventQueue::new();
+        queue.schedule(Nanos(5), 'b');
+        queue.schedule_delayed(Nanos(5), 'c');
+        queue.schedule(Nanos(5), 'd');
+        queue.schedule(Nanos(2), 'a');
+        queue.schedule_delayed(Nanos(7), 'e');
+        assert_eq!(queue.next_at(), Some(Nanos(2)));
+        let order: String = std::iter::from_fn(|| queue.next()).collect();
+        assert_eq!((order.as_str(), queue.now()), ("abcde", Nanos(7)));
+        assert_eq!(queue.next_at(), None);
     }
 }

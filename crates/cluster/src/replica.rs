@@ -314,7 +314,7 @@ impl Replica {
             }
         }
         if let (Some(delay), false) = (self.event_delay, events.is_empty()) {
-            shared.queue.schedule(now + delay, Event::KvEvents(self.number, events));
+            shared.queue.schedule_delayed(now + delay, Event::KvEvents(self.number, events));
         } else {
             events.clear();
             shared.spare.push(events);

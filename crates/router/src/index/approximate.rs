@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use weir_model::prefix_tree::{NodeId, PrefixTree};
 use weir_model::{KvEvent, Prompt};
 
-use super::extent::{ExtentTree, Mark, Span, Watch};
+use super::extent::{ExtentTree, Mark, Missing, Span, Watch};
 use super::{BlockIndex, Match};
 
 /// When a replica last got the blocks, in placements.
@@ -191,7 +191,7 @@ impl BlockIndex for ApproximateIndex {
         let span = Span { pieces: prompt.pieces(), from: 0, to };
         let mut nodes = std::mem::take(&mut self.nodes);
         nodes.clear();
-        self.extents.cover(span, true, &mut self.recencies, &mut nodes);
+        self.extents.cover(span, &Missing::Add, &mut self.recencies, &mut nodes);
         for node in &nodes {
             self.touch(*node, replica);
         }

@@ -29,6 +29,17 @@ impl<M> Watch<M> for () {
     fn merging(&mut self, _tree: &PrefixTree<M>, _upper: NodeId, _lower: NodeId) {}
 }
 
+/// What becomes of blocks of a span that the tree lacks.
+pub(super) enum Missing<'a, M> {
+    /// The walk ends at the first.
+    Stop,
+    /// They are added without a mark.
+    Add,
+    /// As `Add`. But a leaf that has this mark and ends where the span begins takes them all: the
+    /// usual case of a sequence that grows needs no extent that is merged at once.
+    Append(&'a M),
+}
+
 /// Blocks `from..to` of a sequence.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span<'a> {
@@ -82,17 +93,19 @@ impl<M: Mark> ExtentTree<M> {
         }
     }
 
-    /// Splits extents so that the span is whole ones, and appends these to `nodes` in order. `grow`
-    /// adds missing blocks; otherwise the walk ends at the first.
+    /// Splits extents so that the span is whole ones, and appends these to `nodes` in order.
+    /// Returns the number of blocks that a leaf took ([`Missing::Append`]); that leaf is not in
+    /// `nodes`.
     pub(super) fn cover(
         &mut self,
         span: Span<'_>,
-        grow: bool,
+        missing: &Missing<'_, M>,
         watch: &mut impl Watch<M>,
         nodes: &mut Vec<NodeId>,
-    ) {
+    ) -> u32 {
         let unit = self.tree.unit_tokens();
         let Span { pieces, from, to } = span;
+        let stops = matches!(missing, Missing::Stop);
         let (mut node, mut place, mut at) = (NodeId::ROOT, Position::default(), 0);
         while at < to {
             // Before the span, up to its start only.
@@ -100,19 +113,23 @@ impl<M: Mark> ExtentTree<M> {
             let next = match self.tree.enter(node, pieces, place, end - at) {
                 Some(step) => {
                     let end_of_node = step.units == self.tree.units(step.node);
-                    if !grow && !end_of_node && at + step.units < from {
-                        return;
+                    if stops && !end_of_node && at + step.units < from {
+                        return 0;
                     }
                     self.front(step.node, step.units, watch)
                 }
-                None if grow => self.tree.add_child(node, pieces, place, end - at, M::default()),
-                None => {
+                None if stops => {
                     // Undoes a split at the start of a missing span.
                     if nodes.is_empty() && node != NodeId::ROOT {
                         self.settle_one(node, watch);
                     }
-                    return;
+                    return 0;
                 }
+                None if at == from && self.may_grow(node, missing) => {
+                    self.tree.extend(node, pieces, place, to - from);
+                    return to - from;
+                }
+                None => self.tree.add_child(node, pieces, place, end - at, M::default()),
             };
             if at >= from {
                 nodes.push(next);
@@ -122,6 +139,12 @@ impl<M: Mark> ExtentTree<M> {
             place = place.advanced(pieces, units * unit);
             node = next;
         }
+        0
+    }
+
+    fn may_grow(&self, node: NodeId, missing: &Missing<'_, M>) -> bool {
+        let Missing::Append(mark) = *missing else { return false };
+        node != NodeId::ROOT && self.tree.children(node) == 0 && self.tree.payload(node) == mark
     }
 
     /// First `units` blocks of a node.

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use weir_model::prefix_tree::NodeId;
 use weir_model::{KvChange, KvEvent, Prompt, TierKind};
 
-use super::extent::{ExtentTree, Mark, Span};
+use super::extent::{ExtentTree, Mark, Missing, Span};
 use super::pending::Pending;
 use super::{BlockIndex, Match};
 
@@ -46,6 +46,10 @@ impl Mark for Holders {
 }
 
 impl Holders {
+    fn of(holder: Holder) -> Self {
+        Self(SmallVec::from_iter([holder]))
+    }
+
     fn find(&self, replica: u16, tier: TierKind) -> Result<usize, usize> {
         self.0.binary_search_by_key(&(replica, tier), |holder| (holder.replica, holder.tier))
     }
@@ -131,12 +135,15 @@ impl PreciseIndex {
             return;
         }
         self.nodes.clear();
-        let stored = event.change == KvChange::Stored;
-        self.extents.cover(span, stored, &mut (), &mut self.nodes);
-        if stored {
+        if event.change == KvChange::Stored {
             let counts = self.counts_stores;
+            let alone = Holders::of(Holder { replica, tier, stores: 1 });
+            let missing = Missing::Append(&alone);
+            let appended = self.extents.cover(span, &missing, &mut (), &mut self.nodes);
+            self.known_blocks += u64::from(appended);
             self.change_nodes(|holders| holders.store(replica, tier, counts));
         } else {
+            self.extents.cover(span, &Missing::Stop, &mut (), &mut self.nodes);
             self.change_nodes(|holders| holders.remove(replica, tier));
         }
     }

@@ -16,6 +16,7 @@ pub mod prediction;
 pub mod schema;
 pub mod size;
 pub mod starter;
+pub mod variables;
 pub mod verdict;
 
 mod resolve;

@@ -20,6 +20,7 @@ mod warning;
 
 pub use as_deployed::{ARM as AS_DEPLOYED, ENDPOINT};
 pub(crate) use engine::VLLM;
+pub(crate) use local::is_secret_name;
 pub use routing::routing_policy;
 
 use std::collections::{BTreeMap, BTreeSet};

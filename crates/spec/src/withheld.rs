@@ -52,13 +52,24 @@ pub fn recorded_spec(spec: &Spec) -> String {
     let mut value = serde_json::to_value(spec).expect("a spec has text keys");
     set::locate(&mut Vec::new(), &mut value);
     let not_kept = if redact(&mut value) { format!("\n# {NOT_KEPT}") } else { String::new() };
-    if let Value::Object(sections) = &mut value {
-        sections.retain(|_, section| section.as_object().is_none_or(|keys| !keys.is_empty()));
-    }
     format!(
         "# What was asked: `weir run` with this file asks it again.{not_kept}\n{}",
-        yaml(&value)
+        sections(value)
     )
+}
+
+/// A file for a user who has its values anyway: nothing is withheld. `head` is comments.
+pub(crate) fn whole_spec(spec: &Spec, head: &str) -> String {
+    let value = serde_json::to_value(spec).expect("a spec has text keys");
+    format!("{head}{}", sections(value))
+}
+
+/// Without empty sections.
+fn sections(mut spec: Value) -> String {
+    if let Value::Object(sections) = &mut spec {
+        sections.retain(|_, section| section.as_object().is_none_or(|keys| !keys.is_empty()));
+    }
+    yaml(&spec)
 }
 
 fn yaml(value: &Value) -> String {

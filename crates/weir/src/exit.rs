@@ -14,6 +14,7 @@ use weir_proxy::ProxyError;
 use weir_record::RecordError;
 use weir_report::ReportError;
 use weir_spec::SpecError;
+use weir_spec::variables::VariableError;
 use weir_workload::WorkloadError;
 
 /// How the program ends.
@@ -45,9 +46,10 @@ fn cause_of<E: Attributed + Error + 'static>(error: &(dyn Error + 'static)) -> O
 }
 
 /// All errors that know who can mend them.
-const CAUSES: [fn(&(dyn Error + 'static)) -> Option<ErrorCause>; 14] = [
+const CAUSES: [fn(&(dyn Error + 'static)) -> Option<ErrorCause>; 15] = [
     cause_of::<Mistake>,
     cause_of::<SpecError>,
+    cause_of::<VariableError>,
     cause_of::<WorkloadError>,
     cause_of::<LabError>,
     cause_of::<AgentError>,

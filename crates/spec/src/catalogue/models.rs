@@ -34,6 +34,14 @@ const DENSE: [Row; 12] = [
     ("weir/tiny-qwen3", 8, 512, 8, 2, 64, 1536, 4096, 16_384, false),
 ];
 
+/// Short names of llm-d-benchmark.
+pub const ALIASES: [(&str, &str); 4] = [
+    ("llama-3b", "meta-llama/Llama-3.2-3B-Instruct"),
+    ("llama-8b", "meta-llama/Llama-3.1-8B-Instruct"),
+    ("llama-70b", "meta-llama/Llama-3.1-70B-Instruct"),
+    ("llama-17b", "RedHatAI/Llama-4-Scout-17B-16E-Instruct-FP8-dynamic"),
+];
+
 pub fn all() -> Vec<ModelShape> {
     let mut models: Vec<ModelShape> = DENSE.iter().map(dense).collect();
     models.push(awq());

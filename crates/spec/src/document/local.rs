@@ -101,5 +101,11 @@ pub fn flag(argument: &str) -> String {
     argument.split('=').next().unwrap_or_default().replace('_', "-")
 }
 
+/// False for a value, also for a negative number.
+pub(crate) fn is_flag(argument: &str) -> bool {
+    let name = argument.trim_start_matches('-');
+    name.len() < argument.len() && name.starts_with(|first: char| first.is_ascii_alphabetic())
+}
+
 /// The word for a checkpoint with random weights.
 pub const GENERATED: &str = "generated";

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use weir_model::FactKind;
 
+use crate::document::local::is_flag;
 use crate::plan::flag;
 
 const DECIDES: [(&str, &[FactKind]); 17] = [
@@ -59,12 +60,6 @@ pub fn by_flag(arguments: &[String]) -> BTreeMap<String, String> {
         }
     }
     flags
-}
-
-/// False for a negative number.
-fn is_flag(argument: &str) -> bool {
-    let name = argument.trim_start_matches('-');
-    name.len() < argument.len() && name.starts_with(|first: char| first.is_ascii_alphabetic())
 }
 
 pub(super) fn decides(flag: &str) -> &'static [FactKind] {

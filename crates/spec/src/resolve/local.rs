@@ -113,6 +113,11 @@ pub(super) fn check_arguments(key: &str, arguments: &[String]) -> Result<(), Spe
     Ok(())
 }
 
+/// True for a variable or an argument whose value is mostly a secret.
+pub(crate) fn is_secret_name(name: &str) -> bool {
+    name.to_ascii_uppercase().split(['_', '-']).any(|word| SECRET.contains(&word))
+}
+
 pub(super) fn check_env(
     key: &str,
     env: &BTreeMap<String, String>,
@@ -124,8 +129,7 @@ pub(super) fn check_env(
             let problem = format!("`{name}` cannot be set in an environment");
             return Err(SpecError::value(key, problem, "write `NAME: value`"));
         }
-        let upper = name.to_ascii_uppercase();
-        if upper.split('_').any(|word| SECRET.contains(&word)) {
+        if is_secret_name(name) {
             return Err(SpecError::value(
                 format!("{key}.{name}"),
                 "it looks like a secret, which logs in the run folder may repeat",

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use weir_report::comparison::TOLERANCE_PERCENT;
+use weir_spec::variables::Era;
 
 pub(crate) use agent::{AgentArgs, AgentCommand, AgentFetchArgs, AgentFieldArgs, AgentLoadArgs};
 pub(crate) use load::{LoadArgs, SeveralArgs};
@@ -288,6 +289,32 @@ pub(crate) enum SpecCommand {
     },
     /// Print the JSON schema of experiment files.
     Schema,
+    /// Print the experiment that the variables of other benchmark scripts describe.
+    FromEnv(FromEnvArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  weir spec from-env scenario.sh --era llmdbench-2025-05 > experiment.yaml
+  weir spec from-env scenario.sh --era llmdbench-0.5 --profile shared_prefix.yaml > experiment.yaml
+  weir spec from-env --era natoscott --strict > experiment.yaml
+
+A scenario file is read as lines of `export NAME=value`, and never run. Stderr has a line for each
+variable: what it became, the default that ran, or why nothing came of it. Values of tokens and
+passwords are never printed (docs/kubernetes.md).")]
+pub(crate) struct FromEnvArgs {
+    /// Scenario file. Without it, the environment, of which other programs' names are left out.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Scripts that the variables were for, and of what time.
+    #[arg(long)]
+    pub(crate) era: Era,
+    /// Load profile of the harness, where its name alone does not say what it asks.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) profile: Option<PathBuf>,
+    /// Refuse names that the scripts do not have.
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,10 +1,12 @@
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use anyhow::Context;
+use weir_spec::variables::ImportedVariables;
 
-use crate::cli::{SpecArgs, SpecCommand};
+use crate::cli::{FromEnvArgs, SpecArgs, SpecCommand};
 use crate::exit::{Exit, Mistake};
 use crate::planned::planned;
 use crate::printer::Printer;
@@ -27,11 +29,33 @@ pub(crate) fn run(args: &SpecArgs, printer: &mut Printer) -> anyhow::Result<Exit
                 printer.note(&format!("warning: {warning}"));
             }
         }
+        SpecCommand::FromEnv(args) => from_env(args, printer)?,
         SpecCommand::Schema => {
             printer.result(&serde_json::to_string_pretty(&weir_spec::schema())?)?;
         }
     }
     Ok(Exit::Done)
+}
+
+fn from_env(args: &FromEnvArgs, printer: &mut Printer) -> anyhow::Result<()> {
+    let profile = args.profile.as_deref();
+    let imported = if let Some(file) = &args.file {
+        ImportedVariables::of_file(file, profile, args.era)?
+    } else {
+        let utf8 = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        let all = std::env::vars_os().filter_map(utf8);
+        ImportedVariables::of_environment(all, profile, args.era)?
+    };
+    for fate in &imported.fates {
+        printer.note(&fate.to_string());
+    }
+    if let Some(place) = imported.unknown().next().filter(|_| args.strict) {
+        let message = format!("{place}: unknown; correct its name, or leave out `--strict`");
+        return Err(Mistake(message).into());
+    }
+    printer.result(&imported.experiment_file()?)
 }
 
 fn write_new(file: &Path, printer: &mut Printer) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@ use weir_deploy::kubernetes::{
     Applied, StackObject, Stand, StandProgress, StandStep, is_routed, stacks,
 };
 use weir_spec::Plan;
+use weir_spec::catalogue::models::ALIASES;
 use weir_spec::plan::{Arm, Deployment, KubernetesTarget};
 
 use crate::cli::{
@@ -18,14 +19,6 @@ use crate::exit::{Exit, Mistake};
 use crate::interrupt::{Interrupt, Waiting};
 use crate::planned::planned;
 use crate::printer::Printer;
-
-/// Short names of llm-d-benchmark.
-const ALIASES: [(&str, &str); 4] = [
-    ("llama-3b", "meta-llama/Llama-3.2-3B-Instruct"),
-    ("llama-8b", "meta-llama/Llama-3.1-8B-Instruct"),
-    ("llama-70b", "meta-llama/Llama-3.1-70B-Instruct"),
-    ("llama-17b", "RedHatAI/Llama-4-Scout-17B-16E-Instruct-FP8-dynamic"),
-];
 
 pub(crate) fn render(args: &RenderArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let plan = planned(&args.experiment)?.plan;

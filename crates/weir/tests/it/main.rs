@@ -17,6 +17,7 @@ mod failing;
 mod faults;
 mod folder;
 mod image;
+mod imports;
 mod interruption;
 mod kubernetes;
 mod likeness;

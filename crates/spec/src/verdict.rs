@@ -114,6 +114,9 @@ fn control(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decision {
         if facts.replicas < 2 {
             return routing::no_choice(facts.replicas, claims);
         }
+        if let Some(decision) = routing::gateway_chose(&mut claims, signals) {
+            return decision;
+        }
         let spread = routing::spread(facts.replicas, signals);
         let held = spread.held;
         claims.push(spread);

@@ -17,16 +17,8 @@ pub(super) fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decisio
         return no_choice(facts.replicas, Vec::new());
     }
     let mut claims = Vec::new();
-    if let Some(unrouted) = signals.get(SignalKind::UnroutedRequests) {
-        let of = signals.get(SignalKind::RoutingChoices);
-        let few = unrouted < NEGLIGIBLE_SHARE * of.unwrap_or(0.0);
-        let held = Some(unrouted == 0.0 || few);
-        claims.push(Claim { claim: Claimed::RouterChose { unrouted }, held });
-        if held == Some(false) {
-            let reason = RoutingReason::GatewayChose { requests: unrouted, of };
-            let remedy = Some(Remedy::Check(CheckSetup::Router));
-            return Decision::of(Verdict::Void(VoidReason::NoChoice), claims, reason, remedy);
-        }
+    if let Some(decision) = gateway_chose(&mut claims, signals) {
+        return decision;
     }
     if let PolicyConfig::PrecisePrefix { index, .. } = &arm.routing.policy {
         claims = match index_claims(claims, index, facts, signals) {
@@ -45,6 +37,20 @@ pub(super) fn decide(arm: &Arm, facts: &Facts<'_>, signals: &Signals) -> Decisio
         }
     }
     choices(claims, facts, signals)
+}
+
+/// What the gateway sent without asking the router, as claim, and the decision if it is too much. A
+/// control by chance that nobody chose is none either.
+pub(super) fn gateway_chose(claims: &mut Vec<Claim>, signals: &Signals) -> Option<Decision> {
+    let unrouted = signals.get(SignalKind::UnroutedRequests)?;
+    let of = signals.get(SignalKind::RoutingChoices);
+    let held = unrouted == 0.0 || unrouted < NEGLIGIBLE_SHARE * of.unwrap_or(0.0);
+    claims.push(Claim { claim: Claimed::RouterChose { unrouted }, held: Some(held) });
+    (!held).then(|| {
+        let reason = RoutingReason::GatewayChose { requests: unrouted, of };
+        let remedy = Some(Remedy::Check(CheckSetup::Router));
+        Decision::of(Verdict::Void(VoidReason::NoChoice), claims.clone(), reason, remedy)
+    })
 }
 
 /// A decision where the claims already settle it.

@@ -80,6 +80,9 @@ fn what_a_gateway_sends_by_itself_is_no_choice_of_the_router() {
     let reason = RoutingReason::GatewayChose { requests: 2.0, of: Some(100.0) };
     let expected = void(VoidReason::NoChoice, reason, CheckSetup::Router);
     assert_eq!(judged(&routing(), &by_itself(2.0)), expected);
+    let control = arm(ArmRole::RoutingControl);
+    assert_eq!(judged(&control, &by_itself(2.0)), expected);
+    assert_eq!(judged(&control, &by_itself(0.0)).0, Verdict::Control);
     assert_eq!(judged(&routing(), &by_itself(0.0)).0, Verdict::Effective);
     assert_eq!(judged(&routing(), &by_itself(0.5)).0, Verdict::Effective, "a request in 200");
 }

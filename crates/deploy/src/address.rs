@@ -2,7 +2,6 @@
 
 use std::net::Ipv4Addr;
 
-use serde_json::{Value, json};
 use weir_http::{Url, UrlError};
 use weir_picker::PickedReplicas;
 
@@ -43,12 +42,8 @@ impl EngineAddress {
         Listening {
             host: self.host.to_string(),
             port: self.port,
-            events: json!({
-                "enable_kv_cache_events": true,
-                "publisher": "zmq",
-                "endpoint": self.events_bind(),
-                "topic": self.events_topic(model),
-            }),
+            events_bind: self.events_bind(),
+            events_topic: self.events_topic(model),
         }
     }
 }
@@ -58,6 +53,6 @@ impl EngineAddress {
 pub(crate) struct Listening {
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// Of `--kv-events-config`.
-    pub(crate) events: Value,
+    pub(crate) events_bind: String,
+    pub(crate) events_topic: String,
 }

@@ -464,13 +464,20 @@ const fn keys_may_be_others(keys: Keys<'_>) -> bool {
 fn settings(store: &StoreConfig, moved: StoreTraffic<'_>) -> StoreSettings {
     let blocks = moved.blocks as f64 * moved.block_bytes as f64;
     StoreSettings {
-        capacity: Some(Bytes((blocks * OVERHEAD) as u64 + BASE)),
-        policy: match store.policy {
+        below: moved.below.map(Path::to_path_buf),
+        ..settings_for(store.policy, Bytes(blocks as u64))
+    }
+}
+
+/// Of a store that is to hold this many bytes of blocks.
+pub(crate) fn settings_for(policy: EvictionPolicy, blocks: Bytes) -> StoreSettings {
+    StoreSettings {
+        capacity: Some(Bytes((blocks.0 as f64 * OVERHEAD) as u64 + BASE)),
+        policy: match policy {
             EvictionPolicy::None => "noeviction",
             EvictionPolicy::Lru | EvictionPolicy::Arc => "allkeys-lru",
         }
         .to_owned(),
-        below: moved.below.map(Path::to_path_buf),
         ..StoreSettings::default()
     }
 }

@@ -7,7 +7,7 @@ use weir_spec::plan::{Arm, LmcacheMode, LocalTarget};
 use weir_store::Address;
 
 use super::arm::PodArm;
-use super::engine::{self, DISK_FOLDER, MODELS_FOLDER, PORT};
+use super::engine::{DISK_FOLDER, EVENTS_PORT, MODELS_FOLDER, PORT};
 use crate::address::Listening;
 use crate::error::DeployError;
 use crate::local::{Connector, Places, Platform, Stack, VllmReplica, connector, vllm_command};
@@ -16,6 +16,10 @@ use crate::remote::StorePlace;
 /// The kubelet replaces `$(POD_IP)`. llm-d knows a publisher by its topic.
 pub(super) fn events_topic(model: &str) -> String {
     format!("kv@$(POD_IP):{PORT}@{model}")
+}
+
+pub(super) fn events_bind() -> String {
+    format!("tcp://*:{EVENTS_PORT}")
 }
 
 /// Arguments behind `vllm serve`, and the environment.
@@ -45,7 +49,8 @@ pub(super) fn vllm(
         at: Listening {
             host: "0.0.0.0".to_owned(),
             port: PORT,
-            events: engine::events_config(&of.deployment.model.name),
+            events_bind: events_bind(),
+            events_topic: events_topic(&of.deployment.model.name),
         },
         connector: connector.as_deref().map(|connector| connector as &dyn Connector),
         cores: None,

@@ -2,16 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
 use weir_kubernetes::k8s_openapi::api::apps::v1 as apps;
 use weir_kubernetes::k8s_openapi::api::core::v1::{
-    ConfigMap, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar,
-    EnvVarSource, HTTPGetAction, LocalObjectReference, ObjectFieldSelector,
-    PersistentVolumeClaimVolumeSource, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
-    SecretKeySelector, Service, ServicePort, ServiceSpec, Volume, VolumeMount,
+    ConfigMap, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, HTTPGetAction,
+    LocalObjectReference, PodSpec, Probe, ResourceRequirements, SecretKeySelector, Service,
+    ServiceSpec, Volume, VolumeMount,
 };
 use weir_kubernetes::k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use weir_kubernetes::k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use weir_kubernetes::k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use weir_model::{Bytes, TierKind};
 use weir_spec::plan::{EmulatedTarget, Movement};
@@ -19,6 +16,7 @@ use weir_spec::plan::{EmulatedTarget, Movement};
 use super::arm::PodArm;
 use super::command;
 use super::names::Role;
+use super::pod::{self, claim_or_folder, config_volume, field, mount, named, port, service_port};
 use crate::error::DeployError;
 
 pub(super) const PORT: u16 = 8000;
@@ -43,34 +41,17 @@ const PROBE_SECONDS: i32 = 5;
 const EMULATED_PROBE_SECONDS: i32 = 1;
 
 pub(super) fn deployment(of: &PodArm<'_>) -> Result<apps::Deployment, DeployError> {
-    let spec = apps::DeploymentSpec {
-        replicas: Some(i32::try_from(of.deployment.replicas).unwrap_or(i32::MAX)),
-        // With a rolling update the new pods would wait for the GPUs of the old ones.
-        strategy: Some(apps::DeploymentStrategy {
-            type_: Some("Recreate".to_owned()),
-            rolling_update: None,
-        }),
-        progress_deadline_seconds: Some(of.start_seconds()),
-        selector: LabelSelector {
-            match_labels: Some(of.names.pods(Role::Engine)),
-            ..LabelSelector::default()
-        },
-        template: PodTemplateSpec { metadata: Some(template_meta(of)), spec: Some(pod(of)?) },
-        ..apps::DeploymentSpec::default()
-    };
-    let metadata = of.meta(Role::Engine);
-    Ok(apps::Deployment { metadata, spec, status: None })
+    let mut deployment = pod::deployment(of, Role::Engine, of.deployment.replicas, pod_spec(of)?);
+    deployment.spec.progress_deadline_seconds = Some(of.start_seconds());
+    let metadata = deployment.spec.template.metadata.get_or_insert_default();
+    // What other tools of llm-d select by.
+    let theirs = [("llm-d.ai/inference-serving", "true"), ("llm-d.ai/role", "decode")];
+    let theirs = theirs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    metadata.labels.get_or_insert_default().extend(theirs);
+    Ok(deployment)
 }
 
-/// Also what other tools of llm-d select by.
-fn template_meta(of: &PodArm<'_>) -> ObjectMeta {
-    let mut labels = of.names.labels(Role::Engine, of.arm);
-    labels.insert("llm-d.ai/inference-serving".to_owned(), "true".to_owned());
-    labels.insert("llm-d.ai/role".to_owned(), "decode".to_owned());
-    ObjectMeta { labels: Some(labels), annotations: of.annotations(), ..ObjectMeta::default() }
-}
-
-fn pod(of: &PodArm<'_>) -> Result<PodSpec, DeployError> {
+fn pod_spec(of: &PodArm<'_>) -> Result<PodSpec, DeployError> {
     let target = of.target;
     let secret = |name: &String| LocalObjectReference { name: name.clone() };
     Ok(PodSpec {
@@ -89,11 +70,6 @@ fn pod(of: &PodArm<'_>) -> Result<PodSpec, DeployError> {
 }
 
 fn container(of: &PodArm<'_>) -> Result<Container, DeployError> {
-    let port = |name: &str, number: u16| ContainerPort {
-        name: Some(name.to_owned()),
-        container_port: i32::from(number),
-        ..ContainerPort::default()
-    };
     let (image, command, args, env) = if let Some(emulated) = &of.target.emulated {
         let image = of.target.images.weir.clone().unwrap_or_default();
         (image, None, emulated_args(of, emulated), Vec::new())
@@ -108,7 +84,8 @@ fn container(of: &PodArm<'_>) -> Result<Container, DeployError> {
         image: Some(image),
         command,
         args: Some(args),
-        env: Some(own_address().into_iter().chain(env).collect()),
+        // Arguments may hold `$(POD_IP)`, which the kubelet replaces.
+        env: Some([field("POD_IP", "status.podIP")].into_iter().chain(env).collect()),
         ports: Some(vec![port("http", PORT), port("kv-events", EVENTS_PORT)]),
         startup_probe: Some(Probe {
             failure_threshold: Some((of.start_seconds() / every).max(1)),
@@ -132,15 +109,6 @@ fn probe(path: &str, every: i32) -> Probe {
         period_seconds: Some(every),
         ..Probe::default()
     }
-}
-
-/// Arguments may hold `$(POD_IP)`, which the kubelet replaces.
-fn own_address() -> Vec<EnvVar> {
-    let from = |path: &str| EnvVarSource {
-        field_ref: Some(ObjectFieldSelector { field_path: path.to_owned(), api_version: None }),
-        ..EnvVarSource::default()
-    };
-    vec![EnvVar { name: "POD_IP".to_owned(), value: None, value_from: Some(from("status.podIP")) }]
 }
 
 fn vllm_env(of: &PodArm<'_>, plain: BTreeMap<String, String>) -> Vec<EnvVar> {
@@ -185,7 +153,7 @@ fn emulated_args(of: &PodArm<'_>, emulated: &EmulatedTarget) -> Vec<String> {
         "--byte-scale",
         &emulated.byte_scale.to_string(),
         "--kv-events",
-        &format!("tcp://*:{EVENTS_PORT}"),
+        &command::events_bind(),
         "--kv-topic",
         &command::events_topic(&of.deployment.model.name),
     ]
@@ -199,12 +167,7 @@ fn emulated_args(of: &PodArm<'_>, emulated: &EmulatedTarget) -> Vec<String> {
 
 /// The plan that Weir's engine reads, with this arm alone.
 pub(super) fn plan(of: &PodArm<'_>) -> Result<ConfigMap, DeployError> {
-    let text = of.plan()?;
-    Ok(ConfigMap {
-        metadata: of.meta(Role::Engine),
-        data: Some(BTreeMap::from([("plan.json".to_owned(), text)])),
-        ..ConfigMap::default()
-    })
+    Ok(pod::config_map(of, Role::Engine, &[("plan.json", of.plan()?)]))
 }
 
 /// Headless: an address per pod, and no balancing per connection.
@@ -214,12 +177,7 @@ pub(super) fn service(of: &PodArm<'_>) -> Service {
         spec: Some(ServiceSpec {
             cluster_ip: Some("None".to_owned()),
             selector: Some(of.names.pods(Role::Engine)),
-            ports: Some(vec![ServicePort {
-                name: Some("http".to_owned()),
-                port: i32::from(PORT),
-                target_port: Some(IntOrString::String("http".to_owned())),
-                ..ServicePort::default()
-            }]),
+            ports: Some(vec![service_port("http", PORT)]),
             ..ServiceSpec::default()
         }),
         status: None,
@@ -271,18 +229,9 @@ fn has_disk(of: &PodArm<'_>) -> bool {
 }
 
 fn volumes(of: &PodArm<'_>) -> Vec<Volume> {
-    let named = |name: &str| Volume { name: name.to_owned(), ..Volume::default() };
-    let claim = |name: &str| PersistentVolumeClaimVolumeSource {
-        claim_name: name.to_owned(),
-        read_only: None,
-    };
     let mut volumes = Vec::new();
     if of.target.emulated.is_some() {
-        let map = ConfigMapVolumeSource {
-            name: of.names.object(Role::Engine),
-            ..ConfigMapVolumeSource::default()
-        };
-        volumes.push(Volume { config_map: Some(map), ..named("plan") });
+        volumes.push(config_volume(of, Role::Engine, "plan"));
     } else {
         let memory = EmptyDirVolumeSource {
             medium: Some("Memory".to_owned()),
@@ -290,46 +239,23 @@ fn volumes(of: &PodArm<'_>) -> Vec<Volume> {
             ..EmptyDirVolumeSource::default()
         };
         volumes.push(Volume { empty_dir: Some(memory), ..named("shm") });
-        let models = match &of.target.model_volume {
-            Some(volume) => {
-                Volume { persistent_volume_claim: Some(claim(&volume.claim)), ..named("models") }
-            }
-            None => Volume { empty_dir: Some(EmptyDirVolumeSource::default()), ..named("models") },
-        };
-        volumes.push(models);
+        let claim = of.target.model_volume.as_ref().map(|volume| &volume.claim);
+        volumes.push(claim_or_folder("models", claim));
     }
     if has_disk(of) {
-        volumes.push(match &of.target.disk_claim {
-            Some(name) => Volume { persistent_volume_claim: Some(claim(name)), ..named("kv") },
-            None => Volume { empty_dir: Some(EmptyDirVolumeSource::default()), ..named("kv") },
-        });
+        volumes.push(claim_or_folder("kv", of.target.disk_claim.as_ref()));
     }
     volumes
 }
 
 fn mounts(of: &PodArm<'_>) -> Vec<VolumeMount> {
-    let at = |name: &str, path: &str| VolumeMount {
-        name: name.to_owned(),
-        mount_path: path.to_owned(),
-        ..VolumeMount::default()
-    };
     let mut mounts = if of.target.emulated.is_some() {
-        vec![at("plan", PLAN_FOLDER)]
+        vec![mount("plan", PLAN_FOLDER)]
     } else {
-        vec![at("shm", "/dev/shm"), at("models", MODELS_FOLDER)]
+        vec![mount("shm", "/dev/shm"), mount("models", MODELS_FOLDER)]
     };
     if has_disk(of) {
-        mounts.push(at("kv", DISK_FOLDER));
+        mounts.push(mount("kv", DISK_FOLDER));
     }
     mounts
-}
-
-/// Of `vllm serve --kv-events-config`.
-pub(super) fn events_config(model: &str) -> Value {
-    json!({
-        "enable_kv_cache_events": true,
-        "publisher": "zmq",
-        "endpoint": format!("tcp://*:{EVENTS_PORT}"),
-        "topic": command::events_topic(model),
-    })
 }

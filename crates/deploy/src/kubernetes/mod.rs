@@ -9,6 +9,7 @@ mod command;
 mod engine;
 mod names;
 mod objects;
+mod pod;
 mod pods;
 mod rights;
 mod router;

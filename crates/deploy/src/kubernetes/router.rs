@@ -10,14 +10,13 @@ use serde_json::json;
 use weir_kubernetes::Manifest;
 use weir_kubernetes::k8s_openapi::api::apps::v1 as apps;
 use weir_kubernetes::k8s_openapi::api::core::v1::{
-    ConfigMap, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar,
-    EnvVarSource, GRPCAction, ObjectFieldSelector, PodSpec, PodTemplateSpec, Probe, Service,
-    ServiceAccount, ServicePort, ServiceSpec, TCPSocketAction, Volume, VolumeMount,
+    ConfigMap, Container, GRPCAction, PodSpec, Probe, Service, ServiceAccount, ServicePort,
+    ServiceSpec,
 };
 use weir_kubernetes::k8s_openapi::api::rbac::v1::{
     PolicyRule, Role as RbacRole, RoleBinding, RoleRef, Subject,
 };
-use weir_kubernetes::k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use weir_kubernetes::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use weir_kubernetes::k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use weir_picker::config::{PickerPorts, PodPool};
 use weir_picker::{ConfigError, Door, IndexStore, PickedReplicas, PickerConfig, PickerRelease};
@@ -27,6 +26,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::arm::PodArm;
 use super::engine::{EVENTS_PORT, PORT};
 use super::names::Role;
+use super::pod::{self, config_volume, field, folder, mount, open_port, port};
 use crate::error::DeployError;
 
 /// llm-d-router 0.10, and the Envoy of its chart.
@@ -221,14 +221,11 @@ impl<'a, 'b> PodRouter<'a, 'b> {
             fail_open: Vec::new(),
         };
         let envoy = format!("{:#}\n", door.bootstrap());
-        Ok(ConfigMap {
-            metadata: self.meta(),
-            data: Some(BTreeMap::from([
-                ("picker.json".to_owned(), picker),
-                ("envoy.json".to_owned(), envoy),
-            ])),
-            ..ConfigMap::default()
-        })
+        Ok(pod::config_map(
+            self.of,
+            Role::Router,
+            &[("picker.json", picker), ("envoy.json", envoy)],
+        ))
     }
 
     fn service(&self) -> Service {
@@ -254,44 +251,18 @@ impl<'a, 'b> PodRouter<'a, 'b> {
     }
 
     fn deployment(&self, namespace: &str, digest: u64) -> Result<apps::Deployment, DeployError> {
-        let mut annotations = self.of.annotations().unwrap_or_default();
-        annotations.insert(CONFIG.to_owned(), format!("{digest:016x}"));
-        Ok(apps::Deployment {
-            metadata: self.meta(),
-            spec: apps::DeploymentSpec {
-                // Two pickers would each see half of the requests.
-                replicas: Some(1),
-                strategy: Some(apps::DeploymentStrategy {
-                    type_: Some("Recreate".to_owned()),
-                    rolling_update: None,
-                }),
-                selector: LabelSelector {
-                    match_labels: Some(self.of.names.pods(Role::Router)),
-                    ..LabelSelector::default()
-                },
-                template: PodTemplateSpec {
-                    metadata: Some(ObjectMeta {
-                        labels: Some(self.of.names.labels(Role::Router, self.of.arm)),
-                        annotations: Some(annotations),
-                        ..ObjectMeta::default()
-                    }),
-                    spec: Some(self.pod(namespace)?),
-                },
-                ..apps::DeploymentSpec::default()
-            },
-            status: None,
-        })
+        let mut deployment = pod::deployment(self.of, Role::Router, 1, self.pod(namespace)?);
+        let digest = BTreeMap::from([(CONFIG.to_owned(), format!("{digest:016x}"))]);
+        pod::annotate(&mut deployment, digest);
+        Ok(deployment)
     }
 
     fn pod(&self, namespace: &str) -> Result<PodSpec, DeployError> {
-        let named = |name: &str| Volume { name: name.to_owned(), ..Volume::default() };
-        let map = ConfigMapVolumeSource { name: self.name(), ..ConfigMapVolumeSource::default() };
         let mut containers = vec![self.picker(namespace), self.envoy()];
-        let mut volumes = vec![Volume { config_map: Some(map), ..named("config") }];
+        let mut volumes = vec![config_volume(self.of, Role::Router, "config")];
         if self.asks_for_tokens() {
             containers.push(self.tokenizer()?);
-            let folder = EmptyDirVolumeSource::default();
-            volumes.push(Volume { empty_dir: Some(folder), ..named("tokens") });
+            volumes.push(folder("tokens"));
         }
         Ok(PodSpec {
             service_account_name: Some(self.name()),
@@ -312,18 +283,6 @@ impl<'a, 'b> PodRouter<'a, 'b> {
     fn picker(&self, namespace: &str) -> Container {
         let config = self.picker_config(namespace);
         let path = format!("{CONFIG_FOLDER}/picker.json");
-        let own = |field: &str| EnvVarSource {
-            field_ref: Some(ObjectFieldSelector {
-                field_path: format!("metadata.{field}"),
-                api_version: None,
-            }),
-            ..EnvVarSource::default()
-        };
-        let env = |name: &str, field: &str| EnvVar {
-            name: name.to_owned(),
-            value: None,
-            value_from: Some(own(field)),
-        };
         let mut mounts = vec![mount("config", CONFIG_FOLDER)];
         if self.asks_for_tokens() {
             mounts.push(mount("tokens", TOKENS_FOLDER));
@@ -332,7 +291,10 @@ impl<'a, 'b> PodRouter<'a, 'b> {
             name: PICKER.to_owned(),
             image: Some(self.picker.clone()),
             args: Some(config.arguments(self.release, &path)),
-            env: Some(vec![env("NAMESPACE", "namespace"), env("POD_NAME", "name")]),
+            env: Some(vec![
+                field("NAMESPACE", "metadata.namespace"),
+                field("POD_NAME", "metadata.name"),
+            ]),
             ports: Some(vec![
                 port("grpc-ext-proc", PICKER_PORTS.grpc),
                 port("grpc-health", PICKER_PORTS.health),
@@ -360,14 +322,7 @@ impl<'a, 'b> PodRouter<'a, 'b> {
             image: Some(self.envoy.clone()),
             args: Some(args.map(str::to_owned).to_vec()),
             ports: Some(vec![port("http", DOOR_PORT)]),
-            readiness_probe: Some(Probe {
-                tcp_socket: Some(TCPSocketAction {
-                    port: IntOrString::String("http".to_owned()),
-                    host: None,
-                }),
-                period_seconds: Some(1),
-                ..Probe::default()
-            }),
+            readiness_probe: Some(open_port("http")),
             volume_mounts: Some(vec![mount("config", CONFIG_FOLDER)]),
             ..Container::default()
         }
@@ -396,16 +351,4 @@ impl<'a, 'b> PodRouter<'a, 'b> {
             ..Container::default()
         })
     }
-}
-
-fn port(name: &str, number: u16) -> ContainerPort {
-    ContainerPort {
-        name: Some(name.to_owned()),
-        container_port: i32::from(number),
-        ..ContainerPort::default()
-    }
-}
-
-fn mount(name: &str, path: &str) -> VolumeMount {
-    VolumeMount { name: name.to_owned(), mount_path: path.to_owned(), ..VolumeMount::default() }
 }

@@ -4,26 +4,25 @@ use std::collections::BTreeMap;
 
 use weir_kubernetes::k8s_openapi::api::apps::v1 as apps;
 use weir_kubernetes::k8s_openapi::api::core::v1::{
-    ConfigMap, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, PodSpec,
-    PodTemplateSpec, Probe, ResourceRequirements, Service, ServicePort, ServiceSpec,
-    TCPSocketAction, Volume, VolumeMount,
+    ConfigMap, Container, PodSpec, ResourceRequirements, Service, ServiceSpec,
 };
 use weir_kubernetes::k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use weir_kubernetes::k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use weir_kubernetes::k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use weir_model::{Bytes, Product};
 use weir_store::server::StoreSettings;
+use weir_tier::EvictionPolicy;
 
 use super::arm::PodArm;
 use super::names::Role;
+use super::pod::{self, config_volume, folder, mount, open_port, port, service_port};
+use crate::remote::settings_for;
 
 const CONFIG_FOLDER: &str = "/etc/store";
 const DATA_FOLDER: &str = "/data";
-/// A store's allocator and metadata per byte of blocks.
-const OVERHEAD: f64 = 1.3;
-/// Of an index, and of a store beside its blocks.
 const INDEX_BYTES: Bytes = Bytes::from_gib(1);
+/// Of a store beside its blocks: connections and what they send.
 const PROCESS: Bytes = Bytes::from_gib(1);
+/// A store counts what it allocated. Pages that it has only in part count for its pod.
+const FRAGMENTATION: u64 = 8;
 
 /// A store with what it is for.
 #[derive(Debug, Clone, Copy)]
@@ -38,23 +37,14 @@ impl PodStore<'_, '_> {
         self.product.traits().port
     }
 
-    fn capacity(&self) -> Bytes {
-        if self.role == Role::Index {
-            return INDEX_BYTES;
-        }
-        let store = self.of.arm.offload.as_ref().and_then(|offload| offload.store.as_ref());
-        store.map_or(INDEX_BYTES, |store| store.capacity)
-    }
-
     fn settings(&self) -> StoreSettings {
-        // A lost key of an index is a hit that is not seen, which nobody would notice.
-        let policy = if self.role == Role::Index { "noeviction" } else { "allkeys-lru" };
-        StoreSettings {
-            capacity: Some(self.capacity()),
-            policy: policy.to_owned(),
-            io_threads: Some(1),
-            ..StoreSettings::default()
-        }
+        let store = self.of.arm.offload.as_ref().and_then(|offload| offload.store.as_ref());
+        let settings = match store.filter(|_| self.role == Role::Store) {
+            Some(store) => settings_for(store.policy, store.capacity),
+            // A lost key of an index is a hit that is not seen, which nobody would notice.
+            None => settings_for(EvictionPolicy::None, INDEX_BYTES),
+        };
+        StoreSettings { io_threads: Some(1), ..settings }
     }
 
     /// The recipe of `docs/stores.md`, open to the pods of the namespace.
@@ -69,11 +59,7 @@ impl PodStore<'_, '_> {
         }
         lines.extend(self.settings().recipe(self.product));
         let text = lines.join("\n") + "\n";
-        ConfigMap {
-            metadata: self.of.meta(self.role),
-            data: Some(BTreeMap::from([("store.conf".to_owned(), text)])),
-            ..ConfigMap::default()
-        }
+        pod::config_map(self.of, self.role, &[("store.conf", text)])
     }
 
     pub(super) fn service(&self) -> Service {
@@ -81,12 +67,7 @@ impl PodStore<'_, '_> {
             metadata: self.of.meta(self.role),
             spec: Some(ServiceSpec {
                 selector: Some(self.of.names.pods(self.role)),
-                ports: Some(vec![ServicePort {
-                    name: Some("resp".to_owned()),
-                    port: i32::from(self.port()),
-                    target_port: Some(IntOrString::String("resp".to_owned())),
-                    ..ServicePort::default()
-                }]),
+                ports: Some(vec![service_port("resp", self.port())]),
                 ..ServiceSpec::default()
             }),
             status: None,
@@ -94,48 +75,16 @@ impl PodStore<'_, '_> {
     }
 
     pub(super) fn deployment(&self) -> apps::Deployment {
-        let template = PodTemplateSpec {
-            metadata: Some(ObjectMeta {
-                labels: Some(self.of.names.labels(self.role, self.of.arm)),
-                annotations: self.of.annotations(),
-                ..ObjectMeta::default()
-            }),
-            spec: Some(self.pod()),
-        };
-        apps::Deployment {
-            metadata: self.of.meta(self.role),
-            spec: apps::DeploymentSpec {
-                replicas: Some(1),
-                strategy: Some(apps::DeploymentStrategy {
-                    type_: Some("Recreate".to_owned()),
-                    rolling_update: None,
-                }),
-                selector: LabelSelector {
-                    match_labels: Some(self.of.names.pods(self.role)),
-                    ..LabelSelector::default()
-                },
-                template,
-                ..apps::DeploymentSpec::default()
-            },
-            status: None,
-        }
+        pod::deployment(self.of, self.role, 1, self.pod())
     }
 
     fn pod(&self) -> PodSpec {
-        let named = |name: &str| Volume { name: name.to_owned(), ..Volume::default() };
-        let map = ConfigMapVolumeSource {
-            name: self.of.names.object(self.role),
-            ..ConfigMapVolumeSource::default()
-        };
         PodSpec {
             enable_service_links: Some(false),
             automount_service_account_token: Some(false),
             termination_grace_period_seconds: Some(2),
             containers: vec![self.container()],
-            volumes: Some(vec![
-                Volume { config_map: Some(map), ..named("config") },
-                Volume { empty_dir: Some(EmptyDirVolumeSource::default()), ..named("data") },
-            ]),
+            volumes: Some(vec![config_volume(self.of, self.role, "config"), folder("data")]),
             ..PodSpec::default()
         }
     }
@@ -145,30 +94,14 @@ impl PodStore<'_, '_> {
         let traits = self.product.traits();
         let command = [Some(traits.program), traits.config_flag, Some(&config)];
         let command = command.into_iter().flatten().map(str::to_owned).collect();
-        let mount = |name: &str, path: &str| VolumeMount {
-            name: name.to_owned(),
-            mount_path: path.to_owned(),
-            ..VolumeMount::default()
-        };
         let memory = self.memory().0.to_string();
         let all = BTreeMap::from([("memory".to_owned(), Quantity(memory))]);
         Container {
             name: self.product.name().to_owned(),
             image: Some(self.image()),
             command: Some(command),
-            ports: Some(vec![ContainerPort {
-                name: Some("resp".to_owned()),
-                container_port: i32::from(self.port()),
-                ..ContainerPort::default()
-            }]),
-            readiness_probe: Some(Probe {
-                tcp_socket: Some(TCPSocketAction {
-                    port: IntOrString::String("resp".to_owned()),
-                    host: None,
-                }),
-                period_seconds: Some(1),
-                ..Probe::default()
-            }),
+            ports: Some(vec![port("resp", self.port())]),
+            readiness_probe: Some(open_port("resp")),
             resources: Some(ResourceRequirements {
                 requests: Some(all.clone()),
                 limits: Some(all),
@@ -181,10 +114,9 @@ impl PodStore<'_, '_> {
 
     /// A store on disks needs memory for its caches only.
     fn memory(&self) -> Bytes {
-        if self.product.traits().keeps_in_memory {
-            Bytes((self.capacity().0 as f64 * OVERHEAD) as u64 + PROCESS.0)
-        } else {
-            Bytes(4 * PROCESS.0)
+        match self.settings().capacity.filter(|_| self.product.traits().keeps_in_memory) {
+            Some(held) => Bytes(held.0 + held.0 / FRAGMENTATION + PROCESS.0),
+            None => Bytes(4 * PROCESS.0),
         }
     }
 

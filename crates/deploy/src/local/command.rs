@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
 use weir_model::Bytes;
 use weir_spec::plan::{Arm, Deployment, LocalTarget, PoolSize, flag};
 
@@ -154,7 +155,13 @@ fn arguments(
         }
     }
     if engine.prefix_caching {
-        add("--kv-events-config", replica.at.events.to_string());
+        let events = json!({
+            "enable_kv_cache_events": true,
+            "publisher": "zmq",
+            "endpoint": replica.at.events_bind,
+            "topic": replica.at.events_topic,
+        });
+        add("--kv-events-config", events.to_string());
     }
     // Each answer reports its cached prompt tokens.
     add("--enable-prompt-tokens-details", String::new());

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use weir_deploy::Presence;
 use weir_deploy::leftovers::{Whose, clear, run_id};
-use weir_deploy::{front, local};
+use weir_deploy::{front, kubernetes, local};
 use weir_field::Field;
 use weir_record::RunFolder;
 use weir_spec::plan::Plan;
@@ -32,10 +32,10 @@ pub fn run<'a>(
     progress: &dyn Progress,
     stop: &Stop,
 ) -> Result<Ended<'a>, LabError> {
-    let starts_a_front = front::is_planned(plan) && plan.target.kubernetes().is_none();
-    if plan.target.local().is_some() || starts_a_front {
+    if plan.target.local().is_some() || front::is_planned(plan) {
         prepare(plan, progress)?;
     }
+    kubernetes::preflight(plan)?;
     // A live cell marks itself for other runs; simulated cells take all CPUs.
     let id = run_id(folder.path());
     let presence = plan.target.live().is_none().then(|| Presence::show(&id)).transpose()?;

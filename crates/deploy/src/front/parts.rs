@@ -35,9 +35,10 @@ impl Parts {
     }
 }
 
-/// Arms that need a front, with what the target says of it.
+/// Arms that need a front on this machine, with what the target says of it. That of pods is a pod.
 pub(super) fn routed(plan: &Plan) -> impl Iterator<Item = (&LiveRouter, &Arm)> {
-    let router = plan.target.live().and_then(LiveTarget::router);
+    let live = plan.target.live().filter(|_| plan.target.kubernetes().is_none());
+    let router = live.and_then(LiveTarget::router);
     router.into_iter().flat_map(|router| {
         plan.deployments.iter().flat_map(move |deployment| {
             let needed = |arm: &&Arm| is_needed(router, arm, deployment.replicas);

@@ -20,7 +20,7 @@ mod volume;
 
 pub use objects::{StackObject, StandStep};
 pub use pods::Pods;
-pub use stand::{StackState, Stand, StandProgress, is_routed, render, stacks, take_down};
+pub use stand::{StackState, Stand, StandProgress, preflight, render, stacks, take_down};
 pub use weir_kubernetes::{Applied, Removed};
 
 #[cfg(test)]

@@ -69,11 +69,6 @@ impl StackNames {
         format!("{MANAGED_BY}={MANAGER},{STACK}={}", self.stack)
     }
 
-    /// Of what stands for one purpose.
-    pub(super) fn role_selector(&self, role: Role) -> String {
-        format!("{},{ROLE}={}", self.selector(), role.name())
-    }
-
     pub(super) fn object(&self, role: Role) -> String {
         match role {
             Role::Anchor => format!("weir-{}", self.stack),
@@ -118,6 +113,12 @@ pub(super) fn all_stacks() -> String {
 /// Among the objects of stacks.
 pub(super) fn anchors() -> String {
     format!("{ROLE}={}", Role::Anchor.name())
+}
+
+/// Among the objects of a stack.
+pub(super) fn with_roles(roles: &[Role]) -> String {
+    let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+    format!("{ROLE} in ({})", names.join(","))
 }
 
 /// As a DNS label.

@@ -68,7 +68,11 @@ impl Pods {
         let lease = stand.lease(place.run)?;
         let is_fresh = target.fresh == Fresh::Cell;
         let cell = is_fresh.then(|| format!("{}-{}", place.run, UtcClock::anchored().now().0));
-        stand.up(&StandStep::ALL, cell.as_deref(), place.stopped, &mut |_| {})?;
+        // Rights were looked at before the run.
+        let steps: Vec<StandStep> =
+            StandStep::ALL.into_iter().filter(|step| *step != StandStep::Preflight).collect();
+        let mut ready = stand.up(&steps, cell.as_deref(), place.stopped, &mut |_| {})?;
+        let mut ready = |role| ready.remove(&stand.names.object(role)).unwrap_or_default();
         let logs = place.logs()?;
         let mut pods = Self {
             cluster: stand.cluster.clone(),
@@ -83,14 +87,13 @@ impl Pods {
             looked: Mutex::new(Instant::now()),
             lease,
         };
-        let ready = |role| stand.wait(&stand.names.object(role), place.stopped, &mut |_| {});
-        for pod in ready(Role::Engine)? {
+        for pod in ready(Role::Engine) {
             let url = at(pod.ip, PORT);
             pods.engines.push(EngineEndpoint::new(&url, Access::default())?);
             pods.stood.push(StoodPod { pod, containers: &[CONTAINER] });
         }
-        pods.add_store(&stand, arm, &ready)?;
-        pods.add_front(&stand, target, deployment, place.stopped, &ready)?;
+        pods.add_store(&stand, arm, &mut ready)?;
+        pods.add_front(&stand, target, deployment, place.stopped, &mut ready)?;
         Ok(pods)
     }
 
@@ -98,14 +101,14 @@ impl Pods {
         &mut self,
         stand: &Stand<'_>,
         arm: &Arm,
-        ready: &dyn Fn(Role) -> Result<Vec<ReadyPod>, DeployError>,
+        ready: &mut dyn FnMut(Role) -> Vec<ReadyPod>,
     ) -> Result<(), DeployError> {
         let of = stand.pod_arm();
         let Some(offload) = &arm.offload else { return Ok(()) };
         let Some(config) = &offload.store else { return Ok(()) };
         let mut arm = arm.clone();
         if let Some(product) = of.own_store() {
-            let [pod] = one(ready(Role::Store)?, Role::Store)?;
+            let pod = self.one(ready(Role::Store), Role::Store)?;
             // Names of Services mean nothing outside of the pods.
             let address = format!("redis://{}", socket(pod.ip, product.traits().port));
             arm.store_access = Some(StoreAccess { address, password_file: None, empty: false });
@@ -122,17 +125,17 @@ impl Pods {
         target: &KubernetesTarget,
         deployment: &Deployment,
         stopped: &dyn Fn() -> bool,
-        ready: &dyn Fn(Role) -> Result<Vec<ReadyPod>, DeployError>,
+        ready: &mut dyn FnMut(Role) -> Vec<ReadyPod>,
     ) -> Result<(), DeployError> {
         let of = stand.pod_arm();
         if !of.is_routed() {
             return Ok(());
         }
         let release = PodRouter::new(&of)?.release();
-        let [pod] = one(ready(Role::Router)?, Role::Router)?;
+        let pod = self.one(ready(Role::Router), Role::Router)?;
         let index = match of.index_product() {
             Some(product) => {
-                let [pod] = one(ready(Role::Index)?, Role::Index)?;
+                let pod = self.one(ready(Role::Index), Role::Index)?;
                 let address = format!("redis://{}", socket(pod.ip, product.traits().port));
                 self.stood.push(StoodPod { pod, containers: &[] });
                 Some(PodIndex { product, address })
@@ -152,6 +155,15 @@ impl Pods {
         self.front = Some(front);
         self.stood.push(StoodPod { pod, containers: &[PICKER, ENVOY] });
         Ok(())
+    }
+
+    fn one(&self, pods: Vec<ReadyPod>, role: Role) -> Result<ReadyPod, DeployError> {
+        let count = pods.len();
+        <[ReadyPod; 1]>::try_from(pods).map(|[pod]| pod).map_err(|_| DeployError::Pod {
+            arm: self.arm.clone(),
+            pod: format!("of the {role:?}"),
+            problem: format!("expected one that is ready, and there are {count}"),
+        })
     }
 
     pub fn endpoints(&self) -> &[EngineEndpoint] {
@@ -257,15 +269,6 @@ fn restarted(pod: &Pod, before: i32) -> Option<String> {
     });
     (now > before || is_down)
         .then(|| ended.unwrap_or_else(|| "a container was started again".to_owned()))
-}
-
-fn one(pods: Vec<ReadyPod>, role: Role) -> Result<[ReadyPod; 1], DeployError> {
-    pods.try_into().map_err(|pods: Vec<ReadyPod>| {
-        DeployError::Emulated(format!(
-            "{} pods of the {role:?}, where one was asked for",
-            pods.len()
-        ))
-    })
 }
 
 fn socket(ip: IpAddr, port: u16) -> String {

@@ -5,24 +5,21 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use weir_kubernetes::k8s_openapi::api::apps::v1 as apps;
-use weir_kubernetes::k8s_openapi::api::core::v1::ServiceAccount;
-use weir_kubernetes::k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service};
-use weir_kubernetes::k8s_openapi::api::rbac::v1::{Role as RbacRole, RoleBinding};
+use weir_kubernetes::k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use weir_kubernetes::k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use weir_kubernetes::{
     Applied, ApplyMode, Cluster, ClusterAccess, KubernetesError, LeaseGuard, Manifest, ReadyPod,
-    Removal, Removed, Rollout,
+    Removal, Removed, Right, Rollout,
 };
-use weir_spec::plan::{Arm, Deployment, KubernetesTarget};
+use weir_spec::plan::{Arm, Deployment, KubernetesTarget, Plan};
 
 use super::arm::PodArm;
-use super::names::{ARM, Role, STACK, StackNames, all_stacks, anchors, lease_of};
+use super::names::{ARM, Role, STACK, StackNames, all_stacks, anchors, lease_of, with_roles};
 use super::objects::{self, StackObject, StandStep};
 use super::rights;
 use crate::error::DeployError;
-use crate::front;
 
-/// Objects that another arm may have left, with the roles that an arm may not need.
+/// What another arm may have left.
 const OPTIONAL: [Role; 3] = [Role::Store, Role::Index, Role::Router];
 
 /// Objects of an arm, in the order of applying, without a cluster.
@@ -37,11 +34,6 @@ pub fn render(
     let mut all = vec![StackObject { step: StandStep::Namespace, manifest: anchor }];
     all.extend(objects::all(&of, &target.namespace)?);
     Ok(all)
-}
-
-/// True where a router stands in front of the arm's engines.
-pub fn is_routed(target: &KubernetesTarget, deployment: &Deployment, arm: &Arm) -> bool {
-    front::is_needed(&target.router, arm, deployment.replicas)
 }
 
 /// One arm of a deployment in a cluster.
@@ -135,8 +127,14 @@ impl<'a> Stand<'a> {
     /// An error that names every right the user lacks for this arm, and a kind that the cluster
     /// does not know.
     pub fn preflight(&self) -> Result<(), DeployError> {
+        self.preflight_after(&mut Vec::new())
+    }
+
+    /// Asks for what is not among the `granted` rights, and adds it.
+    fn preflight_after(&self, granted: &mut Vec<Right>) -> Result<(), DeployError> {
         let objects = objects::all(&self.pod_arm(), &self.target.namespace)?;
-        let rights = rights::needed(objects.iter().map(|object| &object.manifest));
+        let mut rights = rights::needed(objects.iter().map(|object| &object.manifest));
+        rights.retain(|right| !granted.contains(right));
         let may = self.cluster.may(&rights)?;
         let lacking: Vec<String> = rights
             .iter()
@@ -164,6 +162,7 @@ impl<'a> Stand<'a> {
                 });
             }
         }
+        granted.extend(rights);
         Ok(())
     }
 
@@ -173,21 +172,22 @@ impl<'a> Stand<'a> {
         Ok(self.cluster.lease(&lease_of(self.names.stack()), holder)?)
     }
 
-    /// Applies what differs, removes what only another arm needs, and waits until all pods are
-    /// ready. Pods of another `cell` are replaced.
+    /// Removes what only another arm needs, applies what differs, and waits until all pods are
+    /// ready: those of each Deployment, by its name. Pods of another `cell` are replaced.
     pub fn up(
         &self,
         steps: &[StandStep],
         cell: Option<&str>,
         stopped: &dyn Fn() -> bool,
         progress: &mut dyn FnMut(&StandProgress<'_>),
-    ) -> Result<(), DeployError> {
+    ) -> Result<BTreeMap<String, Vec<ReadyPod>>, DeployError> {
         if steps.contains(&StandStep::Preflight) {
             self.preflight()?;
         }
         let owner = self.anchor()?;
         let of = self.arm_of(Some(&owner), cell);
-        self.remove_others(&of)?;
+        self.remove_others(&of, stopped)?;
+        let mut ready = BTreeMap::new();
         let objects = objects::all(&of, &self.target.namespace)?;
         for step in [StandStep::Namespace, StandStep::Standalone, StandStep::LlmD] {
             let own: Vec<_> = objects.iter().filter(|object| object.step == step).collect();
@@ -201,11 +201,11 @@ impl<'a> Stand<'a> {
             for object in own {
                 if object.manifest.kind().plural == "deployments" {
                     let name = object.manifest.name().unwrap_or_default();
-                    self.wait(name, stopped, progress)?;
+                    ready.insert(name.to_owned(), self.wait(name, stopped, progress)?);
                 }
             }
         }
-        Ok(())
+        Ok(ready)
     }
 
     /// Pods of the newest template of a role.
@@ -224,48 +224,62 @@ impl<'a> Stand<'a> {
         }
     }
 
-    fn remove_others(&self, of: &PodArm<'_>) -> Result<(), DeployError> {
+    /// By labels, so that no kind is missed. Without a Deployment of theirs nothing is left.
+    fn remove_others(
+        &self,
+        of: &PodArm<'_>,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<(), DeployError> {
         let needed = [
             of.own_store().map(|_| Role::Store),
             of.index_product().map(|_| Role::Index),
             of.is_routed().then_some(Role::Router),
         ];
-        for role in OPTIONAL {
-            if !needed.contains(&Some(role)) {
-                self.remove(role)?;
-            }
+        let others: Vec<Role> =
+            OPTIONAL.into_iter().filter(|role| !needed.contains(&Some(*role))).collect();
+        if others.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let (stack, roles) = (self.names.selector(), with_roles(&others));
+        if self.cluster.list::<apps::Deployment>(&format!("{stack},{roles}"))?.is_empty() {
+            return Ok(());
+        }
+        let how = Removal {
+            // All at once.
+            anchors: roles.clone(),
+            keep: Vec::new(),
+            until: Instant::now() + Duration::from_nanos(self.target.start_timeout.0.0),
+            stopped,
+            strip_finalizers: false,
+        };
+        let removed = self.cluster.remove(&format!("{stack},{roles}"), &how)?;
+        if stopped() {
+            return Err(DeployError::Interrupted);
+        }
+        match removed.left.first() {
+            None => Ok(()),
+            Some(left) => Err(DeployError::Pod {
+                arm: self.arm.name.clone(),
+                pod: format!("{} {}", left.kind, left.name),
+                problem: format!("it belongs to another arm and does not go: {left}"),
+            }),
+        }
     }
+}
 
-    /// Only what carries the stack's label.
-    fn remove(&self, role: Role) -> Result<(), DeployError> {
-        let meta = self.names.meta(role, self.arm, None);
-        let selector = self.names.role_selector(role);
-        let cluster = &self.cluster;
-        if !cluster.list::<apps::Deployment>(&selector)?.is_empty() {
-            let object = apps::Deployment { metadata: meta.clone(), ..Default::default() };
-            cluster.delete(&Manifest::of(&object))?;
+/// Before a run: of all arms, each right once.
+pub fn preflight(plan: &Plan) -> Result<(), DeployError> {
+    let Some(target) = plan.target.kubernetes() else { return Ok(()) };
+    let cluster = connect(target)?;
+    let mut granted = Vec::new();
+    for deployment in &plan.deployments {
+        let names = StackNames::of(deployment);
+        for arm in &deployment.arms {
+            let (cluster, names) = (cluster.clone(), names.clone());
+            Stand { cluster, target, deployment, arm, names }.preflight_after(&mut granted)?;
         }
-        if !cluster.list::<Service>(&selector)?.is_empty() {
-            let object = Service { metadata: meta.clone(), ..Default::default() };
-            cluster.delete(&Manifest::of(&object))?;
-        }
-        if !cluster.list::<ConfigMap>(&selector)?.is_empty() {
-            let object = ConfigMap { metadata: meta.clone(), ..Default::default() };
-            cluster.delete(&Manifest::of(&object))?;
-        }
-        if role == Role::Router && !cluster.list::<RbacRole>(&selector)?.is_empty() {
-            let account = ServiceAccount { metadata: meta.clone(), ..Default::default() };
-            let rights = RbacRole { metadata: meta.clone(), ..Default::default() };
-            let binding = RoleBinding { metadata: meta, ..Default::default() };
-            for manifest in [Manifest::of(&binding), Manifest::of(&rights), Manifest::of(&account)]
-            {
-                cluster.delete(&manifest)?;
-            }
-        }
-        Ok(())
     }
+    Ok(())
 }
 
 /// What happens while a stack comes up.

@@ -4,9 +4,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::Context;
-use weir_deploy::kubernetes::{
-    Applied, StackObject, Stand, StandProgress, StandStep, is_routed, stacks,
-};
+use weir_deploy::front;
+use weir_deploy::kubernetes::{Applied, StackObject, Stand, StandProgress, StandStep, stacks};
 use weir_spec::Plan;
 use weir_spec::catalogue::models::ALIASES;
 use weir_spec::plan::{Arm, Deployment, KubernetesTarget};
@@ -145,7 +144,7 @@ fn chosen<'a>(
             continue;
         }
         let fits = |arm: &&Arm| {
-            let is_routed = is_routed(target, deployment, arm);
+            let is_routed = front::is_needed(&target.router, arm, deployment.replicas);
             let by_name = choice.arm.as_ref().is_none_or(|name| arm.name == *name);
             by_name && choice.methods.is_none_or(|of| (of == StandMethod::LlmD) == is_routed)
         };

@@ -6,10 +6,7 @@ use weir_http::Url;
 use weir_model::Note;
 use weir_observe::{Scraper, Selection};
 use weir_picker::REPLICA_HEADER;
-use weir_spec::plan::{
-    Arm, ClientOptions, Deployment, EmulatedTarget, EndpointTarget, KubernetesTarget, LiveTarget,
-    LocalTarget,
-};
+use weir_spec::plan::{Arm, ClientOptions, Deployment, EndpointTarget, LiveTarget};
 
 use crate::emulated::Emulated;
 use crate::endpoint::{Access, EngineEndpoint};
@@ -40,6 +37,24 @@ enum Stands {
     Kubernetes(Box<Pods>),
 }
 
+impl Stands {
+    fn front(&self) -> Option<&Front> {
+        match self {
+            Self::Found(_) => None,
+            Self::Emulated(emulated) => emulated.front(),
+            Self::Local(local) => local.front(),
+            Self::Kubernetes(pods) => pods.front(),
+        }
+    }
+
+    fn processes(&self) -> Option<&Local> {
+        match self {
+            Self::Local(local) => Some(local),
+            Self::Found(_) | Self::Emulated(_) | Self::Kubernetes(_) => None,
+        }
+    }
+}
+
 impl Site {
     /// Starts an arm, or finds its deployment, and checks that the model is served.
     pub fn stand_up(
@@ -53,64 +68,52 @@ impl Site {
             LiveTarget::Endpoint(target) => {
                 Self::found(target, client, deployment, arm, place.stopped)
             }
-            LiveTarget::Emulated(target) => Self::emulated(target, client, deployment, arm, place),
-            LiveTarget::Local(target) => Self::local(target, deployment, arm, place),
-            LiveTarget::Kubernetes(target) => Self::kubernetes(target, deployment, arm, place),
+            LiveTarget::Emulated(target) => {
+                let stopped = place.stopped;
+                let core = server_core(client);
+                let emulated = Emulated::start(target, deployment, arm, core, place)?;
+                let endpoints =
+                    emulated.urls().map(|url| EngineEndpoint::new(&url, Access::default()));
+                let endpoints = endpoints.collect::<Result<Vec<_>, _>>()?;
+                Self::started(Stands::Emulated(Box::new(emulated)), endpoints, deployment, stopped)
+            }
+            LiveTarget::Local(target) => {
+                let stopped = place.stopped;
+                let local = Local::start(target, deployment, arm, place)?;
+                let endpoints = local.endpoints();
+                Self::started(Stands::Local(Box::new(local)), endpoints, deployment, stopped)
+            }
+            LiveTarget::Kubernetes(target) => {
+                let stopped = place.stopped;
+                let pods = Pods::start(target, deployment, arm, place)?;
+                let endpoints = pods.endpoints().to_vec();
+                Self::started(Stands::Kubernetes(Box::new(pods)), endpoints, deployment, stopped)
+            }
         }
     }
 
-    fn local(
-        target: &LocalTarget,
+    fn started(
+        stands: Stands,
+        endpoints: Vec<EngineEndpoint>,
         deployment: &Deployment,
-        arm: &Arm,
-        place: CellPlace<'_>,
+        stopped: &dyn Fn() -> bool,
     ) -> Result<Self, DeployError> {
-        let stopped = place.stopped;
-        let local = Local::start(target, deployment, arm, place)?;
-        let endpoints = local.endpoints();
         for endpoint in &endpoints {
             endpoint.choose(Some(&deployment.model.name), stopped)?;
         }
-        let engines = endpoints.iter().map(|endpoint| below(endpoint.url(), "/metrics"));
-        let beside = local.lmcache().map(|url| below(url, "/metrics"));
-        let front = local.front();
+        let front = stands.front();
         let door = front.map(|front| through(front, endpoints[0].access())).transpose()?;
-        Ok(Self {
-            metrics: engines
-                .chain(beside)
-                .chain(front.into_iter().flat_map(Front::metrics))
-                .collect(),
-            door,
-            replicas: addresses(&endpoints),
-            endpoints,
-            model: deployment.model.name.clone(),
-            stands: Stands::Local(Box::new(local)),
-        })
-    }
-
-    fn kubernetes(
-        target: &KubernetesTarget,
-        deployment: &Deployment,
-        arm: &Arm,
-        place: CellPlace<'_>,
-    ) -> Result<Self, DeployError> {
-        let stopped = place.stopped;
-        let pods = Pods::start(target, deployment, arm, place)?;
-        let endpoints = pods.endpoints().to_vec();
-        for endpoint in &endpoints {
-            endpoint.choose(Some(&deployment.model.name), stopped)?;
-        }
         let engines = endpoints.iter().map(|endpoint| below(endpoint.url(), "/metrics"));
-        let front = pods.front();
-        let door = front.map(|front| through(front, &Access::default())).transpose()?;
-        Ok(Self {
-            metrics: engines.chain(front.into_iter().flat_map(Front::metrics)).collect(),
-            door,
-            replicas: addresses(&endpoints),
-            endpoints,
-            model: deployment.model.name.clone(),
-            stands: Stands::Kubernetes(Box::new(pods)),
-        })
+        let lmcache = stands.processes().and_then(Local::lmcache);
+        let metrics = engines
+            .chain(lmcache.map(|url| below(url, "/metrics")))
+            .chain(front.into_iter().flat_map(Front::metrics))
+            .collect();
+        // One emulated server routes by itself where it has several replicas.
+        let is_one_each = endpoints.len() == deployment.replicas as usize;
+        let replicas = if is_one_each { addresses(&endpoints) } else { Vec::new() };
+        let model = deployment.model.name.clone();
+        Ok(Self { endpoints, door, metrics, model, replicas, stands })
     }
 
     fn found(
@@ -145,35 +148,6 @@ impl Site {
         Ok(Self { endpoints, door: None, metrics, model, replicas, stands })
     }
 
-    fn emulated(
-        target: &EmulatedTarget,
-        client: &ClientOptions,
-        deployment: &Deployment,
-        arm: &Arm,
-        place: CellPlace<'_>,
-    ) -> Result<Self, DeployError> {
-        let emulated = Emulated::start(target, deployment, arm, server_core(client), place)?;
-        let endpoints = emulated.urls().map(|url| EngineEndpoint::new(&url, Access::default()));
-        let endpoints = endpoints.collect::<Result<Vec<_>, _>>()?;
-        for endpoint in &endpoints {
-            endpoint.choose(Some(&deployment.model.name), &|| false)?;
-        }
-        let front = emulated.front();
-        let door = front.map(|front| through(front, &Access::default())).transpose()?;
-        // One server routes by itself where it has several replicas.
-        let one_for_all = front.is_none() && deployment.replicas > 1;
-        let replicas = if one_for_all { Vec::new() } else { addresses(&endpoints) };
-        let engines = endpoints.iter().map(|endpoint| below(endpoint.url(), "/metrics"));
-        Ok(Self {
-            metrics: engines.chain(front.into_iter().flat_map(Front::metrics)).collect(),
-            door,
-            replicas,
-            endpoints,
-            model: deployment.model.name.clone(),
-            stands: Stands::Emulated(Box::new(emulated)),
-        })
-    }
-
     /// The engines.
     pub fn endpoints(&self) -> &[EngineEndpoint] {
         &self.endpoints
@@ -195,12 +169,7 @@ impl Site {
     }
 
     pub fn front(&self) -> Option<&Front> {
-        match &self.stands {
-            Stands::Found(_) => None,
-            Stands::Emulated(emulated) => emulated.front(),
-            Stands::Local(local) => local.front(),
-            Stands::Kubernetes(pods) => pods.front(),
-        }
+        self.stands.front()
     }
 
     /// Response header with the replica that answered: Weir's own where Weir set up the router.
@@ -254,10 +223,7 @@ impl Site {
     }
 
     pub fn processes(&self) -> Option<&Local> {
-        match &self.stands {
-            Stands::Local(local) => Some(local),
-            Stands::Found(_) | Stands::Emulated(_) | Stands::Kubernetes(_) => None,
-        }
+        self.stands.processes()
     }
 
     /// True where programs of others were started for the cell.

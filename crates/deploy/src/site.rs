@@ -261,15 +261,20 @@ impl Site {
         }
     }
 
+    /// The same, however short ago it was asked: after the last request nobody asks again.
+    pub fn check_last(&self) -> Result<(), DeployError> {
+        match &self.stands {
+            Stands::Kubernetes(pods) => pods.look(),
+            Stands::Local(_) | Stands::Emulated(_) | Stands::Found(_) => self.check(),
+        }
+    }
+
     pub fn tear_down(self) -> Result<(), DeployError> {
         match self.stands {
             Stands::Found(_) => Ok(()),
             Stands::Emulated(emulated) => emulated.stop(),
             Stands::Local(local) => local.stop(),
-            Stands::Kubernetes(pods) => {
-                pods.leave();
-                Ok(())
-            }
+            Stands::Kubernetes(pods) => pods.leave(),
         }
     }
 }

@@ -14,11 +14,12 @@ use weir_model::Note;
 use weir_observe::UtcClock;
 use weir_spec::plan::{Arm, Deployment, Fresh, KubernetesTarget, StoreAccess};
 
+use super::drift;
 use super::engine::{CONTAINER, EVENTS_PORT, PORT};
-use super::names::Role;
-use super::objects::StandStep;
+use super::names::{ROLE, Role};
+use super::objects::{StackObject, StandStep};
 use super::router::{DOOR_PORT, ENVOY, METRICS_PORT, PICKER, PodRouter};
-use super::stand::Stand;
+use super::stand::{Stand, StoodUp};
 use crate::endpoint::{Access, EngineEndpoint};
 use crate::error::DeployError;
 use crate::front::{Front, FrontRecord, PodIndex};
@@ -34,6 +35,8 @@ pub struct Pods {
     arm: String,
     engines: Vec<EngineEndpoint>,
     stood: Vec<StoodPod>,
+    /// As they were applied.
+    objects: Vec<StackObject>,
     front: Option<Front>,
     store: Option<RemoteStore>,
     is_fresh: bool,
@@ -71,7 +74,8 @@ impl Pods {
         // Rights were looked at before the run.
         let steps: Vec<StandStep> =
             StandStep::ALL.into_iter().filter(|step| *step != StandStep::Preflight).collect();
-        let mut ready = stand.up(&steps, cell.as_deref(), place.stopped, &mut |_| {})?;
+        let StoodUp { pods: mut ready, objects } =
+            stand.up(&steps, cell.as_deref(), place.stopped, &mut |_| {})?;
         let mut ready = |role| ready.remove(&stand.names.object(role)).unwrap_or_default();
         let logs = place.logs()?;
         let mut pods = Self {
@@ -80,6 +84,7 @@ impl Pods {
             arm: arm.name.clone(),
             engines: Vec::new(),
             stood: Vec::new(),
+            objects,
             front: None,
             store: None,
             is_fresh,
@@ -94,6 +99,7 @@ impl Pods {
         }
         pods.add_store(&stand, arm, &mut ready)?;
         pods.add_front(&stand, target, deployment, place.stopped, &mut ready)?;
+        pods.are_as_applied()?;
         Ok(pods)
     }
 
@@ -192,8 +198,8 @@ impl Pods {
         engines.map(|of| format!("tcp://{}", socket(of.pod.ip, EVENTS_PORT))).collect()
     }
 
-    /// An error where a pod has gone, was replaced, or one of its containers was started again. A
-    /// fault is looked for again at once, good pods not before a while.
+    /// [`Self::look`], not more often than the API server's time allows. A fault is looked for again
+    /// at once.
     pub fn check(&self) -> Result<(), DeployError> {
         let mut looked = self.looked.lock();
         if looked.elapsed() >= LOOK {
@@ -203,7 +209,32 @@ impl Pods {
         Ok(())
     }
 
-    fn look(&self) -> Result<(), DeployError> {
+    /// An error for a pod whose containers are not those of its Deployment.
+    fn are_as_applied(&self) -> Result<(), DeployError> {
+        let pods = self.cluster.list::<Pod>(&self.selector)?;
+        let deployments = self.objects.iter().map(|object| &object.manifest);
+        for deployment in deployments.filter(|of| of.kind().plural == "deployments") {
+            let role = &deployment.value()["metadata"]["labels"][ROLE];
+            let is_of = |pod: &&Pod| {
+                let labels = pod.metadata.labels.as_ref();
+                labels.and_then(|labels| labels.get(ROLE)).map(String::as_str) == role.as_str()
+            };
+            let is_stood = |pod: &&Pod| {
+                let uid = pod.metadata.uid.as_deref();
+                self.stood.iter().any(|of| Some(&*of.pod.uid) == uid)
+            };
+            for pod in pods.iter().filter(is_of).filter(is_stood) {
+                if let Some(drift) = drift::of_pod(deployment, pod) {
+                    let name = pod.metadata.name.as_deref().unwrap_or_default();
+                    return Err(drift.of(&self.arm, format!("pod {name}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An error where a pod has gone, was replaced, or one of its containers was started again.
+    pub fn look(&self) -> Result<(), DeployError> {
         if let Some(problem) = self.lease.lost() {
             let (arm, pod) = (self.arm.clone(), "of the stack".to_owned());
             let problem = format!("the lease on them was lost: {problem}");
@@ -236,8 +267,9 @@ impl Pods {
     }
 
     /// The pods stand on, for the next cell. Their logs stay with this one, and a line for each
-    /// call to the API server.
-    pub fn leave(self) {
+    /// call to the API server. An error where something changed what was applied.
+    pub fn leave(self) -> Result<(), DeployError> {
+        let drifted = drift::of_objects(&self.cluster, &self.objects, &self.arm);
         let calls = self.cluster.drain_calls();
         let lines = calls.iter().filter_map(|call| serde_json::to_string(call).ok());
         let lines = lines.fold(String::new(), |all, line| all + &line + "\n");
@@ -251,6 +283,7 @@ impl Pods {
                 }
             }
         }
+        drifted
     }
 }
 

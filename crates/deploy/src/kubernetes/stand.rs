@@ -173,21 +173,21 @@ impl<'a> Stand<'a> {
     }
 
     /// Removes what only another arm needs, applies what differs, and waits until all pods are
-    /// ready: those of each Deployment, by its name. Pods of another `cell` are replaced.
+    /// ready. Pods of another `cell` are replaced.
     pub fn up(
         &self,
         steps: &[StandStep],
         cell: Option<&str>,
         stopped: &dyn Fn() -> bool,
         progress: &mut dyn FnMut(&StandProgress<'_>),
-    ) -> Result<BTreeMap<String, Vec<ReadyPod>>, DeployError> {
+    ) -> Result<StoodUp, DeployError> {
         if steps.contains(&StandStep::Preflight) {
             self.preflight()?;
         }
         let owner = self.anchor()?;
         let of = self.arm_of(Some(&owner), cell);
         self.remove_others(&of, stopped)?;
-        let mut ready = BTreeMap::new();
+        let mut pods = BTreeMap::new();
         let objects = objects::all(&of, &self.target.namespace)?;
         for step in [StandStep::Namespace, StandStep::Standalone, StandStep::LlmD] {
             let own: Vec<_> = objects.iter().filter(|object| object.step == step).collect();
@@ -201,11 +201,11 @@ impl<'a> Stand<'a> {
             for object in own {
                 if object.manifest.kind().plural == "deployments" {
                     let name = object.manifest.name().unwrap_or_default();
-                    ready.insert(name.to_owned(), self.wait(name, stopped, progress)?);
+                    pods.insert(name.to_owned(), self.wait(name, stopped, progress)?);
                 }
             }
         }
-        Ok(ready)
+        Ok(StoodUp { pods, objects })
     }
 
     /// Pods of the newest template of a role.

@@ -51,7 +51,7 @@ pub(crate) fn watch(
         }
     }
     // A death that no check has found yet may have failed the requests.
-    site.check().err().map(LiveError::Deploy)
+    site.check_last().err().map(LiveError::Deploy)
 }
 
 /// Refuses a load with failed requests on processes of Weir's: no other client was there, and the

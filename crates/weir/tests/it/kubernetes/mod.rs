@@ -119,10 +119,29 @@ fn a_run_brings_up_each_arm_and_a_teardown_leaves_nothing() {
     assert_eq!(verdict("no-offload"), Some("control"));
     assert_eq!(verdict("native-offload"), Some("effective"));
     let status = done(&weir(cluster, folder.path(), &["status", &file]));
-    assert!(status.contains("Running"), "{status}");
+    assert!(status.contains("Running") && !status.contains("expires"), "{status}");
+    is_removed_once_expired(cluster, folder.path(), &file);
     let removed = done(&weir(cluster, folder.path(), &["teardown", &file]));
     assert!(removed.starts_with("removed ") && !removed.contains("left:"), "{removed}");
     assert_eq!(objects(cluster, "runs"), "");
+}
+
+/// What stands gets a time of expiry with its next use.
+fn is_removed_once_expired(cluster: &cluster::Cluster, folder: &Path, file: &str) {
+    let up = |ttl: &str| {
+        let ttl = format!("target.kubernetes.ttl={ttl}");
+        let steps = ["standup", file, "--arm", "native-offload", "--steps", "4-7", "--set", &ttl];
+        done(&weir(cluster, folder, &steps));
+    };
+    let expire = || done(&weir(cluster, folder, &["teardown", file, "--expired"]));
+    up("1h");
+    let status = done(&weir(cluster, folder, &["status", file]));
+    assert!(status.contains("expires 20"), "{status}");
+    assert_eq!(expire(), "removed 0 objects\n");
+    up("1ms");
+    let removed = expire();
+    assert!(removed.starts_with("removed ") && removed != "removed 0 objects\n", "{removed}");
+    assert_eq!(done(&weir(cluster, folder, &["status", file])), "");
 }
 
 #[test]
@@ -149,4 +168,26 @@ fn an_engine_that_goes_in_a_cell_fails_it_by_name_and_a_second_weir_waits() {
     assert!(cell.contains("pod engine-"), "{cell}");
     done(&weir(cluster, folder.path(), &["teardown", &file]));
     assert_eq!(objects(cluster, "goes"), "");
+}
+
+#[test]
+fn a_cell_of_what_somebody_changed_fails_with_the_field() {
+    let Some(cluster) = cluster("a_cell_of_what_somebody_changed") else { return };
+    let (folder, file) = experiment("changes");
+    let args = ["run", &file, "--out", "run", "--set", "arms=[no-offload]"];
+    let mut command = cluster.command(WEIR);
+    command.current_dir(folder.path()).args(args).stdout(Stdio::null());
+    let mut run = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.any(|line| line.contains(" in flight, ")), "no load");
+    let label = ["-l", "weir.dev/role=engine"];
+    let scale = ["-n", "changes", "scale", "deployment", "--replicas=2"];
+    cluster.kubectl(&[&scale[..], &label].concat());
+    said.for_each(drop);
+    assert_eq!(run.wait().unwrap().code(), Some(1));
+    let cell = "run/cells/Qwen--Qwen3-0.6B/1x-l40s/no-offload/c4/0/cell.json";
+    let cell = std::fs::read_to_string(folder.path().join(cell)).unwrap();
+    assert!(cell.contains("spec.replicas"), "{cell}");
+    done(&weir(cluster, folder.path(), &["teardown", &file]));
+    assert_eq!(objects(cluster, "changes"), "");
 }

@@ -5,18 +5,18 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use weir_kubernetes::k8s_openapi::api::apps::v1 as apps;
-use weir_kubernetes::k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
+use weir_kubernetes::k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use weir_kubernetes::k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use weir_kubernetes::{
     Applied, ApplyMode, Cluster, ClusterAccess, KubernetesError, LeaseGuard, Manifest, ReadyPod,
-    Removal, Removed, Right, Rollout,
+    Removal, Right, Rollout,
 };
 use weir_spec::plan::{Arm, Deployment, KubernetesTarget, Plan};
 
 use super::arm::PodArm;
-use super::names::{ARM, Role, STACK, StackNames, all_stacks, anchors, lease_of, with_roles};
+use super::names::{Role, StackNames, lease_of, with_roles};
 use super::objects::{self, StackObject, StandStep};
-use super::rights;
+use super::{rights, stacks};
 use crate::error::DeployError;
 
 /// What another arm may have left.
@@ -75,7 +75,11 @@ impl<'a> Stand<'a> {
 
     /// What all other objects belong to.
     fn anchor(&self) -> Result<OwnerReference, DeployError> {
-        let anchor = objects::anchor(&self.arm_of(None, None));
+        let mut anchor = objects::anchor(&self.arm_of(None, None));
+        if let Some(ttl) = self.target.ttl {
+            let (name, time) = stacks::expiry(ttl.0);
+            anchor.metadata.annotations.get_or_insert_default().insert(name, time);
+        }
         self.cluster.apply(&Manifest::of(&anchor), ApplyMode::Apply)?;
         let name = self.names.object(Role::Anchor);
         let stands: Option<ConfigMap> = self.cluster.get(&name)?;

@@ -116,6 +116,9 @@ pub struct KubernetesTarget {
     #[serde(skip_serializing_if = "LiveRouter::is_default")]
     pub router: LiveRouter,
     pub fresh: Fresh,
+    /// How long a stack stays after its last use, such as `8h`. `weir teardown --expired` removes it
+    /// then, whoever calls it. It stays without this.
+    pub ttl: Option<Span>,
     /// Longest time for an arm's pods to be ready.
     pub start_timeout: Span,
 }
@@ -152,6 +155,7 @@ impl Default for KubernetesTarget {
             env: BTreeMap::new(),
             router: LiveRouter::default(),
             fresh: Fresh::default(),
+            ttl: None,
             // Images are pulled, and a large model is read from a volume.
             start_timeout: Span(Nanos::from_secs(900)),
         }

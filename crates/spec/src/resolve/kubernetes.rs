@@ -20,12 +20,7 @@ pub(super) fn resolve(
     login(target)?;
     engines(target)?;
     router(target, deployments)?;
-    let patience = target.start_timeout.0;
-    check_span(&key("start_timeout"), patience, HOUR * 24)?;
-    if patience == Nanos::ZERO {
-        let remedy = "write for example 15m";
-        return Err(SpecError::value(key("start_timeout"), "no time at all", remedy));
-    }
+    times(target)?;
     let file = |path: &String| base.join(path).display().to_string();
     Ok(KubernetesTarget {
         kubeconfig: target.kubeconfig.as_ref().map(file),
@@ -33,6 +28,18 @@ pub(super) fn resolve(
         ca_file: target.ca_file.as_ref().map(file),
         ..target.clone()
     })
+}
+
+fn times(target: &KubernetesTarget) -> Result<(), SpecError> {
+    let ttl = target.ttl.map(|ttl| ("ttl", ttl, HOUR * 24 * 365, "write for example 8h"));
+    let patience = ("start_timeout", target.start_timeout, HOUR * 24, "write for example 15m");
+    for (name, span, most, remedy) in std::iter::once(patience).chain(ttl) {
+        check_span(&key(name), span.0, most)?;
+        if span.0 == Nanos::ZERO {
+            return Err(SpecError::value(key(name), "no time at all", remedy));
+        }
+    }
+    Ok(())
 }
 
 fn key(name: &str) -> String {

@@ -322,6 +322,7 @@ pub(crate) struct FromEnvArgs {
   weir teardown
   weir teardown runs/local-cpu-20261127-101500
   weir teardown examples/kubernetes/source-a.yaml
+  weir teardown examples/kubernetes/source-a.yaml --expired
 
 Finds processes by a mark in their environment, and folders and shared memory by name, so that it
 also finds what a `kill -9` left. Without RUN, it touches only what belongs to Weir processes that
@@ -334,6 +335,9 @@ pub(crate) struct TeardownArgs {
     /// Of a namespace, remove this stack only.
     #[arg(long, value_name = "STACK")]
     pub(crate) stack: Option<String>,
+    /// Of a namespace, remove the stacks whose `ttl` has passed, whoever they belong to.
+    #[arg(long, conflicts_with = "stack")]
+    pub(crate) expired: bool,
 }
 
 #[derive(Debug, Args)]

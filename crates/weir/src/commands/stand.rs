@@ -83,6 +83,7 @@ pub(crate) fn status(args: &StatusArgs, printer: &mut Printer) -> anyhow::Result
     let stacks = stacks(target)?;
     if stacks.is_empty() {
         printer.note(&format!("nothing stands in namespace {}", target.namespace));
+        return Ok(Exit::Done);
     }
     let mut out = String::new();
     for stack in stacks {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use weir_deploy::kubernetes::take_down;
+use weir_deploy::kubernetes::{StackChoice, take_down};
 use weir_deploy::leftovers::{Whose, clear, run_id};
 use weir_record::RunFolder;
 
@@ -21,11 +21,19 @@ const CLUSTER_PATIENCE: Duration = Duration::from_mins(5);
 
 pub(crate) fn run(args: &TeardownArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     if let Some(file) = args.run.as_ref().filter(|path| path.is_file()) {
-        return of_cluster(file, args.stack.as_deref(), printer);
+        let choice = match &args.stack {
+            _ if args.expired => StackChoice::Expired,
+            Some(name) => StackChoice::Named(name),
+            None => StackChoice::All,
+        };
+        return of_cluster(file, choice, printer);
     }
-    if args.stack.is_some() {
-        let words = "--stack names a stack of a cluster; write the experiment's file before it";
-        return Err(Mistake(words.to_owned()).into());
+    if args.stack.is_some() || args.expired {
+        let option = if args.expired { "--expired" } else { "--stack" };
+        return Err(Mistake(format!(
+            "{option} is for stacks of a cluster; write the experiment's file before it"
+        ))
+        .into());
     }
     let whose = match &args.run {
         // Opened, so that a wrong path is an error.
@@ -42,14 +50,14 @@ pub(crate) fn run(args: &TeardownArgs, printer: &mut Printer) -> anyhow::Result<
     Ok(Exit::Done)
 }
 
-/// Everything of Weir's in the namespace of the experiment, whoever started it.
-fn of_cluster(file: &Path, stack: Option<&str>, printer: &mut Printer) -> anyhow::Result<Exit> {
+/// Of Weir's in the namespace of the experiment, whoever started it.
+fn of_cluster(file: &Path, choice: StackChoice<'_>, printer: &mut Printer) -> anyhow::Result<Exit> {
     let experiment = ExperimentArgs { file: Some(file.to_owned()), sets: Vec::new() };
     let plan = planned(&experiment)?.plan;
     let target = target_of(&plan, &experiment)?;
     let interrupt = Interrupt::listen(Waiting::Cells, printer.is_quiet())?;
     let stopped = || interrupt.stop().is_asked();
-    let removed = take_down(target, stack, &holder(), CLUSTER_PATIENCE, &stopped)?;
+    let removed = take_down(target, choice, &holder(), CLUSTER_PATIENCE, &stopped)?;
     printer.result(&format!("removed {} objects\n", removed.gone))?;
     for kind in &removed.unseen {
         printer.note(&format!("not looked for: {kind}"));

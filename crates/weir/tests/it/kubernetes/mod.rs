@@ -174,17 +174,19 @@ fn an_engine_that_goes_in_a_cell_fails_it_by_name_and_a_second_weir_waits() {
 fn a_cell_of_what_somebody_changed_fails_with_the_field() {
     let Some(cluster) = cluster("a_cell_of_what_somebody_changed") else { return };
     let (folder, file) = experiment("changes");
-    let args = ["run", &file, "--out", "run", "--set", "arms=[no-offload]"];
+    let short = ["--set", "load.duration=20s", "--set", "arms=[no-offload]"];
+    let args = [&["run", &file, "--out", "run"], &short[..]].concat();
     let mut command = cluster.command(WEIR);
     command.current_dir(folder.path()).args(args).stdout(Stdio::null());
     let mut run = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);
-    assert!(said.any(|line| line.contains(" in flight, ")), "no load");
+    let before: Vec<String> =
+        said.by_ref().take_while(|line| !line.contains(" in flight, ")).collect();
     let label = ["-l", "weir.dev/role=engine"];
     let scale = ["-n", "changes", "scale", "deployment", "--replicas=2"];
     cluster.kubectl(&[&scale[..], &label].concat());
-    said.for_each(drop);
-    assert_eq!(run.wait().unwrap().code(), Some(1));
+    let after: Vec<String> = said.collect();
+    assert_eq!(run.wait().unwrap().code(), Some(1), "{before:#?} {after:#?}");
     let cell = "run/cells/Qwen--Qwen3-0.6B/1x-l40s/no-offload/c4/0/cell.json";
     let cell = std::fs::read_to_string(folder.path().join(cell)).unwrap();
     assert!(cell.contains("spec.replicas"), "{cell}");

@@ -6,6 +6,7 @@
 
 mod arm;
 mod command;
+mod drift;
 mod engine;
 mod names;
 mod objects;
@@ -14,13 +15,16 @@ mod pods;
 mod rights;
 mod router;
 mod smoke;
+mod stacks;
 mod stand;
 mod store;
 mod volume;
 
+pub use drift::Drift;
 pub use objects::{StackObject, StandStep};
 pub use pods::Pods;
-pub use stand::{StackState, Stand, StandProgress, preflight, render, stacks, take_down};
+pub use stacks::{StackChoice, StackState, stacks, take_down};
+pub use stand::{Stand, StandProgress, preflight, render, user_role};
 pub use weir_kubernetes::{Applied, Removed};
 
 #[cfg(test)]

@@ -271,6 +271,18 @@ impl<'a> Stand<'a> {
     }
 }
 
+/// A Role with the rights that all arms of the plan need.
+pub fn user_role(plan: &Plan, target: &KubernetesTarget) -> Result<Manifest, DeployError> {
+    let mut objects = Vec::new();
+    for deployment in &plan.deployments {
+        for arm in &deployment.arms {
+            objects.extend(render(target, deployment, arm)?);
+        }
+    }
+    let rights = rights::needed(objects.iter().map(|object| &object.manifest));
+    Ok(rights::role(&rights, &target.namespace))
+}
+
 /// Before a run: of all arms, each right once.
 pub fn preflight(plan: &Plan) -> Result<(), DeployError> {
     let Some(target) = plan.target.kubernetes() else { return Ok(()) };
@@ -286,50 +298,21 @@ pub fn preflight(plan: &Plan) -> Result<(), DeployError> {
     Ok(())
 }
 
+/// An arm that is ready.
+#[derive(Debug)]
+pub struct StoodUp {
+    /// By Deployment.
+    pub(super) pods: BTreeMap<String, Vec<ReadyPod>>,
+    /// As they were applied.
+    pub(super) objects: Vec<StackObject>,
+}
+
 /// What happens while a stack comes up.
 #[derive(Debug)]
 pub enum StandProgress<'a> {
     Applied(&'a Manifest, Applied),
     /// The name of what is waited for.
     Waits(&'a str, &'a Rollout),
-}
-
-/// A stack that stands in a namespace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StackState {
-    pub stack: String,
-    pub arm: String,
-    /// Pods with their state, as the cluster tells it.
-    pub pods: Vec<(String, String)>,
-}
-
-/// All stacks of a namespace, by their pods.
-pub fn stacks(target: &KubernetesTarget) -> Result<Vec<StackState>, DeployError> {
-    let cluster = connect(target)?;
-    let mut found = standing(&cluster)?;
-    for pod in cluster.list::<Pod>(&all_stacks())? {
-        let Some((stack, arm)) = stack_of(&pod.metadata) else { continue };
-        let name = pod.metadata.name.clone().unwrap_or_default();
-        let state = pod.status.and_then(|status| status.phase).unwrap_or_default();
-        let of = found.entry(stack.clone());
-        of.or_insert(StackState { stack, arm, pods: Vec::new() }).pods.push((name, state));
-    }
-    Ok(found.into_values().collect())
-}
-
-/// By name, with their arms.
-fn standing(cluster: &Cluster) -> Result<BTreeMap<String, StackState>, DeployError> {
-    let anchors: Vec<ConfigMap> = cluster.list(&format!("{},{}", all_stacks(), anchors()))?;
-    let of = |anchor: ConfigMap| {
-        let (stack, arm) = stack_of(&anchor.metadata)?;
-        Some((stack.clone(), StackState { stack, arm, pods: Vec::new() }))
-    };
-    Ok(anchors.into_iter().filter_map(of).collect())
-}
-
-fn stack_of(metadata: &ObjectMeta) -> Option<(String, String)> {
-    let labels = metadata.labels.as_ref()?;
-    Some((labels.get(STACK)?.clone(), labels.get(ARM).cloned().unwrap_or_default()))
 }
 
 pub(super) fn connect(target: &KubernetesTarget) -> Result<Cluster, DeployError> {
@@ -343,32 +326,4 @@ pub(super) fn connect(target: &KubernetesTarget) -> Result<Cluster, DeployError>
         namespace: target.namespace.clone(),
     };
     Ok(Cluster::connect(&access)?)
-}
-
-/// Removes all of Weir's in a namespace, or one stack. Volumes of models stay. A stack that another
-/// `holder` uses is left alone, and its user named.
-pub fn take_down(
-    target: &KubernetesTarget,
-    stack: Option<&str>,
-    holder: &str,
-    patience: Duration,
-    stopped: &dyn Fn() -> bool,
-) -> Result<Removed, DeployError> {
-    let cluster = connect(target)?;
-    let anchored = standing(&cluster)?;
-    let asked = |name: &&String| stack.is_none_or(|stack| stack == *name);
-    let leases = anchored.keys().filter(asked).map(|name| cluster.lease(&lease_of(name), holder));
-    let _leases = leases.collect::<Result<Vec<LeaseGuard>, _>>()?;
-    let labels = match stack {
-        Some(stack) => format!("{},{STACK}={stack}", all_stacks()),
-        None => all_stacks(),
-    };
-    let how = Removal {
-        anchors: anchors(),
-        keep: vec!["persistentvolumeclaims".to_owned()],
-        until: Instant::now() + patience,
-        stopped,
-        strip_finalizers: false,
-    };
-    Ok(cluster.remove(&labels, &how)?)
 }

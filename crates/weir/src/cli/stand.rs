@@ -58,6 +58,7 @@ Examples:
   weir standup experiment.yaml --arm llm-d-redis --steps 6-8
   weir standup experiment.yaml -n
   weir standup experiment.yaml -n=server
+  weir standup experiment.yaml --print-rbac | kubectl apply -f -
 
 Steps can be repeated: what stands as wanted stays. `weir run` brings up each arm by itself; after
 it, or after `weir standup`, the stack stands until `weir teardown FILE`.")]
@@ -73,6 +74,9 @@ pub(crate) struct StandupArgs {
     #[arg(short = 'n', long, value_name = "WHERE", num_args = 0..=1, require_equals = true,
           default_missing_value = "here")]
     pub(crate) dry_run: Option<DryRun>,
+    /// Print a Role with the rights that all arms need, for whoever may grant it.
+    #[arg(long, conflicts_with_all = ["steps", "dry_run"])]
+    pub(crate) print_rbac: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use anyhow::Context;
 use weir_deploy::front;
-use weir_deploy::kubernetes::{Applied, StackObject, Stand, StandProgress, StandStep, stacks};
+use weir_deploy::kubernetes::{
+    Applied, StackObject, Stand, StandProgress, StandStep, stacks, user_role,
+};
 use weir_spec::Plan;
 use weir_spec::catalogue::models::ALIASES;
 use weir_spec::plan::{Arm, Deployment, KubernetesTarget};
@@ -43,6 +45,10 @@ pub(crate) fn render(args: &RenderArgs, printer: &mut Printer) -> anyhow::Result
 pub(crate) fn standup(args: &StandupArgs, printer: &mut Printer) -> anyhow::Result<Exit> {
     let plan = planned(&args.experiment)?.plan;
     let target = target_of(&plan, &args.experiment)?;
+    if args.print_rbac {
+        printer.result(&user_role(&plan, target)?.yaml())?;
+        return Ok(Exit::Done);
+    }
     let steps = args.steps.as_deref().map_or_else(|| Ok(StandStep::ALL.to_vec()), steps)?;
     let interrupt = Interrupt::listen(Waiting::Cells, printer.is_quiet())?;
     for (deployment, arm) in chosen(&plan, target, &args.choice)? {
@@ -87,7 +93,8 @@ pub(crate) fn status(args: &StatusArgs, printer: &mut Printer) -> anyhow::Result
     }
     let mut out = String::new();
     for stack in stacks {
-        let _ = writeln!(out, "{}  arm {}", stack.stack, stack.arm);
+        let expires = stack.expires.map_or_else(String::new, |at| format!("  expires {at:.0}"));
+        let _ = writeln!(out, "{}  arm {}{expires}", stack.stack, stack.arm);
         for (name, state) in stack.pods {
             let _ = writeln!(out, "  {name}  {state}");
         }

@@ -198,8 +198,8 @@ impl Pods {
         engines.map(|of| format!("tcp://{}", socket(of.pod.ip, EVENTS_PORT))).collect()
     }
 
-    /// [`Self::look`], not more often than the API server's time allows. A fault is looked for again
-    /// at once.
+    /// [`Self::look`], not more often than the API server's time allows. A fault is looked for
+    /// again at once.
     pub fn check(&self) -> Result<(), DeployError> {
         let mut looked = self.looked.lock();
         if looked.elapsed() >= LOOK {

@@ -116,8 +116,8 @@ pub struct KubernetesTarget {
     #[serde(skip_serializing_if = "LiveRouter::is_default")]
     pub router: LiveRouter,
     pub fresh: Fresh,
-    /// How long a stack stays after its last use, such as `8h`. `weir teardown --expired` removes it
-    /// then, whoever calls it. It stays without this.
+    /// How long a stack stays after its last use, such as `8h`. `weir teardown --expired` removes
+    /// it then, whoever calls it. It stays without this.
     pub ttl: Option<Span>,
     /// Longest time for an arm's pods to be ready.
     pub start_timeout: Span,

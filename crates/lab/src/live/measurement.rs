@@ -120,7 +120,7 @@ impl Measurement<'_> {
         let seen = SeenLoad { asked: &asked, answered: &answered };
         let WindowSignals { signals, counted_prompts } = sources.signals(seen, &mut notes);
         notes.extend(self.unknown_choices(choices.as_ref(), &answered));
-        notes.extend(slow::note(&replicas, &answered));
+        notes.extend(slow::note(&replicas, &answered, window));
         let scraped = ScrapedWindow { window: planned, late: counters.lateness(started, planned) };
         let counted = counted_prompts.and_then(|counted| {
             let count = PromptCount::of(counted, &asked.looked_up, report.answers.by_usage > 0);

@@ -1,59 +1,63 @@
-//! A replica that is slower than the others: it answers little, and requests wait in it.
+//! A replica that is slower than the others: its requests take several times as long.
 
-use weir_model::{Note, RoutingNote};
-use weir_observe::signals::AnsweredBy;
+use weir_model::{Note, RoutingNote, Window};
+use weir_observe::signals::{AnsweredBy, ReplicaTotals};
 
 use crate::outcome::ReplicaSeen;
 
-/// Times as many requests wait in it as in any other.
-const TIMES_OTHERS: f64 = 2.0;
+/// Times as long as in any other. Replicas with longer prompts or answers reach two or three.
+const TIMES_OTHERS: f64 = 4.0;
+/// Fewer answers, or less than one request at a time, show nothing.
+const LEAST_ANSWERS: u64 = 5;
 
-/// By the replica's number. Waiting requests alone may be those of a prefix that many ask for, and
-/// few answers those of a replica that nobody needs.
-pub(crate) fn note(seen: &[ReplicaSeen], answered: &AnsweredBy) -> Option<Note> {
-    let of = answered.known();
-    let slow = seen.iter().enumerate().find_map(|(number, replica)| {
-        let waiting = replica.mean_waiting.filter(|waiting| *waiting >= 1.0)?;
-        let others = seen.iter().enumerate().filter(|(other, _)| *other != number);
-        let most = others.map(|(_, other)| other.mean_waiting.unwrap_or(0.0)).fold(0.0, f64::max);
-        let totals = answered.replicas.get(&u16::try_from(number).ok()?);
-        let requests = totals.map_or(0, |of| of.requests);
-        let is_slow = waiting >= TIMES_OTHERS * most && 2 * requests * (seen.len() as u64) < of;
-        is_slow.then(|| (replica.address.clone(), requests, waiting.round() as u64))
-    });
-    let (address, requests, waiting) = slow.filter(|_| seen.len() > 1)?;
-    Some(RoutingNote::SlowReplica { address, requests, of, waiting }.into())
+/// By the client's own times: an engine's gauges leave out its front end.
+pub(crate) fn note(seen: &[ReplicaSeen], answered: &AnsweredBy, window: Window) -> Option<Note> {
+    let mean = |of: &ReplicaTotals| of.time.0 as f64 / of.requests.max(1) as f64;
+    let all = &answered.replicas;
+    let (address, requests, open) = all.iter().find_map(|(number, totals)| {
+        let others = all.iter().filter(|(other, of)| *other != number && of.requests > 0);
+        let slowest = others.map(|(_, of)| mean(of)).reduce(f64::max)?;
+        let open = totals.time.0 as f64 / window.length().0 as f64;
+        let is_slow = totals.requests >= LEAST_ANSWERS
+            && open >= 1.0
+            && mean(totals) >= TIMES_OTHERS * slowest;
+        let address = is_slow.then(|| seen.get(usize::from(*number)))??.address.clone();
+        Some((address, totals.requests, open.round() as u64))
+    })?;
+    Some(RoutingNote::SlowReplica { address, requests, of: answered.known(), open }.into())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use weir_observe::signals::ReplicaTotals;
+    use weir_model::Nanos;
 
-    /// Requests and mean waiting of each replica.
+    use super::*;
+
+    /// Requests, and the mean seconds of one, of each replica.
     fn noted(replicas: &[(u64, f64)]) -> bool {
-        let seen: Vec<ReplicaSeen> = replicas
-            .iter()
-            .map(|(_, waiting)| ReplicaSeen {
-                address: "127.0.0.2:8000".to_owned(),
-                mean_waiting: Some(*waiting),
-            })
-            .collect();
-        let totals = |(requests, _): &(u64, f64)| ReplicaTotals {
+        let seen = |_: &(u64, f64)| ReplicaSeen {
+            address: "127.0.0.2:8000".to_owned(),
+            mean_waiting: None,
+        };
+        let totals = |(requests, mean): &(u64, f64)| ReplicaTotals {
             requests: *requests,
+            time: Nanos((*requests as f64 * mean * 1e9) as u64),
             ..ReplicaTotals::default()
         };
         let mut answered = AnsweredBy::default();
         answered.replicas = (0..).zip(replicas.iter().map(totals)).collect();
-        note(&seen, &answered).is_some()
+        let seen: Vec<ReplicaSeen> = replicas.iter().map(seen).collect();
+        let window = Window { start: Nanos::ZERO, end: Nanos::from_secs(5) };
+        note(&seen, &answered, window).is_some()
     }
 
     #[test]
-    fn a_slow_replica_answers_little_and_makes_wait() {
-        assert!(noted(&[(158, 0.1), (21, 2.4)]));
-        assert!(!noted(&[(90, 2.0), (89, 2.4)]), "both are busy");
-        assert!(!noted(&[(21, 0.1), (158, 2.4)]), "many ask for what it has");
-        assert!(!noted(&[(158, 0.0), (21, 0.4)]), "nobody waits");
-        assert!(!noted(&[(30, 2.4)]));
+    fn requests_take_long_in_a_slow_replica() {
+        assert!(noted(&[(158, 0.03), (21, 0.6)]));
+        assert!(noted(&[(22, 0.6), (39, 0.03)]), "also where its share is not small");
+        assert!(!noted(&[(90, 0.2), (89, 0.24)]), "both are busy");
+        assert!(!noted(&[(158, 0.03), (6, 0.6)]), "fewer than one at a time");
+        assert!(!noted(&[(158, 0.03), (4, 4.0)]), "few answers");
+        assert!(!noted(&[(30, 0.6)]), "there is no other");
     }
 }

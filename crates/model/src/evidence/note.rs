@@ -124,9 +124,16 @@ pub enum TierNote {
 pub enum RoutingNote {
     /// A router's configuration of the user's own, where it differs from what Weir would write.
     ConfiguredOtherwise(FactDifference),
-    /// A replica that answered less than half of an equal share, while more requests waited in it
-    /// than in any other: mean over the window.
-    SlowReplica { address: String, requests: u64, of: u64, waiting: u64 },
+    /// A replica whose requests took several times as long as those of any other: those that it
+    /// answered, and how many of them were open at once, mean over the window.
+    SlowReplica {
+        address: String,
+        requests: u64,
+        of: u64,
+        /// Earlier runs counted those that waited in the engine.
+        #[serde(alias = "waiting")]
+        open: u64,
+    },
     /// Answered requests of the window whose replica no answer names.
     ReplicasUnknown { requests: u64, of: u64 },
     /// Answered requests for which it is unknown what the replicas held.

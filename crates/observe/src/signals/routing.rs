@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_model::{Outcome, RequestRow, SignalKind, SignalSource, Signals, Window};
+use weir_model::{Nanos, Outcome, RequestRow, SignalKind, SignalSource, Signals, Window};
 
 /// Least share of the requests whose replica, or whose hits, must be known.
 const KNOWN_SHARE: f64 = 0.95;
@@ -17,6 +17,8 @@ pub struct ReplicaTotals {
     pub prompt_tokens: u64,
     /// By the answers, of any tier.
     pub cached_tokens: u64,
+    /// From each request's start to its end.
+    pub time: Nanos,
 }
 
 /// Answered requests that were due in the window.
@@ -43,6 +45,7 @@ impl AnsweredBy {
         };
         let totals = self.replicas.entry(replica).or_default();
         totals.requests += 1;
+        totals.time.0 += row.end.saturating_sub(row.start).0;
         totals.prompt_tokens += u64::from(row.prompt_tokens.0);
         totals.cached_tokens +=
             row.cached_tokens.iter().map(|tokens| u64::from(tokens.0)).sum::<u64>();

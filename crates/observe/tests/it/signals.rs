@@ -416,7 +416,8 @@ fn choices_are_counted_by_the_replica_that_answered() {
     rows.push(answered(Some(1), 20, Some(64)));
     rows.push(RequestRow { outcome: Outcome::Failed, ..answered(Some(1), 15, None) });
     let (load, signals) = choices(&rows, 2);
-    let first = ReplicaTotals { requests: 4, prompt_tokens: 400, cached_tokens: 128 };
+    let first =
+        ReplicaTotals { requests: 4, prompt_tokens: 400, cached_tokens: 128, time: Nanos(400) };
     assert_eq!(load.replicas[&0], first);
     assert_eq!(signals.get(Kind::RoutingChoices), Some(5.0));
     assert_eq!(signals.get(Kind::RoutingMaxSharePercent), Some(80.0));

@@ -81,10 +81,10 @@ fn of_routing(note: &RoutingNote) -> String {
         RoutingNote::ConfiguredOtherwise(of) => {
             return format!("picker_config is not what Weir would write: {}", difference(of));
         }
-        RoutingNote::SlowReplica { address, requests, of, waiting } => {
+        RoutingNote::SlowReplica { address, requests, of, open } => {
             return format!(
                 "{address} is slower than the other replicas: it answered {requests} of {of} \
-                 requests, and {waiting} waited in it on average, more than in any other"
+                 requests, of which {open} were open at once on average"
             );
         }
         RoutingNote::ReplicasUnknown { requests, of } => {

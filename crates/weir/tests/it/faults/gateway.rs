@@ -233,5 +233,6 @@ fn a_slow_replica_behind_a_gateway_is_named() {
     let notes = gateway.of_cell("evidence.json")["notes"].to_string();
     let slow = &gateway.replicas.names()[1];
     let named = format!("{{\"slow-replica\":{{\"address\":\"{slow}\"");
-    assert!(notes.contains(&named), "{notes}\n{}", running.words());
+    let replicas = gateway.of_cell("cell.json")["figures"]["replicas"].to_string();
+    assert!(notes.contains(&named), "{notes}\n{replicas}\n{}", running.words());
 }

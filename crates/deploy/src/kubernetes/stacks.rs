@@ -97,6 +97,12 @@ pub fn take_down(
     });
     let leases = chosen.keys().map(|name| cluster.lease(&lease_of(name), holder));
     let _leases = leases.collect::<Result<Vec<LeaseGuard>, _>>()?;
+    if choice == StackChoice::Expired {
+        // Somebody may have used one until just now.
+        let still = standing(&cluster)?;
+        chosen
+            .retain(|name, state| still.get(name).is_some_and(|now| now.expires == state.expires));
+    }
     let labels = match choice {
         StackChoice::All => all_stacks(),
         StackChoice::Named(stack) => format!("{},{STACK}={stack}", all_stacks()),
